@@ -1,0 +1,101 @@
+"""The seam between one cloud and everything else: six functions and a few facts.
+
+A provider is small on purpose. It knows how its cloud is spoken to; what to rent, when to retry, when to
+give up and what to do next are decided elsewhere, over the records of `provisioning.models`.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, ClassVar, Protocol, runtime_checkable
+
+from provisioning.models import utc_now
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping, Sequence
+    from datetime import datetime
+
+    from provisioning.models import (
+        Capabilities,
+        Instance,
+        InstanceRef,
+        InstanceSpec,
+        NoticeProbe,
+        Offer,
+        Query,
+        SelfDestroy,
+    )
+
+__all__ = ["Provider", "ProviderContext"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ProviderContext:
+    """What a provider is built from. Providers keep nothing of their own between calls but caches."""
+
+    home: Path
+    """``LAUNCH_HOME``: where a provider that has no cloud keeps its state."""
+    environ: Mapping[str, str]
+    """Credentials and endpoint redirections are read from here, never from ``os.environ``."""
+    options: Mapping[str, Any] = field(default_factory=dict)
+    """``provider_options.<name>`` of the job, checked by the provider's own ``Options`` dataclass."""
+    clock: Callable[[], datetime] = utc_now
+
+
+@runtime_checkable
+class Provider(Protocol):
+    """One cloud.
+
+    Built as ``Class(context)``; building raises `BadOption` for options it does not know and makes no call.
+    Every method raises only `CloudError`s. No method sleeps or retries: `provisioning.retry` does.
+    """
+
+    name: ClassVar[str]
+    capabilities: ClassVar[Capabilities]
+
+    def check(self) -> None:
+        """Make sure that renting could work: SDK, credentials, account. Rents and changes nothing.
+
+        Raises:
+            MissingDependency, BadCredentials, PermissionDenied, Transient.
+        """
+
+    def offers(self, query: Query) -> Sequence[Offer]:
+        """Return what can be rented now and matches ``query``, cheapest first; empty when nothing does.
+
+        Raises:
+            BadOption: a region, zone or instance type that this cloud does not have; names the nearest one.
+        """
+
+    def create(self, offer: Offer, spec: InstanceSpec) -> Instance:
+        """Rent ``offer``; SPENDS MONEY. Returns at once, usually before the machine has an address.
+
+        The same ``spec.token`` gives the same instance, never a second one. ``spec.deadline`` is armed
+        before anybody could log in, where `Capabilities.deadline` says so.
+
+        Raises:
+            NoCapacity, PriceRose, QuotaExceeded, MachineInUse, BadOption: nothing was rented.
+            MayHaveBeenCreated: whatever else went wrong; the caller looks with `owned` before it tries again.
+        """
+
+    def get(self, ref: InstanceRef) -> Instance:
+        """Return the provider's present word on one instance; what is unknown to it is ``TERMINATED``.
+
+        `Transient` when it could not be asked: unreachable is not gone.
+        """
+
+    def owned(self, run_id: str | None = None) -> Sequence[Instance]:
+        """Return everything that carries our tags and is not terminated, of one run or of all."""
+
+    def terminate(self, ref: InstanceRef) -> None:
+        """End an instance and all that would go on costing money. Terminating what is gone is success.
+
+        Returns at once; the caller confirms with `get`.
+        """
+
+    def notice(self, instance: Instance) -> NoticeProbe | None:
+        """How this machine hears that it will be taken away; None where it never does."""
+
+    def self_destroy(self, instance: Instance) -> SelfDestroy | None:
+        """How this machine ends itself at its deadline without us; None where it cannot."""
