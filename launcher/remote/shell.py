@@ -1,0 +1,81 @@
+"""The seam to one machine: run a command, move bytes. Local and SSH shells behave alike.
+
+Commands are argument lists, never strings: quoting happens in one place, inside the shell. Paths on the
+machine are absolute `PurePosixPath`s and may hold any character but NUL.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Protocol
+
+from launcher.errors import CommandFailed
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+    from pathlib import Path, PurePosixPath
+
+__all__ = ["Result", "Shell", "check"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Result:
+    """What a command left: its exit code and its whole output."""
+
+    argv: tuple[str, ...]
+    exit_code: int
+    stdout: bytes
+    stderr: bytes
+
+
+class Shell(Protocol):
+    """One machine.
+
+    Every method raises `MachineUnreachable` when the connection cannot be had within its deadline, and
+    ``FileNotFoundError``, ``PermissionError`` or another ``OSError`` with the remote path for what the
+    machine's file system refuses.
+    """
+
+    def run(
+        self,
+        argv: Sequence[str],
+        *,
+        stdin: bytes = b"",
+        cwd: PurePosixPath | None = None,
+        environ: Mapping[str, str] | None = None,
+        timeout_s: float = 60.0,
+    ) -> Result:
+        """Run a command to its end and return its exit code, whatever it is.
+
+        ``environ`` is added to the machine's own and is visible there in the process list: secrets travel
+        on ``stdin``. `TimeoutError` when it has not ended after ``timeout_s``; it is killed then, where possible.
+        """
+
+    def read(self, path: PurePosixPath, *, offset: int = 0, limit: int | None = None) -> bytes:
+        """Return the file's bytes from ``offset``, at most ``limit``; empty past the end."""
+
+    def write(self, path: PurePosixPath, data: bytes, *, mode: int = 0o644) -> None:
+        """Replace a file by ``data`` at once (beside, then rename), making its parents; private modes from the first byte."""
+
+    def put(self, local: Path, remote: PurePosixPath) -> None:
+        """Copy one local file to the machine, whole or not at all, with its mode and modification time."""
+
+    def get(self, remote: PurePosixPath, local: Path) -> None:
+        """Copy one file from the machine, whole or not at all, with its modification time."""
+
+    def close(self) -> None:
+        """Let go of the connection; what runs on the machine goes on. Closing twice is fine."""
+
+
+def check(result: Result, *, what: str, hint: str | None = None) -> Result:
+    """Return ``result`` if the command succeeded, else raise `CommandFailed` with its last words."""
+    if result.exit_code == 0:
+        return result
+    output = (result.stderr or result.stdout).decode(errors="replace").strip()
+    last = output.splitlines()[-1] if output else "no output"
+    raise CommandFailed(
+        f"{what} failed with exit code {result.exit_code}: {last}",
+        exit_code_of_command=result.exit_code,
+        output=output,
+        hint=hint,
+    )

@@ -1,0 +1,240 @@
+"""What the orchestrator sees of a running job, wherever it runs: submit, poll, signal, logs, fetch, end.
+
+Machines (provider + shell + tmux + watchdog) and batch systems (a queue that takes a job) implement it. A
+`Handle` is plain data: it is stored with the run, and tomorrow another process polls with it.
+"""
+
+from __future__ import annotations
+
+import enum
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, Protocol
+
+from trainer.contract import Cause, Phase
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+    from datetime import datetime
+    from pathlib import Path
+
+    from launcher.events import Report
+    from provisioning import NoticeProbe, SelfDestroy
+
+__all__ = [
+    "Area",
+    "CheckpointEntry",
+    "Environment",
+    "FetchReport",
+    "FetchedFile",
+    "Handle",
+    "LogChunk",
+    "Mount",
+    "Progress",
+    "Runner",
+    "RunnerCapabilities",
+    "Signal",
+    "Submission",
+]
+
+
+class Area(str, enum.Enum):
+    """The parts of a run folder that files can be fetched from."""
+
+    WORK = "work"
+    """The job's working folder, with ``checkpoints`` and ``outputs`` inside it as the program sees them."""
+    CHECKPOINTS = "checkpoints"
+    LOGS = "logs"
+    """Logs, ``metrics.jsonl``, ``system.csv``."""
+
+
+class Signal(str, enum.Enum):
+    """What the job is asked for."""
+
+    SAVE = "save"
+    """SIGTERM: save and leave; SIGKILL after the grace period."""
+    KILL = "kill"
+    """SIGKILL at once."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Mount:
+    """One entry of ``file_mounts``: a local source, and where the job expects it."""
+
+    target: str
+    """Relative to the working folder, or absolute on the machine."""
+    source: str
+    """An absolute local path or an ``https://`` address."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Environment:
+    """The Python environment of a stage. With neither ``requirements`` nor ``python`` it is the machine's own."""
+
+    python: str | None = None
+    requirements: str | None = None
+    """The requirements file's text, as it was at launch."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Submission:
+    """All that a machine or a queue needs to run one stage of a job once."""
+
+    run_id: str
+    attempt: int
+    stage: str
+    start: int
+    """Counts the starts within this attempt, from 1: a restart on the same machine is the next one."""
+    workdir_name: str
+    snapshot: Path
+    """The code, as a gzipped tar whose members are relative to the working folder."""
+    mounts: tuple[Mount, ...] = ()
+    environment: Environment = field(default_factory=Environment)
+    setup: str | None = None
+    run: str
+    envs: Mapping[str, str] = field(default_factory=dict)
+    secrets: Mapping[str, str] = field(default_factory=dict, repr=False)
+    checkpoint_dir: str = "checkpoints"
+    """Relative to the working folder."""
+    resume_from: Path | None = None
+    """The newest good checkpoint at home, to be placed first when the machine has no newer one."""
+    soft_deadline: datetime | None = None
+    """SIGTERM with cause ``deadline``."""
+    hard_deadline: datetime | None = None
+    """The machine ends itself with ``self_destroy``."""
+    notice: NoticeProbe | None = None
+    self_destroy: SelfDestroy | None = None
+    grace_s: float = 120.0
+    """From SIGTERM to SIGKILL."""
+    idle_stop_s: float | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Handle:
+    """Where a submitted stage runs; JSON all the way down."""
+
+    runner: str
+    """``machines`` or the name of a batch system."""
+    run_id: str
+    attempt: int
+    stage: str
+    start: int
+    data: Mapping[str, Any] = field(default_factory=dict)
+    """Whatever the runner needs to find it again."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CheckpointEntry:
+    """A checkpoint that is complete on the machine and whose digest is written."""
+
+    name: str
+    size_bytes: int
+    modified_at: datetime
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Progress:
+    """One look at a submitted stage."""
+
+    seen_at: datetime
+    alive: bool
+    """The watchdog (or the queue's job) lives. False with ``phase`` not ended means that it was killed."""
+    phase: Phase
+    cause: Cause = Cause.NONE
+    exit_code: int | None = None
+    reason: str = ""
+    """The machine's words, for people."""
+    heartbeat: datetime | None = None
+    step: int | None = None
+    total: int | None = None
+    metrics: Mapping[str, float] = field(default_factory=dict)
+    """The newest value of every number the job reported."""
+    steps_per_s: float | None = None
+    log_bytes: int = 0
+    checkpoints: tuple[CheckpointEntry, ...] = ()
+    """Oldest first."""
+    resumed_from: str | None = None
+    """Name of the checkpoint that this start was given."""
+    setup_s: float | None = None
+    """How long ``setup`` took, once it is over."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LogChunk:
+    """A piece of the job's output, by global byte offset."""
+
+    offset: int
+    data: bytes
+
+    @property
+    def next_offset(self) -> int:
+        """Where to go on."""
+        return self.offset + len(self.data)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FetchedFile:
+    """A file that is home now, verified."""
+
+    path: Path
+    size_bytes: int
+    sha256: str
+    was_home: bool
+    """It was there already and unchanged."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FetchReport:
+    """What a fetch brought, and what it refused and why."""
+
+    files: tuple[FetchedFile, ...]
+    refused: tuple[tuple[str, str], ...] = ()
+    """(remote name, reason): names that would leave the target folder, links that point out, special files."""
+    unmatched: tuple[str, ...] = ()
+    """Patterns that matched nothing."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RunnerCapabilities:
+    """What a runner can do beside the six methods."""
+
+    live_pull: bool
+    shell: bool
+    deadline: bool
+
+
+class Runner(Protocol):
+    """One place where jobs run. Every method may be called again after a crash: none acts twice."""
+
+    capabilities: RunnerCapabilities
+
+    def submit(self, submission: Submission, *, report: Report) -> Handle:
+        """Place code and data and start the stage; the same (run, attempt, stage, start) is never started twice.
+
+        Raises:
+            PlacementError: something did not arrive whole; nothing was started.
+            DependencyMissing: tmux or Python is not there and could not be installed.
+            MachineUnreachable: nothing is known; call again.
+        """
+
+    def poll(self, handle: Handle) -> Progress:
+        """Look once. Cheap: one small read, no process started on a local machine."""
+
+    def signal(self, handle: Handle, signal: Signal, *, cause: Cause = Cause.STOP) -> None:
+        """Ask the job to leave; returns at once, `poll` shows when it has. Asking what has ended is fine."""
+
+    def logs(self, handle: Handle, offset: int, *, limit: int = 1 << 20) -> LogChunk:
+        """Return output from a global byte offset on; empty when there is none yet. Offsets survive restarts."""
+
+    def fetch(
+        self, handle: Handle, patterns: Sequence[str], dest: Path, *, area: Area = Area.WORK
+    ) -> FetchReport:
+        """Bring files home: incremental, checksummed, atomic per file. Paths stay relative to the area.
+
+        ``patterns`` are shell patterns relative to the area; ``**`` spans folders, a trailing ``/`` means all below.
+
+        Raises:
+            FetchError: a file changed or broke while it was fetched, after retries; what came is kept.
+        """
+
+    def end(self, handle: Handle) -> None:
+        """Kill what still runs of this stage and let go of the connection. The machine itself is the provider's."""
