@@ -7,18 +7,17 @@ Machines (provider + shell + tmux + watchdog) and batch systems (a queue that ta
 from __future__ import annotations
 
 import enum
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from datetime import datetime
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
+from provisioning import NoticeProbe, SelfDestroy
 from trainer.contract import Cause, Phase
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
-    from datetime import datetime
-    from pathlib import Path
-
     from launcher.events import Report
-    from provisioning import NoticeProbe, SelfDestroy
 
 __all__ = [
     "Area",
