@@ -1,0 +1,137 @@
+"""The rows of the record, as immutable values. JSON columns hold what `launcher.records` wrote."""
+
+from __future__ import annotations
+
+import enum
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any
+
+__all__ = ["AttemptRow", "InstanceRow", "Intent", "RunRow", "TryOutcome", "TryRow"]
+
+
+class Intent(str, enum.Enum):
+    """What a person asked of a live run; the supervisor carries it out."""
+
+    NONE = "none"
+    STOP = "stop"
+    """Save, pull, end; resumable."""
+    DOWN = "down"
+    """Pull and end, or with ``discard`` end at once."""
+
+
+class TryOutcome(str, enum.Enum):
+    """What became of one create call."""
+
+    ASKED = "asked"
+    """The call was about to be made: nothing is known, look by token."""
+    CREATED = "created"
+    REFUSED = "refused"
+    """The provider said no, and nothing exists."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RunRow:
+    """One run: what it is, where it stands, and what is wanted of it."""
+
+    run_id: str
+    name: str
+    state: str
+    reason_code: str = ""
+    reason: str = ""
+    created_at: datetime
+    updated_at: datetime
+    ended_at: datetime | None = None
+    job: Mapping[str, Any] = field(default_factory=dict)
+    plan: Mapping[str, Any] = field(default_factory=dict)
+    limits: Mapping[str, Any] = field(default_factory=dict)
+    workdir: str = ""
+    """Absolute path of the working folder at home, for people; what runs is the snapshot."""
+    results_dir: str = ""
+    """Where outputs come home: an absolute folder of this run alone."""
+    intent: Intent = Intent.NONE
+    intent_options: Mapping[str, Any] = field(default_factory=dict)
+    verdict_state: str | None = None
+    """The final state that has been decided while outputs still come home and machines still end."""
+    verdict_code: str = ""
+    verdict_reason: str = ""
+    exit_code: int | None = None
+    step: int | None = None
+    total: int | None = None
+    metrics: Mapping[str, float] = field(default_factory=dict)
+    steps_per_s: float | None = None
+    looked_at: datetime | None = None
+    """When the supervisor last saw the machine with its own eyes."""
+    log_bytes: int = 0
+    """Bytes of the run's log that are safely home."""
+    working_since: datetime | None = None
+    """When the job first began to run."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AttemptRow:
+    """One rented instance of a run and stage, from the first try to its end."""
+
+    run_id: str
+    stage: str
+    n: int
+    candidate: int
+    """Which of the plan's candidates it is."""
+    offer: Mapping[str, Any]
+    started_at: datetime
+    ended_at: datetime | None = None
+    cause: str = ""
+    reason: str = ""
+    starts: int = 0
+    """How often the job was started on this instance."""
+    errors: int = 0
+    """How many of those ended in an error that counts against ``max_restarts_on_errors``."""
+    step_first: int | None = None
+    step_last: int | None = None
+    step_at_start: int | None = None
+    """The step reached when the present start began, to recognise a loop without progress."""
+    step_saved: int | None = None
+    steps_lost: int = 0
+    handle: Mapping[str, Any] | None = None
+    log_offset: int = 0
+    """How far this attempt's output on the machine has been copied home."""
+    mirrored: tuple[str, ...] = ()
+    mirrored_at: datetime | None = None
+    setup_s: float | None = None
+    usd: float = 0.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TryRow:
+    """One create call, written before it is made."""
+
+    token: str
+    run_id: str
+    stage: str
+    attempt: int
+    try_number: int
+    offer: Mapping[str, Any]
+    spec: Mapping[str, Any]
+    asked_at: datetime
+    outcome: TryOutcome = TryOutcome.ASKED
+    detail: str = ""
+    instance: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class InstanceRow:
+    """One machine that was rented for a run, until the provider has confirmed its end."""
+
+    ref: str
+    run_id: str
+    stage: str
+    attempt: int
+    token: str
+    offer: Mapping[str, Any]
+    state: str
+    state_reason: str = ""
+    created_at: datetime
+    seen_at: datetime
+    ended_at: datetime | None = None
+    """When it was first seen terminated; None as long as it may cost money."""

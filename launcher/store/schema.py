@@ -1,0 +1,103 @@
+"""The schema of the record, one migration per version; a database is brought up to date when it is opened."""
+
+from __future__ import annotations
+
+import sqlite3
+
+from launcher.errors import StoreError
+
+__all__ = ["MIGRATIONS", "migrate"]
+
+MIGRATIONS: tuple[str, ...] = (
+    # 1: runs, attempts, tries, instances, events, leases, outputs, measured speeds
+    """
+    CREATE TABLE runs (
+        run_id TEXT PRIMARY KEY, name TEXT NOT NULL, state TEXT NOT NULL,
+        reason_code TEXT NOT NULL, reason TEXT NOT NULL,
+        created_at TEXT NOT NULL, updated_at TEXT NOT NULL, ended_at TEXT,
+        job TEXT NOT NULL, plan TEXT NOT NULL, limits TEXT NOT NULL,
+        workdir TEXT NOT NULL, results_dir TEXT NOT NULL,
+        intent TEXT NOT NULL, intent_options TEXT NOT NULL,
+        verdict_state TEXT, verdict_code TEXT NOT NULL, verdict_reason TEXT NOT NULL, exit_code INTEGER,
+        step INTEGER, total INTEGER, metrics TEXT NOT NULL, steps_per_s REAL, looked_at TEXT,
+        log_bytes INTEGER NOT NULL, working_since TEXT
+    );
+    CREATE UNIQUE INDEX one_live_run_per_name ON runs(name) WHERE ended_at IS NULL;
+    CREATE INDEX newest_runs ON runs(created_at);
+    CREATE TABLE attempts (
+        run_id TEXT NOT NULL REFERENCES runs(run_id), stage TEXT NOT NULL, n INTEGER NOT NULL,
+        candidate INTEGER NOT NULL, offer TEXT NOT NULL,
+        started_at TEXT NOT NULL, ended_at TEXT, cause TEXT NOT NULL, reason TEXT NOT NULL,
+        starts INTEGER NOT NULL, errors INTEGER NOT NULL,
+        step_first INTEGER, step_last INTEGER, step_at_start INTEGER, step_saved INTEGER,
+        steps_lost INTEGER NOT NULL, handle TEXT, log_offset INTEGER NOT NULL,
+        mirrored TEXT NOT NULL, mirrored_at TEXT, setup_s REAL, usd REAL NOT NULL,
+        PRIMARY KEY (run_id, stage, n)
+    );
+    CREATE TABLE tries (
+        token TEXT PRIMARY KEY, run_id TEXT NOT NULL REFERENCES runs(run_id), stage TEXT NOT NULL,
+        attempt INTEGER NOT NULL, try_number INTEGER NOT NULL, offer TEXT NOT NULL, spec TEXT NOT NULL,
+        asked_at TEXT NOT NULL, outcome TEXT NOT NULL, detail TEXT NOT NULL, instance TEXT,
+        UNIQUE (run_id, attempt, try_number)
+    );
+    CREATE TABLE instances (
+        ref TEXT NOT NULL, run_id TEXT NOT NULL REFERENCES runs(run_id), stage TEXT NOT NULL,
+        attempt INTEGER NOT NULL, token TEXT NOT NULL, offer TEXT NOT NULL,
+        state TEXT NOT NULL, state_reason TEXT NOT NULL,
+        created_at TEXT NOT NULL, seen_at TEXT NOT NULL, ended_at TEXT,
+        PRIMARY KEY (ref, token)
+    );
+    CREATE INDEX instances_of_run ON instances(run_id);
+    CREATE TABLE events (
+        run_id TEXT NOT NULL REFERENCES runs(run_id), seq INTEGER NOT NULL, at TEXT NOT NULL,
+        kind TEXT NOT NULL, message TEXT NOT NULL, data TEXT NOT NULL,
+        PRIMARY KEY (run_id, seq)
+    ) WITHOUT ROWID;
+    CREATE TABLE leases (
+        run_id TEXT PRIMARY KEY REFERENCES runs(run_id),
+        pid INTEGER NOT NULL, pid_started TEXT NOT NULL, expires_at TEXT NOT NULL
+    );
+    CREATE TABLE outputs (
+        run_id TEXT NOT NULL REFERENCES runs(run_id), path TEXT NOT NULL,
+        size_bytes INTEGER NOT NULL, sha256 TEXT NOT NULL, fetched_at TEXT NOT NULL,
+        PRIMARY KEY (run_id, path)
+    );
+    CREATE TABLE speeds (
+        job_digest TEXT NOT NULL, provider TEXT NOT NULL, instance_type TEXT NOT NULL, gpu_name TEXT,
+        steps_per_s REAL NOT NULL, steps INTEGER NOT NULL, seconds REAL NOT NULL, measured_at TEXT NOT NULL,
+        run_id TEXT NOT NULL, PRIMARY KEY (run_id, measured_at)
+    );
+    """,
+)
+
+
+def migrate(connection: sqlite3.Connection) -> None:
+    """Bring a database to the newest version, all of it or nothing; several processes may try at once.
+
+    Raises:
+        StoreError: a newer version of the product wrote it.
+    """
+    if _version(connection) == len(MIGRATIONS):
+        return
+    connection.execute("BEGIN IMMEDIATE")
+    try:
+        version = _version(connection)
+        if version > len(MIGRATIONS):
+            raise StoreError(
+                f"the record has schema version {version}, this launch knows {len(MIGRATIONS)}",
+                hint="a newer launch wrote it: update this one (pip install -U gpu-launch)",
+            )
+        for number, script in enumerate(MIGRATIONS[version:], start=version + 1):
+            for statement in script.split(";"):
+                if statement.strip():
+                    connection.execute(statement)
+            connection.execute(f"PRAGMA user_version = {number}")
+        connection.execute("COMMIT")
+    except BaseException:
+        connection.execute("ROLLBACK")
+        raise
+
+
+def _version(connection: sqlite3.Connection) -> int:
+    row = connection.execute("PRAGMA user_version").fetchone()
+    return int(row[0])
