@@ -36,7 +36,7 @@ from provisioning.models import (
     SshAccess,
     WhenUnattended,
 )
-from provisioning.provider import Provider, ProviderContext
+from provisioning.provider import Interruptible, Parkable, Provider, ProviderClass, ProviderContext
 
 __all__ = [
     "Access",
@@ -52,6 +52,7 @@ __all__ = [
     "InstanceRef",
     "InstanceSpec",
     "InstanceState",
+    "Interruptible",
     "LocalAccess",
     "MachineInUse",
     "MayHaveBeenCreated",
@@ -61,9 +62,11 @@ __all__ = [
     "NoOffer",
     "NoticeProbe",
     "Offer",
+    "Parkable",
     "PermissionDenied",
     "PriceRose",
     "Provider",
+    "ProviderClass",
     "ProviderContext",
     "Query",
     "QuotaExceeded",

@@ -1,4 +1,4 @@
-"""The seam between one cloud and everything else: six functions and a few facts.
+"""The seam between one cloud and everything else: six functions, a few facts, and two extras to opt into.
 
 A provider is small on purpose. It knows how its cloud is spoken to; what to rent, when to retry, when to
 give up and what to do next are decided elsewhere, over the records of `provisioning.models`.
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
         SelfDestroy,
     )
 
-__all__ = ["Provider", "ProviderContext"]
+__all__ = ["Interruptible", "Parkable", "Provider", "ProviderClass", "ProviderContext"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -75,7 +75,8 @@ class Provider(Protocol):
         before anybody could log in, where `Capabilities.deadline` says so.
 
         Raises:
-            NoCapacity, PriceRose, QuotaExceeded, MachineInUse, BadOption: nothing was rented.
+            NoCapacity, PriceRose, QuotaExceeded, MachineInUse, BadOption, BadCredentials, PermissionDenied,
+            Throttled: nothing was rented.
             MayHaveBeenCreated: whatever else went wrong; the caller looks with `owned` before it tries again.
         """
 
@@ -99,3 +100,40 @@ class Provider(Protocol):
 
     def self_destroy(self, instance: Instance) -> SelfDestroy | None:
         """How this machine ends itself at its deadline without us; None where it cannot."""
+
+
+class ProviderClass(Protocol):
+    """What the registry holds: facts that need no account, and a way to build a `Provider`."""
+
+    name: str
+    capabilities: Capabilities
+
+    def __call__(self, context: ProviderContext) -> Provider:
+        """Build it; raises `BadOption` and makes no call."""
+
+
+@runtime_checkable
+class Parkable(Protocol):
+    """A provider whose machines can end their compute and keep their disk (`Capabilities.park`)."""
+
+    def park(self, ref: InstanceRef) -> None:
+        """End compute, keep the disk, which may go on costing money. Returns at once; confirmed with `get`."""
+
+    def unpark(self, ref: InstanceRef, deadline: datetime) -> None:
+        """Start a parked machine again, with its disk and a new deadline; SPENDS MONEY. Returns at once.
+
+        Raises:
+            NoCapacity: its place is full now; the disk is untouched.
+        """
+
+
+@runtime_checkable
+class Interruptible(Protocol):
+    """A provider that can be told to take one of its machines away, as a spot market would."""
+
+    def interrupt(self, ref: InstanceRef, *, notice_s: float) -> None:
+        """Announce the end through the machine's `NoticeProbe`, and end it ``notice_s`` later.
+
+        With 0 seconds nothing is announced: the machine's processes are killed before this returns.
+        A machine that is gone already is left alone.
+        """

@@ -1,0 +1,236 @@
+"""The provider ``local``: one offer, this computer, for nothing."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, ClassVar
+
+from provisioning import catalog, files, processes
+from provisioning.errors import MachineInUse, NoCapacity
+from provisioning.local import hardware
+from provisioning.local.claims import Claim, Claims
+from provisioning.models import (
+    Capabilities,
+    DeadlineKind,
+    Instance,
+    InstanceRef,
+    InstanceState,
+    LocalAccess,
+    NoticeProbe,
+    Offer,
+)
+from provisioning.options import did_you_mean, read_options
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from datetime import datetime
+
+    from provisioning.local.hardware import Gpu
+    from provisioning.models import InstanceSpec, Query, SelfDestroy
+    from provisioning.provider import ProviderContext
+
+__all__ = ["INSTANCE_TYPE", "LOCATION", "LocalProvider", "Options"]
+
+INSTANCE_TYPE = "this-computer"
+LOCATION = "localhost"
+_VISIBLE_DEVICES = {"nvidia": "CUDA_VISIBLE_DEVICES", "amd": "HIP_VISIBLE_DEVICES"}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Options:
+    """``provider_options.local``."""
+
+    share_gpu: bool = False
+    """Let this run use GPUs that another run holds."""
+
+
+class LocalProvider:
+    """This computer. Claims of GPUs exclude each other; claims without a GPU may lie side by side."""
+
+    name: ClassVar[str] = "local"
+    capabilities: ClassVar[Capabilities] = Capabilities(deadline=DeadlineKind.BOOT, claimed=True, bills=False)
+
+    def __init__(self, context: ProviderContext) -> None:
+        self._options = read_options(Options, context.options, "provider_options.local")
+        self._context = context
+        self._claims = Claims(context.home)
+        self._gpus: tuple[Gpu, ...] | None = None
+
+    def check(self) -> None:
+        """Make sure that claims can be written."""
+        with files.os_errors(f"using {self._context.home}"), self._claims.lock():
+            return
+
+    def offers(self, query: Query) -> Sequence[Offer]:
+        """Return this computer as it is, or without its GPUs when the query asks for 0 of them.
+
+        On a computer with several GPUs the offer holds as many as the query asks for, all without a wish.
+        """
+        _known("instance type", query.instance_type, INSTANCE_TYPE)
+        _known("region", query.region, LOCATION)
+        _known("zone", query.zone, LOCATION)
+        return catalog.select([self._offer(query.gpu_count)], query)
+
+    def create(self, offer: Offer, spec: InstanceSpec) -> Instance:
+        """Claim this computer for one try of one run."""
+        _known("instance type", offer.instance_type, INSTANCE_TYPE)
+        with files.os_errors("claiming this computer"), self._claims.lock():
+            self._settle()
+            claim = self._claims.find(self._claims.id_for(spec))
+            if claim is None:
+                claim = self._claim(offer, spec)
+                self._claims.write(claim)
+            return self._instance(claim)
+
+    def get(self, ref: InstanceRef) -> Instance:
+        """Return the claim as a machine that runs, or is gone once released."""
+        with files.os_errors(f"reading the claim {ref.id}"), self._claims.lock():
+            self._settle()
+            claim = self._claims.find(ref.id)
+            if claim is None:
+                return self._unknown(ref)
+            return self._instance(claim)
+
+    def owned(self, run_id: str | None = None) -> Sequence[Instance]:
+        """Return every live claim of this home, of one run or of all."""
+        with files.os_errors("reading the claims"), self._claims.lock():
+            self._settle()
+            return [self._instance(claim) for claim in self._claims.live() if run_id in (None, claim.run_id)]
+
+    def terminate(self, ref: InstanceRef) -> None:
+        """Release the claim and kill the processes that carry its mark; the files stay where they are."""
+        self._end(ref, "released")
+
+    def interrupt(self, ref: InstanceRef, *, notice_s: float) -> None:
+        """Rehearse an interruption: write the notice, and release the claim once its time has come.
+
+        The end is seen to by the next call of any kind; with no notice, by this one.
+        """
+        if notice_s <= 0:
+            self._end(ref, "interrupted without notice")
+            return
+        with files.os_errors(f"interrupting {ref.id}"), self._claims.lock():
+            claim = self._claims.find(ref.id)
+            if claim and not claim.released_at:
+                self._claims.announce(claim, now=self._context.clock(), notice_s=notice_s)
+
+    def notice(self, instance: Instance) -> NoticeProbe:
+        """Return a probe of the claim's notice file, which anybody may write to rehearse an interruption."""
+        url = self._claims.notice_path(instance.ref.id).resolve().as_uri()
+        return NoticeProbe(url=url, interval_s=0.5)
+
+    def self_destroy(self, instance: Instance) -> SelfDestroy:
+        """Return the command that releases the claim from outside this process."""
+        home = str(self._context.home.resolve())
+        return processes.module_command("provisioning.local", "release", instance.ref.id, "--home", home)
+
+    def _offer(self, gpu_count: int | None) -> Offer:
+        group = self._gpu_group()
+        count = min(len(group), gpu_count) if gpu_count is not None else len(group)
+        return Offer(
+            provider=self.name,
+            instance_type=INSTANCE_TYPE,
+            location=LOCATION,
+            region=LOCATION,
+            usd_per_hour=0.0,
+            priced_at=self._context.clock(),
+            price_source="free",
+            gpu_name=group[0].name if count else None,
+            gpu_count=count,
+            gpu_memory_gib=min(gpu.memory_gib for gpu in group) if count else 0.0,
+            vcpus=hardware.usable_cpus(),
+            memory_gib=hardware.memory_gib(),
+            disk_gib=hardware.free_disk_gib(self._context.home),
+            notes=(f"{len(group)} GPUs, {count} of them used",) if count < len(group) else (),
+        )
+
+    def _gpu_group(self) -> Sequence[Gpu]:
+        """Return the GPUs of one model; where there are several models, those with the most memory in all."""
+        if self._gpus is None:
+            self._gpus = hardware.gpus(self._context.environ)
+        groups: dict[str, list[Gpu]] = {}
+        for gpu in self._gpus:
+            groups.setdefault(gpu.name, []).append(gpu)
+        return max(groups.values(), key=lambda group: sum(gpu.memory_gib for gpu in group), default=[])
+
+    def _claim(self, offer: Offer, spec: InstanceSpec) -> Claim:
+        group = self._gpu_group()
+        return Claim(
+            id=self._claims.id_for(spec),
+            tags=spec.tags,
+            created_at=self._context.clock(),
+            deadline=spec.deadline,
+            gpus=self._choose([gpu.selector for gpu in group], offer.gpu_count),
+            vendor=group[0].vendor if group else None,
+        )
+
+    def _choose(self, selectors: Sequence[str], count: int) -> tuple[str, ...]:
+        """Choose GPUs for a claim: free ones first, held ones only when sharing is allowed."""
+        if len(selectors) < count:
+            raise NoCapacity(f"this computer has {len(selectors)} such GPUs now, {count} were offered")
+        holders = {gpu: claim.run_id for claim in self._claims.live() for gpu in claim.gpus}
+        chosen = sorted(selectors, key=lambda gpu: gpu in holders)[:count]
+        if not self._options.share_gpu and (
+            held := sorted({holders[gpu] for gpu in chosen if gpu in holders})
+        ):
+            raise MachineInUse(
+                f"the GPU of this computer is held by {', '.join(held)}",
+                hint=f"wait for it, end it with `launch down {held[0]}`, or set provider_options.local.share_gpu: true",
+            )
+        return tuple(chosen)
+
+    def _settle(self) -> None:
+        """Do what is due: end claims whose announced end has come, or whose deadline passed with nobody there."""
+        now = self._context.clock()
+        for claim in self._claims.live():
+            announced = self._claims.announced_end(claim)
+            if announced and announced <= now:
+                self._claims.release(claim, now=now, reason="interrupted after a notice")
+            elif claim.deadline <= now and not processes.running(claim.id):
+                self._claims.release(claim, now=now, reason="deadline")
+
+    def _end(self, ref: InstanceRef, reason: str) -> None:
+        with files.os_errors(f"releasing {ref.id}"), self._claims.lock():
+            claim = self._claims.find(ref.id)
+            if claim and not claim.released_at:
+                self._claims.release(claim, now=self._context.clock(), reason=reason)
+
+    def _instance(self, claim: Claim) -> Instance:
+        gone = claim.released_at is not None
+        return Instance(
+            ref=InstanceRef(self.name, LOCATION, claim.id),
+            state=InstanceState.TERMINATED if gone else InstanceState.RUNNING,
+            seen_at=self._context.clock(),
+            run_id=claim.run_id,
+            token=claim.tags["launch-token"],
+            home_id=claim.tags["launch-home"],
+            owner=claim.tags["launch-owner"],
+            instance_type=INSTANCE_TYPE,
+            created_at=claim.created_at,
+            deadline=claim.deadline,
+            access=None if gone else self._access(claim),
+            state_reason=claim.reason,
+        )
+
+    def _access(self, claim: Claim) -> LocalAccess:
+        chosen = ",".join(claim.gpus)  # empty hides them all, which a run that asked for none wants
+        environ = {processes.MARK: claim.id}
+        if claim.vendor:
+            environ[_VISIBLE_DEVICES[claim.vendor]] = chosen
+        return LocalAccess(work_root=self._context.home / "local", environ=environ)
+
+    def _unknown(self, ref: InstanceRef) -> Instance:
+        now: datetime = self._context.clock()
+        return Instance(
+            ref=ref,
+            state=InstanceState.TERMINATED,
+            seen_at=now,
+            run_id=None,
+            token=None,
+            state_reason="unknown",
+        )
+
+
+def _known(what: str, asked: str | None, only: str) -> None:
+    if asked is not None and asked != only:
+        raise did_you_mean(f"local: {what}", asked, [only])

@@ -1,0 +1,155 @@
+"""The processes of a machine that is really this computer: found by a mark in their environment, and ended.
+
+Every process that is started on such a machine carries ``LAUNCH_MACHINE=<id>``. Its descendants belong to
+it too, also when they cleaned their environment, unless they carry the mark of another machine.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from provisioning.errors import CloudError
+from provisioning.models import Command
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable
+
+
+__all__ = ["MARK", "Process", "belonging", "end_all", "module_command", "parse_ps", "running"]
+
+MARK = "LAUNCH_MACHINE"
+"""The environment variable whose value is the id of the machine that a process runs on."""
+
+_PS_LINE = re.compile(r"\s*(\d+)\s+(\d+)\s+(.*)")
+_PS_MARK = re.compile(rf"(?:^|\s){MARK}=(\S+)")
+
+
+@dataclass(frozen=True, slots=True)
+class Process:
+    """A live process that we may look into."""
+
+    pid: int
+    parent: int
+    machine: str | None
+    """The value of its mark; None without one."""
+
+
+def running(machine: str) -> list[int]:
+    """Return the pids of one machine's processes, without the calling one."""
+    return sorted(belonging(_processes(), machine) - {os.getpid()})
+
+
+def belonging(processes: Iterable[Process], machine: str) -> set[int]:
+    """Return the pids that carry ``machine``'s mark, or descend from one that does and carry no other mark."""
+    found = {process.pid: process for process in processes}
+    ours = {pid for pid, process in found.items() if process.machine == machine}
+    while True:
+        more = {
+            pid
+            for pid, process in found.items()
+            if pid not in ours and process.machine is None and process.parent in ours
+        }
+        if not more:
+            return ours
+        ours |= more
+
+
+def end_all(
+    machine: str,
+    *,
+    deadline_s: float = 10.0,
+    clock: Callable[[], float] = time.monotonic,
+    sleep: Callable[[float], None] = time.sleep,
+) -> None:
+    """Kill (SIGKILL) every process of one machine except the calling one, and see them gone.
+
+    Looks again until nothing is left, so that a process that was born meanwhile does not escape.
+
+    Raises:
+        CloudError: some would not die in ``deadline_s``; names them.
+    """
+    give_up_at = clock() + deadline_s
+    while pids := running(machine):
+        if clock() >= give_up_at:
+            listed = ", ".join(map(str, pids))
+            raise CloudError(
+                f"processes of {machine} did not end within {deadline_s:g} s",
+                left_behind=f"processes {listed} on this computer",
+                hint=f"look at them with: ps -fp {','.join(map(str, pids))}",
+            )
+        _kill(pids, machine)
+        sleep(0.005)
+
+
+def module_command(module: str, *arguments: str) -> Command:
+    """Return the command that runs a module of this product from any folder, installed or not."""
+    root = str(Path(__file__).resolve().parent.parent)
+    return Command(argv=("env", f"PYTHONPATH={root}", sys.executable, "-m", module, *arguments))
+
+
+def _kill(pids: Iterable[int], machine: str) -> None:
+    """Kill processes, but none whose pid has meanwhile passed to a stranger (where the kernel can tell)."""
+    if not hasattr(os, "pidfd_open"):
+        for pid in pids:
+            with suppress(OSError):
+                os.kill(pid, signal.SIGKILL)
+        return
+    handles: dict[int, int] = {}
+    try:
+        for pid in pids:
+            with suppress(OSError):
+                handles[pid] = os.pidfd_open(pid)  # held from here on, the pid cannot change hands unnoticed
+        for pid in belonging(_processes(), machine) & handles.keys():
+            with suppress(OSError):
+                signal.pidfd_send_signal(handles[pid], signal.SIGKILL)
+    finally:
+        for handle in handles.values():
+            os.close(handle)
+
+
+def _processes() -> list[Process]:
+    if Path("/proc/self/environ").exists():
+        return [process for entry in Path("/proc").iterdir() if (process := _from_proc(entry))]
+    listing = subprocess.run(
+        ["ps", "eww", "-axo", "pid=,ppid=,command="],
+        capture_output=True,
+        text=True,
+        errors="replace",
+        check=False,
+    )
+    return parse_ps(listing.stdout)
+
+
+def _from_proc(entry: Path) -> Process | None:
+    """Read one folder of ``/proc``; None for what ended meanwhile, is a zombie, or belongs to somebody else."""
+    if not entry.name.isdigit():
+        return None
+    try:
+        state, parent = (entry / "stat").read_bytes().rpartition(b")")[2].split()[:2]
+        environ = (entry / "environ").read_bytes()
+    except (OSError, ValueError):
+        return None
+    if state in (b"Z", b"X"):
+        return None
+    prefix = f"{MARK}=".encode()
+    marks = [variable[len(prefix) :] for variable in environ.split(b"\0") if variable.startswith(prefix)]
+    return Process(int(entry.name), int(parent), os.fsdecode(marks[0]) if marks and marks[0] else None)
+
+
+def parse_ps(listing: str) -> list[Process]:
+    """Read the output of ``ps eww -axo pid=,ppid=,command=``, which prints the environment after the command."""
+    found = []
+    for line in listing.splitlines():
+        if match := _PS_LINE.match(line):
+            mark = _PS_MARK.search(match[3])
+            found.append(Process(int(match[1]), int(match[2]), mark[1] if mark else None))
+    return found

@@ -1,0 +1,84 @@
+"""Provider names, and the code behind each, which is imported when it is asked for and not before.
+
+Packages of other people join through the entry point group ``gpu_launch.providers``, whose entries have the
+same form: ``name = package.module:Class``.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from importlib import import_module
+from typing import TYPE_CHECKING, cast
+
+from provisioning.errors import CloudError, MissingDependency
+from provisioning.options import did_you_mean
+
+if TYPE_CHECKING:
+    from importlib.metadata import EntryPoint
+
+    from provisioning.provider import Provider, ProviderClass, ProviderContext
+
+__all__ = ["ENTRY_POINTS", "names", "provider", "provider_class"]
+
+ENTRY_POINTS = "gpu_launch.providers"
+
+
+@dataclass(frozen=True, slots=True)
+class _BuiltIn:
+    target: str
+    """``module:Class``."""
+    extra: str | None = None
+    """The extra of this distribution that installs what the module needs."""
+
+
+_BUILT_IN = {
+    "fake": _BuiltIn("provisioning.fake.provider:FakeProvider"),
+    "local": _BuiltIn("provisioning.local.provider:LocalProvider"),
+}
+
+
+def names() -> tuple[str, ...]:
+    """Return the name of every provider that is installed, sorted; imports none of them."""
+    return tuple(sorted({*_BUILT_IN, *_foreign()}))
+
+
+def provider(name: str, context: ProviderContext) -> Provider:
+    """Build the provider ``name``; makes no call to its cloud.
+
+    Raises:
+        BadOption: no provider has this name (the nearest one is named), or it refuses ``context.options``.
+        MissingDependency: its SDK is not installed; the hint is the command that installs it.
+    """
+    return provider_class(name)(context)
+
+
+def provider_class(name: str) -> ProviderClass:
+    """Return the class behind ``name``, for its ``capabilities``; raises as `provider` does."""
+    built_in = _BUILT_IN.get(name)
+    if built_in:
+        return _load(name, built_in.target, built_in.extra)
+    foreign = _foreign()
+    if name not in foreign:
+        raise did_you_mean("provider", name, {*_BUILT_IN, *foreign})
+    return _load(name, foreign[name].value, None)
+
+
+def _foreign() -> dict[str, EntryPoint]:
+    from importlib.metadata import entry_points  # a slow import that a built-in name does not need
+
+    return {point.name: point for point in entry_points(group=ENTRY_POINTS) if point.name not in _BUILT_IN}
+
+
+def _load(name: str, target: str, extra: str | None) -> ProviderClass:
+    module_name, _, class_name = target.partition(":")
+    package = f"gpu-launch[{extra}]" if extra else None
+    try:
+        return cast("ProviderClass", getattr(import_module(module_name), class_name))
+    except ModuleNotFoundError as error:
+        missing = error.name or "a module"
+        raise MissingDependency(
+            f"provider {name} needs {missing}, which is not installed",
+            hint=f"pip install '{package}'" if package else f"install the package that provides {missing}",
+        ) from error
+    except (ImportError, AttributeError) as error:
+        raise CloudError(f"provider {name} cannot be loaded from {target}: {error}") from error
