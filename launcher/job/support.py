@@ -1,0 +1,52 @@
+"""What can be written in a job file and cannot be run yet. The one place: as something starts to work, its line goes."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from launcher.job.problem import FieldError, Path, dotted
+from launcher.job.sources import scheme_of
+from provisioning.models import WhenUnattended
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from launcher.job.model import Job
+
+__all__ = ["require_supported", "unsupported"]
+
+
+def unsupported(job: Job) -> list[tuple[str, str]]:
+    """Return (field, reason) for everything in ``job`` that this release cannot do; empty when all of it can."""
+    return [(dotted(path), reason) for path, reason in _unsupported(job)]
+
+
+def require_supported(job: Job) -> None:
+    """Raise for the first thing that this release cannot do, naming its field; the hint names the others."""
+    found = list(_unsupported(job))
+    if found:
+        (path, reason), *others = found
+        names = ", ".join(dotted(other) for other, _ in others)
+        raise FieldError(reason, path=path, hint=f"the same holds for {names}" if names else None)
+
+
+def _unsupported(job: Job) -> Iterator[tuple[Path, str]]:
+    if job.stages:
+        yield ("stages",), "stages are not run yet; put one script into run"
+    if job.smoke is not None:
+        yield ("smoke",), "smoke runs are not made yet"
+    if job.notify is not None:
+        yield ("notify",), "nobody is notified yet; `launch watch` and --json say what happens"
+    if job.when_unattended is WhenUnattended.PUSH:
+        yield ("when_unattended",), "pushing outputs to a bucket does not work yet; use park or linger"
+    if job.checkpoint.mirror.startswith(("s3://", "gs://")):
+        yield ("checkpoint", "mirror"), "mirroring to a bucket does not work yet; use home"
+    for name in ("lock", "conda"):
+        if getattr(job.environment, name) is not None:
+            yield ("environment", name), "environments are made from requirements files only, so far"
+    for target, source in job.file_mounts.items():
+        if scheme_of(source) in ("s3", "gs", "kaggle"):
+            yield (
+                ("file_mounts", target),
+                f"{scheme_of(source)}:// is not fetched yet; use a local path or https://",
+            )
