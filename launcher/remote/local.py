@@ -1,0 +1,156 @@
+"""This computer as a machine: the `Shell` without a network in between."""
+
+from __future__ import annotations
+
+import os
+import secrets
+import shutil
+import signal
+import subprocess
+import sys
+from contextlib import suppress
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from launcher.remote.shell import Result
+from trainer.contract import Variable
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+    from pathlib import PurePosixPath
+
+    from provisioning import LocalAccess
+
+__all__ = ["LocalShell"]
+
+COMMAND_NOT_FOUND = 127
+COMMAND_NOT_EXECUTABLE = 126
+"""What a POSIX shell answers, and therefore what the same command gives over SSH."""
+
+JOB_VARIABLES = frozenset({variable.value for variable in Variable} | {"LAUNCH_RUN_DIR"})
+
+
+class LocalShell:
+    """Commands and files of this computer, as user and environment of this process.
+
+    The folder of the running interpreter comes first in ``PATH``, so that ``python`` and ``trainer`` are
+    those of the environment that ``launch`` is installed in. Costs a fork per `run` and nothing else.
+    """
+
+    def __init__(self, access: LocalAccess) -> None:
+        self._environ = _machine_environ(access.environ)
+
+    def run(
+        self,
+        argv: Sequence[str],
+        *,
+        stdin: bytes = b"",
+        cwd: PurePosixPath | None = None,
+        environ: Mapping[str, str] | None = None,
+        timeout_s: float = 60.0,
+    ) -> Result:
+        """Run a command in a process group of its own; past ``timeout_s`` the whole group is killed."""
+        if cwd is not None and not Path(cwd).is_dir():
+            raise FileNotFoundError(2, "no such folder", str(cwd))
+        machine = {**self._environ, **(environ or {})}
+        program = shutil.which(argv[0], path=machine.get("PATH", os.defpath))
+        try:
+            process = subprocess.Popen(
+                list(argv),
+                executable=program,
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.PIPE,
+                cwd=cwd,
+                env=machine,
+                start_new_session=True,
+            )
+        except FileNotFoundError:
+            return _refused(argv, COMMAND_NOT_FOUND, "not found")
+        except PermissionError:
+            return _refused(argv, COMMAND_NOT_EXECUTABLE, "permission denied")
+        with process:
+            try:
+                stdout, stderr = process.communicate(stdin, timeout=timeout_s)
+            except BaseException as error:
+                _kill_group(process)
+                process.communicate()
+                if isinstance(error, subprocess.TimeoutExpired):
+                    raise TimeoutError(f"{argv[0]} had not ended after {timeout_s:g} s") from None
+                raise
+        return Result(argv=tuple(argv), exit_code=_exit_code(process), stdout=stdout, stderr=stderr)
+
+    def read(self, path: PurePosixPath, *, offset: int = 0, limit: int | None = None) -> bytes:
+        """Return the file's bytes from ``offset``, at most ``limit``; empty past the end."""
+        with Path(path).open("rb") as file:
+            if offset:
+                file.seek(offset)
+            return file.read(-1 if limit is None else limit)
+
+    def write(self, path: PurePosixPath, data: bytes, *, mode: int = 0o644) -> None:
+        """Replace a file by ``data`` at once; the bytes are never readable under a wider mode."""
+        target = Path(path)
+        target.parent.mkdir(parents=True, exist_ok=True)
+        beside = _beside(target)
+        try:
+            descriptor = os.open(beside, os.O_WRONLY | os.O_CREAT | os.O_EXCL, mode & 0o600)
+            with os.fdopen(descriptor, "wb") as file:
+                file.write(data)
+                file.flush()
+                os.fchmod(descriptor, mode)
+                os.fsync(descriptor)
+            beside.replace(target)
+        except BaseException:
+            beside.unlink(missing_ok=True)
+            raise
+
+    def put(self, local: Path, remote: PurePosixPath) -> None:
+        """Copy one file, whole or not at all, with its mode and modification time; makes its parents."""
+        _copy(local, Path(remote))
+
+    def get(self, remote: PurePosixPath, local: Path) -> None:
+        """Copy one file, whole or not at all, with its modification time; makes its parents."""
+        _copy(Path(remote), local)
+
+    def close(self) -> None:
+        """Nothing is held between calls."""
+
+
+def _machine_environ(added: Mapping[str, str]) -> dict[str, str]:
+    """The environment of this process and the machine's own, without what belongs to a job around us.
+
+    A launch from inside a job must not pass that job's identity on: leftovers are recognised by it.
+    """
+    inherited = {name: value for name, value in os.environ.items() if name not in JOB_VARIABLES}
+    path = added.get("PATH", inherited.get("PATH", os.defpath))
+    return {**inherited, **added, "PATH": os.pathsep.join((str(Path(sys.executable).parent), path))}
+
+
+def _refused(argv: Sequence[str], exit_code: int, why: str) -> Result:
+    return Result(argv=tuple(argv), exit_code=exit_code, stdout=b"", stderr=f"{argv[0]}: {why}\n".encode())
+
+
+def _kill_group(process: subprocess.Popen[bytes]) -> None:
+    with suppress(ProcessLookupError):
+        os.killpg(process.pid, signal.SIGKILL)
+
+
+def _exit_code(process: subprocess.Popen[bytes]) -> int:
+    """As a shell reports it: 128 + n for a command that signal n ended."""
+    return process.returncode if process.returncode >= 0 else 128 - process.returncode
+
+
+def _beside(target: Path) -> Path:
+    return target.with_name(f".{target.name[:200]}.{secrets.token_hex(4)}.tmp")
+
+
+def _copy(source: Path, target: Path) -> None:
+    target.parent.mkdir(parents=True, exist_ok=True)
+    beside = _beside(target)
+    try:
+        shutil.copyfile(source, beside)
+        shutil.copystat(source, beside)
+        beside.replace(target)
+    except BaseException:
+        beside.unlink(missing_ok=True)
+        raise
