@@ -24,7 +24,16 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
 
-__all__ = ["MARK", "Process", "belonging", "end_all", "module_command", "parse_ps", "running"]
+__all__ = [
+    "MARK",
+    "Process",
+    "belonging",
+    "end_all",
+    "module_command",
+    "parse_ps",
+    "running",
+    "start_detached",
+]
 
 MARK = "LAUNCH_MACHINE"
 """The environment variable whose value is the id of the machine that a process runs on."""
@@ -96,6 +105,18 @@ def module_command(module: str, *arguments: str) -> Command:
     return Command(argv=("env", f"PYTHONPATH={root}", sys.executable, "-m", module, *arguments))
 
 
+def start_detached(command: Command) -> None:
+    """Start a process that outlives this one, in a session of its own, without a mark."""
+    # The shell leaves at once, so that the process is nobody's child here and never a zombie of ours.
+    subprocess.run(
+        ["sh", "-c", '"$@" </dev/null >/dev/null 2>&1 &', "sh", *command.argv],
+        start_new_session=True,
+        cwd="/",
+        env={name: value for name, value in os.environ.items() if name != MARK},
+        check=True,
+    )
+
+
 def _kill(pids: Iterable[int], machine: str) -> None:
     """Kill processes, but none whose pid has meanwhile passed to a stranger (where the kernel can tell)."""
     if not hasattr(os, "pidfd_open"):
@@ -120,7 +141,7 @@ def _processes() -> list[Process]:
     if Path("/proc/self/environ").exists():
         return [process for entry in Path("/proc").iterdir() if (process := _from_proc(entry))]
     listing = subprocess.run(
-        ["ps", "eww", "-axo", "pid=,ppid=,command="],
+        ["ps", "axeww", "-o", "pid=,ppid=,command="],
         capture_output=True,
         text=True,
         errors="replace",
@@ -146,7 +167,7 @@ def _from_proc(entry: Path) -> Process | None:
 
 
 def parse_ps(listing: str) -> list[Process]:
-    """Read the output of ``ps eww -axo pid=,ppid=,command=``, which prints the environment after the command."""
+    """Read the output of ``ps axeww -o pid=,ppid=,command=``, which prints the environment after the command."""
     found = []
     for line in listing.splitlines():
         if match := _PS_LINE.match(line):
