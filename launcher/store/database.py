@@ -124,6 +124,16 @@ class Store:
         self._update(AttemptRow, (attempt.run_id, attempt.stage, attempt.n), changes)
         return dataclasses.replace(attempt, **changes)
 
+    def advance_log(self, attempt: AttemptRow, *, log_bytes: int, log_offset: int) -> AttemptRow:
+        """Note in one step how much of the run's log is home, and up to where the machine's has been read."""
+        with self._write() as connection:
+            connection.execute("UPDATE runs SET log_bytes = ? WHERE run_id = ?", (log_bytes, attempt.run_id))
+            connection.execute(
+                "UPDATE attempts SET log_offset = ? WHERE run_id = ? AND stage = ? AND n = ?",
+                (log_offset, attempt.run_id, attempt.stage, attempt.n),
+            )
+        return dataclasses.replace(attempt, log_offset=log_offset)
+
     def attempts(self, run_id: str) -> list[AttemptRow]:
         """Return the attempts of a run, oldest first."""
         return self._select(AttemptRow, "run_id = ? ORDER BY started_at, n", run_id)
@@ -351,6 +361,8 @@ def _decoder(hint: Any) -> Any:
         return Intent
     if TryOutcome in parts:
         return TryOutcome
+    if bool in parts:
+        return bool
     return None
 
 

@@ -84,22 +84,43 @@ class AttemptRow:
     cause: str = ""
     reason: str = ""
     starts: int = 0
-    """How often the job was started on this instance."""
+    """How often the job was submitted on this instance; counted before each submission."""
     errors: int = 0
     """How many of those ended in an error that counts against ``max_restarts_on_errors``."""
-    step_first: int | None = None
-    step_last: int | None = None
+    fruitless: int = 0
+    """Machines in a row, up to this one, that were lost before the job got any further."""
+    step_at_attempt: int | None = None
+    """How far the job had come when this attempt began."""
     step_at_start: int | None = None
-    """The step reached when the present start began, to recognise a loop without progress."""
-    step_saved: int | None = None
+    """How far it had come when the present start began."""
+    step_last: int | None = None
     steps_lost: int = 0
     handle: Mapping[str, Any] | None = None
+    """The runner's handle on the present start; None until it has been submitted."""
+    progress: Mapping[str, Any] | None = None
+    """The last that was seen of the present start."""
+    has_run: bool = False
+    """The present start got beyond ``setup``."""
+    not_before: datetime | None = None
+    """Back-off: nothing is done for this attempt earlier than this."""
+    trouble: Mapping[str, Any] | None = None
+    """What kept the job from being started on a machine that is up."""
+    reached_at: datetime | None = None
+    """When the machine last answered us."""
+    silence: Mapping[str, Any] = field(default_factory=dict)
+    asked_at: datetime | None = None
+    """When the job was asked to leave."""
+    ending_at: datetime | None = None
+    """When the provider was last asked to end the machine."""
+    fetched: bool = False
+    """Outputs of this attempt are home and verified."""
     log_offset: int = 0
     """How far this attempt's output on the machine has been copied home."""
     mirrored: tuple[str, ...] = ()
+    """Checkpoints of this attempt that are home, oldest first."""
     mirrored_at: datetime | None = None
-    setup_s: float | None = None
     usd: float = 0.0
+    """What it has cost, once it has ended."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

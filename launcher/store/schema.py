@@ -28,10 +28,11 @@ MIGRATIONS: tuple[str, ...] = (
         run_id TEXT NOT NULL REFERENCES runs(run_id), stage TEXT NOT NULL, n INTEGER NOT NULL,
         candidate INTEGER NOT NULL, offer TEXT NOT NULL,
         started_at TEXT NOT NULL, ended_at TEXT, cause TEXT NOT NULL, reason TEXT NOT NULL,
-        starts INTEGER NOT NULL, errors INTEGER NOT NULL,
-        step_first INTEGER, step_last INTEGER, step_at_start INTEGER, step_saved INTEGER,
-        steps_lost INTEGER NOT NULL, handle TEXT, log_offset INTEGER NOT NULL,
-        mirrored TEXT NOT NULL, mirrored_at TEXT, setup_s REAL, usd REAL NOT NULL,
+        starts INTEGER NOT NULL, errors INTEGER NOT NULL, fruitless INTEGER NOT NULL,
+        step_at_attempt INTEGER, step_at_start INTEGER, step_last INTEGER, steps_lost INTEGER NOT NULL,
+        handle TEXT, progress TEXT, has_run INTEGER NOT NULL, not_before TEXT, trouble TEXT,
+        reached_at TEXT, silence TEXT NOT NULL, asked_at TEXT, ending_at TEXT, fetched INTEGER NOT NULL,
+        log_offset INTEGER NOT NULL, mirrored TEXT NOT NULL, mirrored_at TEXT, usd REAL NOT NULL,
         PRIMARY KEY (run_id, stage, n)
     );
     CREATE TABLE tries (
