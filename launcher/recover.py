@@ -1,0 +1,323 @@
+"""What to do after a look at a run: one pure function, `decide`, over a `launcher.situation.Situation`.
+
+The rules are asked in a fixed order and the first that has something to say wins. The order is the policy: what the
+provider confirms comes before what the machine says, the cause of an end before the exit code, a person's wish and
+the limits before any recovery. Nothing here reads a clock; ``docs/states.md`` tells the same story in words.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from launcher.actions import (
+    Action,
+    EndMachine,
+    Finish,
+    Kill,
+    NewAttempt,
+    Proceed,
+    RestartHere,
+    Save,
+    StartMachine,
+    Wait,
+)
+from launcher.states import Reason
+from provisioning import InstanceState
+from trainer.contract import Cause, Exit, Phase
+
+if TYPE_CHECKING:
+    from launcher.runners.base import Progress
+    from launcher.situation import Situation
+
+__all__ = ["decide"]
+
+
+def decide(situation: Situation) -> Action:
+    """Return what to do next; there is an answer to every situation, and asking twice gives the same one."""
+    for rule in _RULES:
+        action = rule(situation)
+        if action is not None:
+            return action
+    return Wait(words="the job is at work", next_look_s=situation.policy.look_s)
+
+
+def _discarded(s: Situation) -> Action | None:
+    if not s.wish.discard:
+        return None
+    return Finish(
+        reason=Reason.STOPPED_BY_USER, words="ended on request; outputs were not wanted", pull=False
+    )
+
+
+def _gone(s: Situation) -> Action | None:
+    """The provider confirms that nothing is left of the machine: the only moment to rent another one."""
+    if s.machine.state is not InstanceState.TERMINATED:
+        return None
+    cause = s.progress.cause if s.progress else Cause.NONE
+    if s.finished and s.outputs_home:
+        return Finish(reason=Reason.FINISHED, words=Reason.FINISHED.words, pull=False)
+    if cause in (Cause.STOP, Cause.IDLE):
+        return _finish_as_asked(s, cause, pull=False)
+    ended = _finish_for_person_or_limit(s, pull=False)
+    if ended is not None:
+        return ended
+    if cause is Cause.NOTICE:
+        return _next_machine(s, Reason.SPOT_NOTICE, "the machine was taken away, as announced")
+    if s.finished:
+        words = (
+            "the job finished and the machine is gone before its outputs were home: what is missing is redone"
+        )
+        return _next_machine(s, Reason.INSTANCE_LOST, words)
+    if s.misconfigured:
+        return Finish(reason=Reason.BAD_CONFIG, words=Reason.BAD_CONFIG.words, pull=False)
+    if s.machine.ending_s is not None:
+        return _next_machine(
+            s, s.machine.ending_reason or Reason.INSTANCE_LOST, "the old machine is confirmed gone"
+        )
+    return _next_machine(s, Reason.INSTANCE_LOST, "the provider says that the machine is gone")
+
+
+def _being_ended(s: Situation) -> Action | None:
+    if s.machine.ending_s is None or s.machine.state is InstanceState.STOPPED:
+        return None
+    if s.machine.ending_s < s.policy.confirm_s:
+        return Wait(words="waits until the provider confirms that the machine has ended", next_look_s=5.0)
+    return EndMachine(
+        words=f"the provider has not confirmed the end for {s.machine.ending_s:.0f} s: asked again",
+        fetch_first=False,
+    )
+
+
+def _stopped_by_provider(s: Situation) -> Action | None:
+    """Compute has ended and the disk exists: at its deadline the machine parks itself, or it was outbid."""
+    if s.machine.state is InstanceState.STOPPING:
+        return Wait(
+            reason=Reason.INSTANCE_STOPPED, words="the provider is stopping the machine", next_look_s=5.0
+        )
+    if s.machine.state is not InstanceState.STOPPED:
+        return None
+    ended = _finish_for_person_or_limit(s, pull=False, keep_disk=True)
+    if ended is not None:
+        return ended
+    if s.machine.ending_s is not None:
+        return EndMachine(words="stopped, and not terminated yet: asked again", fetch_first=False)
+    if s.machine.can_start:
+        return StartMachine(
+            reason=Reason.INSTANCE_STOPPED,
+            words="the provider stopped the machine; its disk holds the newest work",
+        )
+    return EndMachine(
+        reason=Reason.INSTANCE_STOPPED,
+        words="the provider stopped the machine and it cannot be started again: ended, then replaced",
+        fetch_first=False,
+    )
+
+
+def _unreachable(s: Situation) -> Action | None:
+    """Unreachable is not gone: wait, and after the grace end it ourselves before anything else is rented."""
+    if s.machine.reachable:
+        return None
+    if s.machine.state is None and not s.machine.claimed:
+        return Wait(
+            reason=Reason.UNREACHABLE,
+            words="neither the machine nor the provider answers: the network here may be down",
+            next_look_s=30.0,
+        )
+    if not s.machine.was_reached:
+        return _booting(s)
+    over = s.machine.silent_s >= s.policy.unreachable_grace_s
+    reason = _reason_of_person_or_limit(s)
+    if s.machine.claimed and reason and (s.now >= s.limits.hard or over):
+        words = f"{reason.words}, and the machine does not answer: the job may still run there"
+        return Finish(reason=reason, words=words, pull=False)
+    if not s.machine.claimed and (over or s.now >= s.limits.hard):
+        return EndMachine(
+            reason=reason or Reason.UNREACHABLE,
+            words=f"no answer for {_minutes(s.machine.silent_s)}: ended, so that it cannot go on unseen",
+            fetch_first=False,
+        )
+    return Wait(reason=Reason.UNREACHABLE, words=_silence_in_words(s), next_look_s=15.0, check_address=True)
+
+
+def _booting(s: Situation) -> Action | None:
+    ended = _finish_for_person_or_limit(s, pull=False)
+    if ended is not None:
+        return ended
+    if s.machine.silent_s < s.policy.boot_s:
+        return Wait(words=f"the machine boots ({s.machine.silent_s:.0f} s so far)", next_look_s=3.0)
+    words = f"the machine did not come up within {_minutes(s.policy.boot_s)}"
+    if s.machine.claimed:
+        return Finish(reason=Reason.NO_BOOT, words=words, pull=False)
+    return EndMachine(
+        reason=Reason.NO_BOOT, words=f"{words}: ended, then another is tried", fetch_first=False
+    )
+
+
+def _silence_in_words(s: Situation) -> str:
+    silent = f"no answer for {_minutes(s.machine.silent_s)}"
+    if s.machine.claimed:
+        return f"{silent}; the machine is not ours to end, so this waits until {s.limits.hard:%Y-%m-%d %H:%M} UTC"
+    word = s.machine.state.value if s.machine.state else "nothing"
+    left_s = s.policy.unreachable_grace_s - s.machine.silent_s
+    return f"{silent}, the provider says {word}; in {_minutes(left_s)} it is ended and replaced"
+
+
+def _not_submitted(s: Situation) -> Action | None:
+    if s.progress is not None:
+        return None
+    ended = _finish_for_person_or_limit(s, pull=False)
+    if ended is not None:
+        return ended
+    if s.trouble is None:
+        return Proceed(words="the machine is up")
+    if s.trouble.permanent:
+        return Finish(reason=s.trouble.reason, words=s.trouble.words, pull=False)
+    return _leave_machine(s, s.trouble.reason, s.trouble.words)
+
+
+def _ended(s: Situation) -> Action | None:
+    """Cause first, exit code second."""
+    if s.progress is None or not s.has_ended:
+        return None
+    if s.finished:
+        return Finish(reason=Reason.FINISHED, words="the job finished", keep_disk=s.wish.keep_disk)
+    if s.progress.cause in (Cause.STOP, Cause.DEADLINE, Cause.IDLE):
+        return _finish_as_asked(s, s.progress.cause)
+    ended = _finish_for_person_or_limit(s, pull=True)
+    if ended is not None:
+        return ended
+    if s.progress.cause is Cause.NOTICE:
+        return _leave_machine(s, Reason.SPOT_NOTICE, "the provider takes the machine away")
+    return _after_own_end(s, s.progress)
+
+
+def _finish_as_asked(s: Situation, cause: Cause, *, pull: bool = True) -> Action:
+    """The job left because it was asked to: the run ends for the reason that it was asked for."""
+    reasons = {Cause.STOP: Reason.STOPPED_BY_USER, Cause.IDLE: Reason.IDLE}
+    reason = reasons.get(cause, s.limits.reason)
+    return Finish(reason=reason, words=reason.words, pull=pull, keep_disk=s.wish.keep_disk)
+
+
+def _after_own_end(s: Situation, seen: Progress) -> Action:
+    """Nobody asked the job to leave."""
+    if seen.phase is not Phase.ENDED:
+        return _restart(s, Reason.WATCHDOG_LOST, "the watchdog was killed, or the machine was restarted")
+    if s.past.in_setup:
+        return _restart(s, Reason.SETUP_FAILED, f"setup ended with {_exit_words(seen.exit_code)}")
+    if s.misconfigured:
+        return Finish(reason=Reason.BAD_CONFIG, words=Reason.BAD_CONFIG.words)
+    if seen.exit_code == Exit.INTERRUPTED:
+        return _restart_as_wanted(s)
+    return _restart(s, Reason.JOB_FAILED, f"the job ended with {_exit_words(seen.exit_code)}")
+
+
+def _restart_as_wanted(s: Situation) -> Action:
+    """Exit 75 that nobody asked for: honoured as long as it leads anywhere."""
+    stuck = s.past.starts >= 2 and s.progressed is False
+    if stuck or (s.progressed is None and s.past.starts > s.policy.max_blind_restarts):
+        words = f"the job left with exit 75 after start {s.past.starts} without getting any further"
+        return Finish(reason=Reason.CRASH_LOOP, words=words)
+    return RestartHere(
+        reason=Reason.SAVED_AND_LEFT,
+        words=Reason.SAVED_AND_LEFT.words,
+        count_as_error=False,
+        after_s=0.0 if s.progressed else s.policy.backoff(s.past.starts - 1),
+    )
+
+
+def _restart(s: Situation, reason: Reason, words: str) -> Action:
+    """An error: another start, as often as is allowed and only while it leads anywhere."""
+    allowed = s.policy.max_restarts_on_errors
+    if reason is Reason.WATCHDOG_LOST:
+        allowed = max(allowed, s.policy.max_watchdog_losses)
+    if s.past.errors >= allowed:
+        retries = f"after {allowed} restarts" if allowed else "and max_restarts_on_errors is 0"
+        return Finish(reason=reason, words=f"{words}, {retries}")
+    if s.past.starts >= 2 and s.progressed is False:
+        return Finish(reason=Reason.CRASH_LOOP, words=f"{words}, twice without a step of progress in between")
+    return RestartHere(
+        reason=reason,
+        words=f"{words}; restart {s.past.errors + 1} of {allowed}",
+        count_as_error=True,
+        after_s=s.policy.backoff(s.past.errors),
+    )
+
+
+def _leaving(s: Situation) -> Action | None:
+    """The job was asked to leave and has not left."""
+    seen = s.progress
+    if seen is None:
+        return None
+    if seen.phase is not Phase.LEAVING and seen.cause is Cause.NONE and s.past.asked_s is None:
+        return None
+    asked_s = s.past.asked_s or 0.0
+    if s.now >= s.limits.hard or asked_s >= s.policy.save_grace_s:
+        return Kill(words=f"the job was asked to leave {asked_s:.0f} s ago and has not")
+    return Wait(words="the job saves and leaves", next_look_s=1.0)
+
+
+def _wanted_out(s: Situation) -> Action | None:
+    """The job runs; a person or a limit wants it to leave."""
+    if s.progress is None:
+        return None
+    if s.wish.stop:
+        return Save(cause=Cause.STOP, reason=Reason.STOPPED_BY_USER, words="stop was requested")
+    if s.now >= s.limits.soft:
+        return Save(cause=Cause.DEADLINE, reason=s.limits.reason, words=s.limits.reason.words)
+    return None
+
+
+def _reason_of_person_or_limit(s: Situation) -> Reason | None:
+    if s.wish.stop:
+        return Reason.STOPPED_BY_USER
+    asked_by_deadline = s.progress is not None and s.progress.cause is Cause.DEADLINE
+    return s.limits.reason if asked_by_deadline or s.now >= s.limits.soft else None
+
+
+def _finish_for_person_or_limit(s: Situation, *, pull: bool, keep_disk: bool = False) -> Finish | None:
+    """End the run instead of recovering it, where a person or a limit says so."""
+    reason = _reason_of_person_or_limit(s)
+    if reason is None:
+        return None
+    words = (
+        reason.words if pull or not keep_disk else f"{reason.words}; the disk is kept, `launch pull` reads it"
+    )
+    return Finish(reason=reason, words=words, pull=pull, keep_disk=keep_disk or s.wish.keep_disk)
+
+
+def _leave_machine(s: Situation, reason: Reason, words: str) -> Action:
+    """Give the machine up while it still exists: end it first. One that is claimed cannot be lost."""
+    if s.machine.claimed:
+        return _next_machine(s, reason, words)
+    return EndMachine(reason=reason, words=f"{words}: outputs first, then it is ended", fetch_first=True)
+
+
+def _next_machine(s: Situation, reason: Reason, words: str) -> Action:
+    fruitless = 0 if s.machine_helped else s.past.fruitless + 1
+    if fruitless >= s.policy.max_fruitless:
+        lost = f"{words}, the {fruitless}th in a row that led no further"
+        return Finish(reason=Reason.NO_PROGRESS, words=lost, pull=s.machine.claimed)
+    return NewAttempt(
+        reason=reason, words=words, after_s=s.policy.backoff(fruitless - 1), avoid_place=not s.machine.claimed
+    )
+
+
+def _exit_words(code: int | None) -> str:
+    return "an exit code that nobody saw" if code is None else f"exit {code}"
+
+
+def _minutes(seconds: float) -> str:
+    return f"{seconds:.0f} s" if seconds < 120 else f"{seconds / 60:.0f} min"
+
+
+_RULES = (
+    _discarded,
+    _gone,
+    _being_ended,
+    _stopped_by_provider,
+    _unreachable,
+    _not_submitted,
+    _ended,
+    _leaving,
+    _wanted_out,
+)
