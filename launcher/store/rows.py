@@ -52,10 +52,8 @@ class RunRow:
     """Where outputs come home: an absolute folder of this run alone."""
     intent: Intent = Intent.NONE
     intent_options: Mapping[str, Any] = field(default_factory=dict)
-    verdict_state: str | None = None
-    """The final state that has been decided while outputs still come home and machines still end."""
-    verdict_code: str = ""
-    verdict_reason: str = ""
+    verdict: Mapping[str, Any] | None = None
+    """How the run will end, once outputs are home and machines have ended: ``code words pull keep_disk``."""
     exit_code: int | None = None
     step: int | None = None
     total: int | None = None

@@ -18,7 +18,7 @@ MIGRATIONS: tuple[str, ...] = (
         job TEXT NOT NULL, plan TEXT NOT NULL, limits TEXT NOT NULL,
         workdir TEXT NOT NULL, results_dir TEXT NOT NULL,
         intent TEXT NOT NULL, intent_options TEXT NOT NULL,
-        verdict_state TEXT, verdict_code TEXT NOT NULL, verdict_reason TEXT NOT NULL, exit_code INTEGER,
+        verdict TEXT, exit_code INTEGER,
         step INTEGER, total INTEGER, metrics TEXT NOT NULL, steps_per_s REAL, looked_at TEXT,
         log_bytes INTEGER NOT NULL, working_since TEXT
     );
