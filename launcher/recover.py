@@ -127,10 +127,10 @@ def _unreachable(s: Situation) -> Action | None:
         return _booting(s)
     over = s.machine.silent_s >= s.policy.unreachable_grace_s
     reason = _reason_of_person_or_limit(s)
-    if s.machine.claimed and reason and (s.now >= s.limits.hard or over):
+    if s.machine.claimed and reason and (s.now >= s.deadlines.hard or over):
         words = f"{reason.words}, and the machine does not answer: the job may still run there"
         return Finish(reason=reason, words=words, pull=False)
-    if not s.machine.claimed and (over or s.now >= s.limits.hard):
+    if not s.machine.claimed and (over or s.now >= s.deadlines.hard):
         return EndMachine(
             reason=reason or Reason.UNREACHABLE,
             words=f"no answer for {_minutes(s.machine.silent_s)}: ended, so that it cannot go on unseen",
@@ -156,7 +156,7 @@ def _booting(s: Situation) -> Action | None:
 def _silence_in_words(s: Situation) -> str:
     silent = f"no answer for {_minutes(s.machine.silent_s)}"
     if s.machine.claimed:
-        return f"{silent}; the machine is not ours to end, so this waits until {s.limits.hard:%Y-%m-%d %H:%M} UTC"
+        return f"{silent}; the machine is not ours to end, so this waits until {s.deadlines.hard:%Y-%m-%d %H:%M} UTC"
     word = s.machine.state.value if s.machine.state else "nothing"
     left_s = s.policy.unreachable_grace_s - s.machine.silent_s
     return f"{silent}, the provider says {word}; in {_minutes(left_s)} it is ended and replaced"
@@ -194,7 +194,7 @@ def _ended(s: Situation) -> Action | None:
 def _finish_as_asked(s: Situation, cause: Cause, *, pull: bool = True) -> Action:
     """The job left because it was asked to: the run ends for the reason that it was asked for."""
     reasons = {Cause.STOP: Reason.STOPPED_BY_USER, Cause.IDLE: Reason.IDLE}
-    reason = reasons.get(cause, s.limits.reason)
+    reason = reasons.get(cause, s.deadlines.reason)
     return Finish(reason=reason, words=reason.words, pull=pull, keep_disk=s.wish.keep_disk)
 
 
@@ -251,7 +251,7 @@ def _leaving(s: Situation) -> Action | None:
     if seen.phase is not Phase.LEAVING and seen.cause is Cause.NONE and s.past.asked_s is None:
         return None
     asked_s = s.past.asked_s or 0.0
-    if s.now >= s.limits.hard or asked_s >= s.policy.save_grace_s:
+    if s.now >= s.deadlines.hard or asked_s >= s.policy.save_grace_s:
         return Kill(words=f"the job was asked to leave {asked_s:.0f} s ago and has not")
     return Wait(words="the job saves and leaves", next_look_s=1.0)
 
@@ -262,8 +262,8 @@ def _wanted_out(s: Situation) -> Action | None:
         return None
     if s.wish.stop:
         return Save(cause=Cause.STOP, reason=Reason.STOPPED_BY_USER, words="stop was requested")
-    if s.now >= s.limits.soft:
-        return Save(cause=Cause.DEADLINE, reason=s.limits.reason, words=s.limits.reason.words)
+    if s.now >= s.deadlines.soft:
+        return Save(cause=Cause.DEADLINE, reason=s.deadlines.reason, words=s.deadlines.reason.words)
     return None
 
 
@@ -271,7 +271,7 @@ def _reason_of_person_or_limit(s: Situation) -> Reason | None:
     if s.wish.stop:
         return Reason.STOPPED_BY_USER
     asked_by_deadline = s.progress is not None and s.progress.cause is Cause.DEADLINE
-    return s.limits.reason if asked_by_deadline or s.now >= s.limits.soft else None
+    return s.deadlines.reason if asked_by_deadline or s.now >= s.deadlines.soft else None
 
 
 def _finish_for_person_or_limit(s: Situation, *, pull: bool, keep_disk: bool = False) -> Finish | None:

@@ -16,7 +16,7 @@ from trainer.contract import Cause, Exit, Phase
 if TYPE_CHECKING:
     from launcher.runners.base import Progress
 
-__all__ = ["Limits", "Machine", "Past", "Policy", "Situation", "Trouble", "Wish"]
+__all__ = ["Deadlines", "Machine", "Past", "Policy", "Situation", "Trouble", "Wish"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -75,8 +75,8 @@ class Wish:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Limits:
-    """When this attempt has to be over. Money is part of it: see `launcher.limits.deadlines`."""
+class Deadlines:
+    """When this attempt has to be over. Money is part of it: see `launcher.limits.deadlines_of`."""
 
     soft: datetime
     """Save, bring home, end."""
@@ -140,7 +140,7 @@ class Situation:
     machine: Machine
     progress: Progress | None
     """The last that was seen of the job, also when the machine does not answer now; None before it was submitted."""
-    limits: Limits
+    deadlines: Deadlines
     past: Past = Past()
     wish: Wish = Wish()
     policy: Policy = Policy()
