@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
     from provisioning.provider import Provider, ProviderClass, ProviderContext
 
-__all__ = ["ENTRY_POINTS", "names", "provider", "provider_class"]
+__all__ = ["ENTRY_POINTS", "built_in_names", "names", "provider", "provider_class"]
 
 ENTRY_POINTS = "gpu_launch.providers"
 
@@ -40,6 +40,11 @@ _BUILT_IN = {
 def names() -> tuple[str, ...]:
     """Return the name of every provider that is installed, sorted; imports none of them."""
     return tuple(sorted({*_BUILT_IN, *_foreign()}))
+
+
+def built_in_names() -> tuple[str, ...]:
+    """Return the names of the providers of this distribution, sorted."""
+    return tuple(sorted(_BUILT_IN))
 
 
 def provider(name: str, context: ProviderContext) -> Provider:

@@ -120,7 +120,7 @@ def visible(found: Sequence[Gpu], chosen: str | None) -> tuple[Gpu, ...]:
 
 
 def _output(command: Sequence[str], environ: Mapping[str, str]) -> str:
-    if not shutil.which(command[0], path=environ.get("PATH")):
+    if not shutil.which(command[0], path=environ.get("PATH", os.defpath)):
         return ""
     try:
         finished = subprocess.run(
