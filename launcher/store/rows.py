@@ -110,13 +110,14 @@ class AttemptRow:
     """When the job was asked to leave."""
     ending_at: datetime | None = None
     """When the provider was last asked to end the machine."""
+    ending_code: str = ""
+    """Why it was."""
     fetched: bool = False
     """Outputs of this attempt are home and verified."""
     log_offset: int = 0
     """How far this attempt's output on the machine has been copied home."""
-    mirrored: tuple[str, ...] = ()
-    """Checkpoints of this attempt that are home, oldest first."""
-    mirrored_at: datetime | None = None
+    mirrored: Mapping[str, Any] = field(default_factory=dict)
+    """Checkpoints of this attempt that are home: name → when it was saved, when it was copied."""
     usd: float = 0.0
     """What it has cost, once it has ended."""
 

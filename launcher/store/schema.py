@@ -31,8 +31,8 @@ MIGRATIONS: tuple[str, ...] = (
         starts INTEGER NOT NULL, errors INTEGER NOT NULL, fruitless INTEGER NOT NULL,
         step_at_attempt INTEGER, step_at_start INTEGER, step_last INTEGER, steps_lost INTEGER NOT NULL,
         handle TEXT, progress TEXT, has_run INTEGER NOT NULL, not_before TEXT, trouble TEXT,
-        reached_at TEXT, silence TEXT NOT NULL, asked_at TEXT, ending_at TEXT, fetched INTEGER NOT NULL,
-        log_offset INTEGER NOT NULL, mirrored TEXT NOT NULL, mirrored_at TEXT, usd REAL NOT NULL,
+        reached_at TEXT, silence TEXT NOT NULL, asked_at TEXT, ending_at TEXT, ending_code TEXT NOT NULL, fetched INTEGER NOT NULL,
+        log_offset INTEGER NOT NULL, mirrored TEXT NOT NULL, usd REAL NOT NULL,
         PRIMARY KEY (run_id, stage, n)
     );
     CREATE TABLE tries (

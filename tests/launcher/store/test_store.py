@@ -42,7 +42,7 @@ def test_every_column_survives_a_round_trip(store: Store, tmp_path: Path) -> Non
     )
     attempt = AttemptRow(
         run_id=run.run_id, stage="run", n=1, candidate=0, offer={"usd_per_hour": 0.5}, started_at=NOW,
-        handle={"pid": 1}, mirrored=("step_1.pt", "step_2.pt"), mirrored_at=NOW,
+        handle={"pid": 1}, mirrored={"step_1.pt": {"at": "x"}}, has_run=True,
     )  # fmt: skip
     attempt_try = TryRow(
         token="demo-ab12-1-1", run_id=run.run_id, stage="run", attempt=1, try_number=1,
