@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import timedelta
@@ -11,7 +10,7 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 from launcher.job.command import shell_line
-from launcher.job.names import MAX_NAME_LENGTH, NAME, derive_name, name_of_command
+from launcher.job.names import derive_name, name_of_command
 from launcher.job.order import check_stages
 from launcher.job.overrides import replaced
 from launcher.job.parts import Checkpoint, Environment, Metric, Notify, Recovery, Smoke, Stage, Work
@@ -32,7 +31,8 @@ from launcher.job.rules import (
     ruled,
 )
 from launcher.job.sources import mount_target_problem, source_problem
-from launcher.job.written import natural, read_yaml
+from launcher.job.special import NodesRule, ProviderOptionsRule, name_problem, variable_problem
+from launcher.job.written import read_yaml
 from launcher.runners.base import Mount
 from provisioning.models import WhenUnattended
 
@@ -40,58 +40,6 @@ __all__ = ["Job"]
 
 ONLY_STAGE = "main"
 """The stage of a job that has ``run`` instead of ``stages``."""
-
-
-def _name_problem(text: str) -> str | None:
-    if NAME.fullmatch(text) and len(text) <= MAX_NAME_LENGTH:
-        return None
-    return (
-        f"expected at most {MAX_NAME_LENGTH} lower-case letters, digits and dashes, starting with a letter, "
-        f"came {text!r}; {derive_name(text)!r} would do"
-    )
-
-
-def _variable_problem(name: str) -> str | None:
-    if not re.fullmatch(r"[A-Za-z_][A-Za-z0-9_]*", name):
-        return f"not a name of an environment variable: {name!r}"
-    return f"{name} is set by the launcher itself" if name.startswith("LAUNCH_") else None
-
-
-class _NodesRule:
-    """The number of machines: one, until more work."""
-
-    def read(self, value: object) -> int:
-        """Read a whole number and refuse more than one, in words."""
-        nodes: int = Number(kind=int, what="a whole number of machines", at_least=1).read(value)
-        if nodes > 1:
-            raise FieldError(
-                f"a job runs on one machine in this release, {nodes} are asked for",
-                hint="several GPUs of one machine work: resources.accelerators: T4:4",
-            )
-        return nodes
-
-    def write(self, value: int) -> int:
-        """Write the number."""
-        return value
-
-
-class _ProviderOptionsRule:
-    """Options by provider, as plain data; each provider's own dataclass checks its part."""
-
-    def read(self, value: object) -> dict[str, dict[str, Any]]:
-        """Read a mapping of mappings."""
-        if not isinstance(value, Mapping):
-            raise FieldError(f"expected a mapping of providers, came {came(value)}")
-        for provider, options in value.items():
-            if not isinstance(options, Mapping):
-                raise FieldError(
-                    f"expected a mapping of options, came {came(options)}", path=(str(provider),)
-                )
-        return {str(provider): natural(options) for provider, options in value.items()}
-
-    def write(self, value: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
-        """Write a copy."""
-        return {provider: natural(options) for provider, options in value.items()}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -104,11 +52,11 @@ class Job(Record):
     preflight. Raises `launcher.errors.JobFileError`, which names the field, for anything wrong.
     """
 
-    name: str = field(default="", metadata=ruled(Text(what="a name", check=_name_problem)))
+    name: str = field(default="", metadata=ruled(Text(what="a name", check=name_problem)))
     """Also the first part of the run's id; made from the file or folder when not given."""
     workdir: str = field(default=".", metadata=ruled(Text(what="a folder")))
     """The code: sent as a snapshot, and the folder in which everything starts."""
-    num_nodes: int = field(default=1, metadata=ruled(_NodesRule()))
+    num_nodes: int = field(default=1, metadata=ruled(NodesRule()))
     resources: Resources = field(default_factory=Resources, metadata=ruled(RecordOf(type=lambda: Resources)))
     file_mounts: Mapping[str, str] = field(
         default_factory=dict,
@@ -124,7 +72,7 @@ class Job(Record):
     envs: Mapping[str, str | None] = field(
         default_factory=dict,
         metadata=ruled(
-            MapOf(item=VariableText(), what="a mapping of variables", check_key=_variable_problem, null=True)
+            MapOf(item=VariableText(), what="a mapping of variables", check_key=variable_problem, null=True)
         ),
     )
     """Environment variables; one without a value is taken from ``--env`` or the environment at home."""
@@ -132,7 +80,7 @@ class Job(Record):
         default_factory=dict,
         repr=False,
         metadata=ruled(
-            MapOf(item=VariableText(), what="a mapping of variables", check_key=_variable_problem, null=True)
+            MapOf(item=VariableText(), what="a mapping of variables", check_key=variable_problem, null=True)
         ),
     )
     """Like ``envs``, and never shown, logged or recorded: `to_dict` leaves the values out."""
@@ -180,7 +128,7 @@ class Job(Record):
     """End the run when the GPU has done nothing for so long. None: never."""
     smoke: Smoke | None = field(default=None, metadata=ruled(RecordOf(type=lambda: Smoke)))
     provider_options: Mapping[str, Mapping[str, Any]] = field(
-        default_factory=dict, metadata=ruled(_ProviderOptionsRule())
+        default_factory=dict, metadata=ruled(ProviderOptionsRule())
     )
     """Provider → what only that provider knows."""
     stages: tuple[Stage, ...] = field(default=(), metadata=ruled(ListOf(item=RecordOf(type=lambda: Stage))))

@@ -41,6 +41,8 @@ class Area(str, enum.Enum):
 
     WORK = "work"
     """The job's working folder, with ``checkpoints`` and ``outputs`` inside it as the program sees them."""
+    CHANGED = "changed"
+    """As `WORK`, but only what the run made or changed since its code was placed; without data and environments."""
     CHECKPOINTS = "checkpoints"
     LOGS = "logs"
     """Logs, ``metrics.jsonl``, ``system.csv``."""

@@ -1,0 +1,94 @@
+"""The files at home that a job names: whether they are there, and what is read from them at launch."""
+
+from __future__ import annotations
+
+import os
+from typing import TYPE_CHECKING
+
+from launcher.job.problem import FieldError, Path, nearest
+from launcher.runners.base import Environment as PlacedEnvironment
+
+if TYPE_CHECKING:
+    import pathlib
+    from collections.abc import Iterator
+
+    from launcher.job.model import Job
+    from launcher.job.parts import Environment
+
+__all__ = ["environment_at_launch", "missing_files", "required_at_home"]
+
+_ENVIRONMENT_FILES = ("requirements", "lock", "conda")
+
+
+def missing_files(job: Job) -> tuple[FieldError, ...]:
+    """Return one error for every file or folder that the job names and that is not there. Raises nothing."""
+    return tuple(_missing(job))
+
+
+def _missing(job: Job) -> Iterator[FieldError]:
+    if not job.workdir_path.is_dir():
+        what = "is not a folder" if job.workdir_path.exists() else "does not exist"
+        yield _error(job.workdir_path, what, ("workdir",))
+        return  # nothing in it can be there either
+    for target, source in job.file_mounts.items():
+        if "://" not in source and not job.home_path(source).exists():
+            yield _error(job.home_path(source), "does not exist", ("file_mounts", target))
+    yield from _missing_environment_files(job, job.environment, ())
+    for position, stage in enumerate(job.stages):
+        if stage.environment is not None:
+            yield from _missing_environment_files(job, stage.environment, ("stages", position))
+    for position, path in enumerate(job.requires):
+        at_home = required_at_home(job, path)
+        if at_home is not None and not at_home.exists():
+            yield _error(at_home, "does not exist", ("requires", position))
+
+
+def _missing_environment_files(job: Job, environment: Environment, above: Path) -> Iterator[FieldError]:
+    for name in _ENVIRONMENT_FILES:
+        text = getattr(environment, name)
+        if text is not None and not job.home_path(text).is_file():
+            what = "is not a file" if job.home_path(text).exists() else "does not exist"
+            yield _error(job.home_path(text), what, (*above, "environment", name))
+
+
+def _error(path: pathlib.Path, what: str, field: Path) -> FieldError:
+    try:
+        siblings = [sibling.name for sibling in path.parent.iterdir()] if path.parent.is_dir() else []
+    except OSError:
+        siblings = []
+    close = nearest(path.name, siblings) if what == "does not exist" else None
+    return FieldError(
+        f"{path} {what}", path=field, hint=f"did you mean {path.parent / close}?" if close else None
+    )
+
+
+def required_at_home(job: Job, path: str) -> pathlib.Path | None:
+    """Return where a path of ``requires`` comes from at home; None when a machine will fetch it from elsewhere.
+
+    The longest target of ``file_mounts`` above it wins; otherwise it is part of the code.
+    """
+    wanted = os.path.normpath(path)
+    targets = {os.path.normpath(target): source for target, source in job.file_mounts.items()}
+    for target in sorted(targets, key=len, reverse=True):
+        if wanted == target or wanted.startswith(target + "/"):
+            if "://" in targets[target]:
+                return None
+            return job.home_path(targets[target]) / wanted[len(target) :].lstrip("/")
+    return job.workdir_path / wanted
+
+
+def environment_at_launch(job: Job, environment: Environment) -> PlacedEnvironment:
+    """Read what the environment is made from, as it is now: later edits change nothing.
+
+    Raises:
+        JobFileError: the requirements file is not there or is not text.
+    """
+    if environment.requirements is None:
+        return PlacedEnvironment(python=environment.python)
+    path = job.home_path(environment.requirements)
+    try:
+        text = path.read_text(encoding="utf-8-sig")
+    except (OSError, UnicodeDecodeError) as err:
+        reason = err.strerror if isinstance(err, OSError) else "not UTF-8 text"
+        raise FieldError(f"{path} cannot be read: {reason}", path=("environment", "requirements")) from None
+    return PlacedEnvironment(python=environment.python, requirements=text)
