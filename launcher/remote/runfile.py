@@ -1,0 +1,253 @@
+"""``run.json``, what the watchdog is told, and ``status.json``, what it tells; both of schema 1.
+
+Building is strict and pure. Reading is strict about the schema and patient with a file that is missing or
+half there: the next look will find it whole.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import json
+from dataclasses import dataclass
+from datetime import datetime, timezone
+from typing import TYPE_CHECKING, Any
+
+from launcher.errors import MachineError
+from launcher.runners.base import CheckpointEntry, Progress
+from trainer.contract import Cause, Phase, Variable
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from launcher.remote.layout import Start
+    from launcher.runners.base import Submission
+
+__all__ = [
+    "SCHEMA",
+    "Intervals",
+    "Status",
+    "Step",
+    "build",
+    "encode",
+    "script_of",
+    "steps_of",
+    "unknown_status",
+]
+
+SCHEMA = 1
+
+TERM_IS_FOR_THE_PROGRAM = "trap : TERM\n"
+"""A no-op handler, not an ignored signal: programs that the shell starts get the default action back."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Intervals:
+    """How often the watchdog looks at what no event announces, and how much output it keeps."""
+
+    tick_s: float = 1.0
+    heartbeat_s: float = 10.0
+    scan_s: float = 5.0
+    """Of the checkpoint folder: an entry that was not renamed into place is complete after two scans."""
+    sample_s: float = 15.0
+    """Of the host metrics, and of the GPU for the idle stop."""
+    leftover_idle_s: float = 30.0
+    """Processes that outlive a job that ended well are ended after so long without work."""
+    lock_wait_s: float = 60.0
+    segment_bytes: int = 16 << 20
+    log_bytes: int = 1 << 30
+    """Beyond this the oldest output of an attempt is dropped."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Step:
+    """One program of a start; the last one is the job, those before it prepare it."""
+
+    name: str
+    argv: tuple[str, ...]
+    once: str | None = None
+    """Digest of what it does: skipped when that has been done in this run folder."""
+
+
+def script_of(text: str) -> bytes:
+    """The script file that ``setup`` or ``run`` becomes, for ``bash -eo pipefail``."""
+    return (TERM_IS_FOR_THE_PROGRAM + text.rstrip("\n") + "\n").encode()
+
+
+def steps_of(start: Start, submission: Submission, prepare: Sequence[Step]) -> list[Step]:
+    """What is executed, in order: ``prepare`` (data, environment), then ``setup``, then ``run``."""
+    steps = list(prepare)
+    if submission.setup and submission.setup.strip():
+        inputs = [submission.setup, submission.environment.python, submission.environment.requirements]
+        once = hashlib.sha256(json.dumps(inputs).encode()).hexdigest()[:16]
+        steps.append(Step(name="setup", argv=_bash(start, "setup"), once=once))
+    return [*steps, Step(name="run", argv=_bash(start, "run"))]
+
+
+def _bash(start: Start, name: str) -> tuple[str, ...]:
+    return ("bash", "-eo", "pipefail", str(start.control / f"{name}.sh"))
+
+
+def build(
+    start: Start,
+    submission: Submission,
+    steps: Sequence[Step],
+    *,
+    path_prefix: Sequence[str] = (),
+    environ: Mapping[str, str] | None = None,
+    intervals: Intervals | None = None,
+) -> dict[str, Any]:
+    """Return ``run.json``. Secrets are not in it: their values travel in a file of their own."""
+    pace = intervals or Intervals()
+    return {
+        "schema": SCHEMA,
+        "run_id": submission.run_id,
+        "attempt": submission.attempt,
+        "stage": submission.stage,
+        "start": submission.start,
+        "paths": _paths(start),
+        "steps": [dataclasses.asdict(step) for step in steps],
+        "environ": {**(environ or {}), **submission.envs, **_contract(start)},
+        "path_prefix": list(path_prefix),
+        "soft_deadline": _utc(submission.soft_deadline),
+        "hard_deadline": _utc(submission.hard_deadline),
+        "notice": None if submission.notice is None else dataclasses.asdict(submission.notice),
+        "self_destroy": None
+        if submission.self_destroy is None
+        else dataclasses.asdict(submission.self_destroy),
+        "grace_s": submission.grace_s,
+        "idle_stop_s": submission.idle_stop_s,
+        "leftover_idle_s": pace.leftover_idle_s,
+        "lock_wait_s": pace.lock_wait_s,
+        "intervals": {
+            "tick_s": pace.tick_s,
+            "heartbeat_s": pace.heartbeat_s,
+            "scan_s": pace.scan_s,
+            "sample_s": pace.sample_s,
+        },
+        "log": {"segment_bytes": pace.segment_bytes, "total_bytes": pace.log_bytes},
+    }
+
+
+def encode(runfile: Mapping[str, Any]) -> bytes:
+    """The bytes of ``run.json``; names that are not text in UTF-8 survive."""
+    return json.dumps(runfile, indent=1).encode("ascii")
+
+
+def _paths(start: Start) -> dict[str, str]:
+    folder = start.folder
+    paths = {
+        "run": folder.root,
+        "workdir": folder.workdir,
+        "checkpoints": folder.checkpoints,
+        "segments": start.segments,
+        "metrics": start.metrics,
+        "system": start.logs / "system.csv",
+        "stage_control": start.stage_control,
+        "control": start.control,
+    }
+    return {name: str(path) for name, path in paths.items()}
+
+
+def _contract(start: Start) -> dict[str, str]:
+    """The variables that every job is given; the watchdog adds ``LAUNCH_RESUME_FROM``."""
+    folder = start.folder
+    return {
+        Variable.RUN_ID.value: folder.run_id,
+        Variable.ATTEMPT.value: str(start.attempt),
+        Variable.STAGE.value: start.stage,
+        Variable.CHECKPOINT_DIR.value: str(folder.checkpoints),
+        Variable.OUTPUT_DIR.value: str(folder.outputs),
+        Variable.DATA_DIR.value: str(folder.data),
+        Variable.METRICS_FILE.value: str(start.metrics),
+        "LAUNCH_RUN_DIR": str(folder.root),
+    }
+
+
+def _utc(moment: datetime | None) -> str | None:
+    return None if moment is None else moment.astimezone(timezone.utc).isoformat()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Status:
+    """What ``status.json`` said, beside the progress that the orchestrator sees."""
+
+    progress: Progress
+    boot_id: str = ""
+    watchdog_pid: int = 0
+    watchdog_started: str = ""
+    log_start: int = 0
+    """The oldest byte of output that is still on the machine."""
+
+    @classmethod
+    def parse(cls, data: bytes, *, seen_at: datetime) -> Status | None:
+        """Read the file's bytes; None when they are not a whole file. ``alive`` is still to be found out.
+
+        Raises:
+            MachineError: the file is of another schema: the machine holds a run of another version.
+        """
+        try:
+            told = json.loads(data)
+        except ValueError:
+            return None
+        if not isinstance(told, dict):
+            return None
+        if told.get("schema") != SCHEMA:
+            raise MachineError(
+                f"status.json has schema {told.get('schema')!r}; this version reads {SCHEMA}",
+                hint="use the version of launch that started this run",
+            )
+        try:
+            return _status(told, seen_at)
+        except (KeyError, TypeError, ValueError) as error:
+            raise MachineError(f"status.json is not what a watchdog writes: {error!r}") from error
+
+
+def _status(told: Mapping[str, Any], seen_at: datetime) -> Status:
+    metrics = told["metrics"]
+    phase = Phase(told["phase"])
+    progress = Progress(
+        seen_at=seen_at,
+        alive=phase is not Phase.ENDED,
+        phase=phase,
+        cause=Cause(told["cause"]),
+        exit_code=told["exit_code"],
+        reason=told["reason"],
+        heartbeat=datetime.fromisoformat(told["heartbeat"]),
+        step=_count(metrics["step"]),
+        total=_count(metrics["total"]),
+        metrics={name: float(value) for name, value in metrics["values"].items()},
+        steps_per_s=metrics["steps_per_s"],
+        log_bytes=told["log"]["bytes"],
+        checkpoints=tuple(
+            CheckpointEntry(
+                name=one["name"],
+                size_bytes=one["size_bytes"],
+                modified_at=datetime.fromisoformat(one["modified_at"]),
+            )
+            for one in told["checkpoints"]
+        ),
+        resumed_from=told["resumed_from"],
+        setup_s=told["setup_s"],
+    )
+    return Status(
+        progress=progress,
+        boot_id=told["boot_id"],
+        watchdog_pid=told["watchdog"]["pid"],
+        watchdog_started=told["watchdog"]["started"],
+        log_start=told["log"]["start"],
+    )
+
+
+def _count(value: float | str | None) -> int | None:
+    """Steps are whole numbers; a job that reported something else has none."""
+    return int(value) if isinstance(value, (int, float)) else None
+
+
+def unknown_status(seen_at: datetime) -> Status:
+    """What is known of a start that has not said anything yet."""
+    return Status(
+        progress=Progress(
+            seen_at=seen_at, alive=False, phase=Phase.STARTING, reason="no word from the watchdog yet"
+        )
+    )
