@@ -1,0 +1,215 @@
+"""Checkpoints at home: which to copy now, which one is good, which may go.
+
+A checkpoint is a file or a folder with ``<name>.sha256`` beside it, in the format of ``sha256sum``; one without
+is not complete and does not count. Deciding is apart from doing.
+"""
+
+from __future__ import annotations
+
+import glob
+import hashlib
+import os
+import re
+import shutil
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from trainer.contract import DIGEST_SUFFIX
+
+if TYPE_CHECKING:
+    from launcher.runners.base import CheckpointEntry
+
+__all__ = [
+    "Found",
+    "Mirrored",
+    "newest_good_checkpoint",
+    "patterns_of",
+    "prune",
+    "what_is_wrong",
+    "what_to_delete",
+    "what_to_mirror",
+]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Mirrored:
+    """A checkpoint that was copied home."""
+
+    modified_at: datetime
+    """Of the one on the machine: the same name may be saved again."""
+    at: datetime
+    """When it was copied."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Found:
+    """The newest good checkpoint, and what was newer and no good."""
+
+    path: Path | None
+    """None: there is none, and the run starts from its beginning."""
+    skipped: tuple[tuple[str, str], ...] = ()
+    """(name, what is wrong with it), newest first; worth a warning each."""
+
+
+def what_to_mirror(
+    entries: Sequence[CheckpointEntry],
+    mirrored: Mapping[str, Mirrored],
+    *,
+    now: datetime,
+    every_s: float,
+) -> tuple[CheckpointEntry, ...]:
+    """Return the checkpoints to copy now: the newest one, and a new ``best``; nothing more often than ``every_s``.
+
+    Those in between are passed over: only the newest one saves work. Pure.
+    """
+    if mirrored and now - max(one.at for one in mirrored.values()) < timedelta(seconds=every_s):
+        return ()
+    ordered = sorted(entries, key=lambda entry: (entry.modified_at, _natural(entry.name)))
+    best = [entry for entry in ordered if _is_best(entry.name)]
+    others = [entry for entry in ordered if not _is_best(entry.name)]
+    chosen = (*best[-1:], *others[-1:])
+    return tuple(entry for entry in chosen if not _is_home(entry, mirrored))
+
+
+def _is_home(entry: CheckpointEntry, mirrored: Mapping[str, Mirrored]) -> bool:
+    one = mirrored.get(entry.name)
+    return one is not None and one.modified_at >= entry.modified_at
+
+
+def _is_best(name: str) -> bool:
+    """Is this the best one rather than the newest? It may lack what a resumed run needs, so others come first."""
+    return re.search(r"(^|[^a-z])best($|[^a-z])", name.lower()) is not None
+
+
+def _natural(name: str) -> tuple[tuple[int, str], ...]:
+    """Order ``step_90`` before ``step_100``."""
+    parts = re.split(r"([0-9]+)", name)
+    return tuple((int(part), "") if index % 2 else (-1, part) for index, part in enumerate(parts))
+
+
+def patterns_of(name: str) -> tuple[str, ...]:
+    """Return the patterns that fetch exactly one checkpoint, file or folder, with its digest."""
+    literal = glob.escape(name)
+    return (literal, literal + "/", literal + DIGEST_SUFFIX)
+
+
+def newest_good_checkpoint(mirror_dir: Path) -> Found:
+    """Find the newest checkpoint whose bytes match its digest. Reads each candidate once, until one is good.
+
+    A ``best`` one is only taken where there is no other.
+    """
+    skipped: list[tuple[str, str]] = []
+    for name in reversed(_by_age(mirror_dir)):
+        problem = what_is_wrong(mirror_dir, name)
+        if problem is None:
+            return Found(path=mirror_dir / name, skipped=tuple(skipped))
+        skipped.append((name, problem))
+    return Found(path=None, skipped=tuple(skipped))
+
+
+def what_is_wrong(folder: Path, name: str) -> str | None:
+    """Check one checkpoint against ``<name>.sha256``; return what is wrong with it, or None."""
+    try:
+        expected = _read_digests((folder / (name + DIGEST_SUFFIX)).read_bytes())
+    except FileNotFoundError:
+        return "has no digest: it was not complete"
+    except (OSError, ValueError) as err:
+        return f"its digest cannot be read: {err}"
+    if not expected or any(path != name and not path.startswith(name + "/") for path in expected):
+        return "its digest is not about it"
+    for path, digest in expected.items():
+        try:
+            actual = _sha256(folder / path)
+        except OSError as err:
+            return f"{path} cannot be read: {err.strerror}"
+        if actual != digest:
+            return f"{path} does not match its digest"
+    return None
+
+
+def _read_digests(text: bytes) -> dict[str, str]:
+    """Read lines of ``sha256sum``: hexadecimal digest, two signs, name; a leading backslash says "escaped"."""
+    digests = {}
+    for line in text.split(b"\n"):
+        if not line:
+            continue
+        match = re.fullmatch(rb"(\\?)([0-9a-fA-F]{64}) [ *](.+)", line, re.DOTALL)
+        if match is None:
+            raise ValueError(f"not a line of sha256sum: {line[:80].decode(errors='replace')!r}")
+        name = match[3]
+        if match[1]:
+            name = re.sub(rb"\\(.)", lambda m: {b"n": b"\n", b"r": b"\r"}.get(m[1], m[1]), name)
+        path = os.fsdecode(name).removeprefix("./")
+        if path.startswith("/") or ".." in path.split("/"):
+            raise ValueError(f"a name that leaves the folder: {path!r}")
+        digests[path] = match[2].decode().lower()
+    return digests
+
+
+def _sha256(path: Path) -> str:
+    digest = hashlib.sha256()
+    with path.open("rb") as file:
+        while block := file.read(1 << 20):
+            digest.update(block)
+    return digest.hexdigest()
+
+
+def what_to_delete(names_by_age: Sequence[str], *, keep: int) -> tuple[str, ...]:
+    """Return the checkpoints beyond the newest ``keep``, oldest first; ``best`` ones are not counted and stay. Pure.
+
+    At least one is kept, whatever ``keep`` says.
+    """
+    counted = [name for name in names_by_age if not _is_best(name)]
+    return tuple(counted[: -max(keep, 1)])
+
+
+def prune(mirror_dir: Path, *, keep: int) -> tuple[str, ...]:
+    """Delete all but the newest ``keep`` checkpoints; return the names of the deleted.
+
+    Deletes nothing unless the newest one was read back and is good: until then the one before is needed.
+    """
+    names = _by_age(mirror_dir)
+    doomed = what_to_delete(names, keep=keep)
+    if not doomed or what_is_wrong(mirror_dir, names[-1]) is not None:
+        return ()
+    for name in doomed:
+        # The digest first: what a crash leaves then is incomplete, and is taken for that.
+        (mirror_dir / (name + DIGEST_SUFFIX)).unlink(missing_ok=True)
+        _remove(mirror_dir / name)
+    return doomed
+
+
+def _remove(path: Path) -> None:
+    if path.is_dir() and not path.is_symlink():
+        shutil.rmtree(path, ignore_errors=True)
+    else:
+        path.unlink(missing_ok=True)
+
+
+def _by_age(folder: Path) -> list[str]:
+    """Names of all entries that are checkpoints, complete or not: ``best`` ones first, then oldest to newest."""
+    if not folder.is_dir():
+        return []
+    names = [
+        path.name
+        for path in folder.iterdir()
+        if not path.name.startswith(".") and not path.name.endswith(DIGEST_SUFFIX) and not path.is_symlink()
+    ]
+    return sorted(names, key=lambda name: (not _is_best(name), _newest_mtime(folder / name), _natural(name)))
+
+
+def _newest_mtime(path: Path) -> int:
+    """When a file was written, or the last of those in a folder: a folder's own time says little after a copy."""
+
+    def times() -> Iterable[int]:
+        if not path.is_dir():
+            yield path.lstat().st_mtime_ns
+            return
+        for below in path.rglob("*"):
+            if below.is_file():
+                yield below.lstat().st_mtime_ns
+
+    return max(times(), default=0)
