@@ -53,12 +53,13 @@ class LocalProvider:
     def __init__(self, context: ProviderContext) -> None:
         self._options = read_options(Options, context.options, "provider_options.local")
         self._context = context
-        self._claims = Claims(context.home)
+        self._home = context.home.absolute()
+        self._claims = Claims(self._home)
         self._gpus: tuple[Gpu, ...] | None = None
 
     def check(self) -> None:
         """Make sure that claims can be written."""
-        with files.os_errors(f"using {self._context.home}"), self._claims.lock():
+        with files.os_errors(f"using {self._home}"), self._claims.lock():
             return
 
     def offers(self, query: Query) -> Sequence[Offer]:
@@ -116,12 +117,12 @@ class LocalProvider:
 
     def notice(self, instance: Instance) -> NoticeProbe:
         """Return a probe of the claim's notice file, which anybody may write to rehearse an interruption."""
-        url = self._claims.notice_path(instance.ref.id).resolve().as_uri()
+        url = self._claims.notice_path(instance.ref.id).as_uri()
         return NoticeProbe(url=url, interval_s=0.5)
 
     def self_destroy(self, instance: Instance) -> SelfDestroy:
         """Return the command that releases the claim from outside this process."""
-        home = str(self._context.home.resolve())
+        home = str(self._home)
         return processes.module_command("provisioning.local", "release", instance.ref.id, "--home", home)
 
     def _offer(self, gpu_count: int | None) -> Offer:
@@ -140,7 +141,7 @@ class LocalProvider:
             gpu_memory_gib=min(gpu.memory_gib for gpu in group) if count else 0.0,
             vcpus=hardware.usable_cpus(),
             memory_gib=hardware.memory_gib(),
-            disk_gib=hardware.free_disk_gib(self._context.home),
+            disk_gib=hardware.free_disk_gib(self._home),
             notes=(f"{len(group)} GPUs, {count} of them used",) if count < len(group) else (),
         )
 
@@ -217,7 +218,7 @@ class LocalProvider:
         environ = {processes.MARK: claim.id}
         if claim.vendor:
             environ[_VISIBLE_DEVICES[claim.vendor]] = chosen
-        return LocalAccess(work_root=self._context.home / "local", environ=environ)
+        return LocalAccess(work_root=self._home / "local", environ=environ)
 
     def _unknown(self, ref: InstanceRef) -> Instance:
         now: datetime = self._context.clock()
