@@ -1,6 +1,6 @@
 """The record of all runs: SQLite in WAL mode, safe with several processes, versioned from the first day."""
 
 from launcher.store.database import Store
-from launcher.store.rows import AttemptRow, InstanceRow, Intent, RunRow, TryOutcome, TryRow
+from launcher.store.rows import AttemptRow, InstanceRow, Intent, RunRow, SpeedRow, TryOutcome, TryRow
 
-__all__ = ["AttemptRow", "InstanceRow", "Intent", "RunRow", "Store", "TryOutcome", "TryRow"]
+__all__ = ["AttemptRow", "InstanceRow", "Intent", "RunRow", "SpeedRow", "Store", "TryOutcome", "TryRow"]

@@ -19,15 +19,21 @@ from typing import Any, TypeVar
 
 from launcher.errors import NameTaken, RunNotFound, StoreError
 from launcher.events import Event, Kind
-from launcher.store.rows import AttemptRow, InstanceRow, Intent, RunRow, TryOutcome, TryRow
+from launcher.store.rows import AttemptRow, InstanceRow, Intent, RunRow, SpeedRow, TryOutcome, TryRow
 from launcher.store.schema import migrate
 
 __all__ = ["Store"]
 
-Row = TypeVar("Row", RunRow, AttemptRow, TryRow, InstanceRow)
+Row = TypeVar("Row", RunRow, AttemptRow, TryRow, InstanceRow, SpeedRow)
 
 BUSY_TIMEOUT_S = 30.0
-TABLES: dict[type, str] = {RunRow: "runs", AttemptRow: "attempts", TryRow: "tries", InstanceRow: "instances"}
+TABLES: dict[type, str] = {
+    RunRow: "runs",
+    AttemptRow: "attempts",
+    TryRow: "tries",
+    InstanceRow: "instances",
+    SpeedRow: "speeds",
+}
 KEYS: dict[type, tuple[str, ...]] = {
     RunRow: ("run_id",),
     AttemptRow: ("run_id", "stage", "n"),
@@ -114,7 +120,7 @@ class Store:
 
     # Attempts, tries, instances
 
-    def put(self, row: AttemptRow | TryRow | InstanceRow) -> None:
+    def put(self, row: AttemptRow | TryRow | InstanceRow | SpeedRow) -> None:
         """Write a row, replacing the one with the same key."""
         with self._write() as connection:
             _insert(connection, row, replace=True)
@@ -245,43 +251,9 @@ class Store:
         query = "SELECT path, size_bytes, sha256 FROM outputs WHERE run_id = ? ORDER BY path"
         return [(row[0], row[1], row[2]) for row in self._connect().execute(query, (run_id,))]
 
-    def add_speed(
-        self,
-        run_id: str,
-        *,
-        job_digest: str,
-        provider: str,
-        instance_type: str,
-        gpu_name: str | None,
-        steps: int,
-        seconds: float,
-        at: datetime,
-    ) -> None:
-        """Note how fast a run really went, for the next estimate."""
-        with self._write() as connection:
-            connection.execute(
-                "INSERT OR REPLACE INTO speeds VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)",
-                (
-                    job_digest,
-                    provider,
-                    instance_type,
-                    gpu_name,
-                    steps / seconds,
-                    steps,
-                    seconds,
-                    at.isoformat(),
-                    run_id,
-                ),
-            )
-
-    def speeds(self, job_digest: str, provider: str, instance_type: str) -> list[tuple[float, int, datetime]]:
-        """Return measured (steps per second, steps, when) of a job on a kind of machine, newest first."""
-        rows = self._connect().execute(
-            "SELECT steps_per_s, steps, measured_at FROM speeds WHERE job_digest = ? AND provider = ? "
-            "AND instance_type = ? ORDER BY measured_at DESC LIMIT 50",
-            (job_digest, provider, instance_type),
-        )
-        return [(rate, steps, datetime.fromisoformat(at)) for rate, steps, at in rows]
+    def speeds(self, job_digest: str, limit: int = 50) -> list[SpeedRow]:
+        """Return how fast a job has gone, newest first."""
+        return self._select(SpeedRow, "job_digest = ? ORDER BY measured_at DESC LIMIT ?", job_digest, limit)
 
     def data_version(self) -> int:
         """Return a number that changes when another connection has written; costs next to nothing."""

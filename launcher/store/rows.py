@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 
-__all__ = ["AttemptRow", "InstanceRow", "Intent", "RunRow", "TryOutcome", "TryRow"]
+__all__ = ["AttemptRow", "InstanceRow", "Intent", "RunRow", "SpeedRow", "TryOutcome", "TryRow"]
 
 
 class Intent(str, enum.Enum):
@@ -155,3 +155,19 @@ class InstanceRow:
     seen_at: datetime
     ended_at: datetime | None = None
     """When it was first seen terminated; None as long as it may cost money."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SpeedRow:
+    """How fast a job went on a kind of machine."""
+
+    run_id: str
+    job_digest: str
+    provider: str
+    instance_type: str
+    gpu_name: str | None
+    gpu_memory_gib: float
+    vcpus: float
+    steps_per_s: float
+    total_steps: int | None
+    measured_at: datetime

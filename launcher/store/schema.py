@@ -64,10 +64,13 @@ MIGRATIONS: tuple[str, ...] = (
         PRIMARY KEY (run_id, path)
     );
     CREATE TABLE speeds (
-        job_digest TEXT NOT NULL, provider TEXT NOT NULL, instance_type TEXT NOT NULL, gpu_name TEXT,
-        steps_per_s REAL NOT NULL, steps INTEGER NOT NULL, seconds REAL NOT NULL, measured_at TEXT NOT NULL,
-        run_id TEXT NOT NULL, PRIMARY KEY (run_id, measured_at)
+        run_id TEXT NOT NULL, job_digest TEXT NOT NULL,
+        provider TEXT NOT NULL, instance_type TEXT NOT NULL,
+        gpu_name TEXT, gpu_memory_gib REAL NOT NULL, vcpus REAL NOT NULL,
+        steps_per_s REAL NOT NULL, total_steps INTEGER, measured_at TEXT NOT NULL,
+        PRIMARY KEY (run_id, measured_at)
     );
+    CREATE INDEX speeds_of_job ON speeds(job_digest, measured_at);
     """,
 )
 
