@@ -12,16 +12,15 @@ if TYPE_CHECKING:
 
 __all__ = ["MirrorChoice", "choose_mirror_every", "survives_notice"]
 
-INTERVALS_S = (60.0, 120.0, 300.0, 600.0, 900.0, 1200.0, 1800.0, 3600.0)
-"""What can be chosen. An hour is the most that anybody should lose."""
-HARDWARE_FAILURES_PER_HOUR = 1 / 1000
-"""Machines that are never taken away still die now and then."""
-LOST_HOUR_FACTOR = 5.0
-"""A lost hour is worth more than its rent: somebody waits for it."""
-LEAST_LOST_HOUR_USD = 1.0
-"""Also where the machine is free."""
+SHORTEST_S = 60.0
+LONGEST_S = 3600.0
+"""The most that anybody should lose, whatever the traffic costs."""
 LINK_SHARE = 0.5
 """A copy may keep the link busy for this part of the interval at most."""
+TRAFFIC_USD_PER_HOUR = 0.02
+"""Worth paying against failures that nobody announces, also where machines are never taken away."""
+LOST_HOUR_USD = 1.5
+"""What an hour of lost work is worth avoiding: the rent, and somebody who waits."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -44,41 +43,45 @@ def choose_mirror_every(
     asked_s: float | None = None,
     notice_survived: bool = False,
 ) -> MirrorChoice:
-    """Choose the interval with the least expected cost: traffic plus the work that an interruption would lose.
+    """Choose how often: as often as saves and the link allow, but for no more traffic than the risk is worth.
 
-    ``asked_s`` is what the user wrote (None: ``auto``) and is only ever priced, never changed. ``notice_survived``:
-    with notice nothing is lost (`survives_notice`), so that only failures without notice count.
+    What the risk is worth follows from how often the machine is taken away, not from its price, so that a higher
+    price of anything never makes a run look cheaper. ``asked_s`` is what the user wrote (None: ``auto``) and is only
+    ever priced. ``notice_survived``: with notice nothing is lost (`survives_notice`).
     """
     transfer_s = checkpoint_bytes / link_bytes_per_s
     usd_each = offer.egress_usd_per_gib * checkpoint_bytes / GIB
     if asked_s is not None:
         chosen_s, why = max(asked_s, save_every_s), "as the job says"
     else:
-        possible = [
-            every for every in INTERVALS_S if every >= save_every_s and every * LINK_SHARE >= transfer_s
-        ]
-        rate = HARDWARE_FAILURES_PER_HOUR + (0.0 if notice_survived else offer.interruptions_per_hour)
-        lost_usd = max(LOST_HOUR_FACTOR * offer.usd_per_hour, LEAST_LOST_HOUR_USD)
-
-        def usd_per_hour(every_s: float) -> float:
-            return usd_each * 3600.0 / every_s + rate * lost_usd * every_s / 7200.0
-
-        slowest_s = max(INTERVALS_S[-1], save_every_s, transfer_s / LINK_SHARE)
-        chosen_s = min(possible, key=usd_per_hour) if possible else slowest_s
-        why = _why(chosen_s, possible, usd_each, transfer_s, save_every_s)
-    per_hour = usd_each * 3600.0 / chosen_s
-    size = (
-        f"{checkpoint_bytes / GIB:.2f} GiB"
-        if checkpoint_bytes >= GIB // 100
-        else f"{checkpoint_bytes / 1e6:.1f} MB"
-    )
-    price = f"${per_hour:.2f}/h of traffic" if usd_each else "free of traffic costs"
+        risk_per_hour = 0.0 if notice_survived else offer.interruptions_per_hour
+        chosen_s, why = _choose(save_every_s, transfer_s, usd_each, risk_per_hour)
+    usd_per_hour = usd_each * 3600.0 / chosen_s
+    price = f"${usd_per_hour:.2f}/h of traffic" if usd_each else "traffic is free"
     return MirrorChoice(
         every_s=chosen_s,
-        usd_per_hour=per_hour,
+        usd_per_hour=usd_per_hour,
         transfer_s=transfer_s,
-        reason=f"every {chosen_s / 60:.3g} min: {size} takes {transfer_s:.0f} s, {price}; {why}",
+        reason=f"every {chosen_s / 60:.3g} min, {why}: {_size(checkpoint_bytes)} takes {transfer_s:.0f} s, {price}",
     )
+
+
+def _choose(
+    save_every_s: float, transfer_s: float, usd_each: float, risk_per_hour: float
+) -> tuple[float, str]:
+    """Return the interval and what decided it."""
+    soonest_s, why = max(
+        (SHORTEST_S, "as often as makes sense"),
+        (save_every_s, "as often as the program saves"),
+        (transfer_s / LINK_SHARE, "as often as the link allows"),
+        key=lambda bound: bound[0],
+    )
+    affordable_s = usd_each * 3600.0 / (TRAFFIC_USD_PER_HOUR + LOST_HOUR_USD * risk_per_hour)
+    if affordable_s <= soonest_s:
+        return soonest_s, why
+    if affordable_s <= LONGEST_S:
+        return affordable_s, "no more traffic than the risk of a loss is worth"
+    return max(LONGEST_S, soonest_s), "the longest that should ever be lost"
 
 
 def survives_notice(
@@ -95,17 +98,5 @@ def survives_notice(
     return False, f"{notice_s:.0f} s of notice are too short to send it ({needed_s:.0f} s)"
 
 
-def _why(
-    chosen_s: float, possible: list[float], usd_each: float, transfer_s: float, save_every_s: float
-) -> str:
-    if not possible or (chosen_s == possible[0] and transfer_s > LINK_SHARE * INTERVALS_S[0]):
-        return (
-            "as often as the link allows"
-            if transfer_s / LINK_SHARE > save_every_s
-            else "as often as it saves"
-        )
-    if chosen_s == possible[0]:
-        return "as often as it saves" if save_every_s > INTERVALS_S[0] else "as often as makes sense"
-    if usd_each:
-        return "where traffic and the work that could be lost cost least together"
-    return "where little enough could be lost"
+def _size(bytes_: int) -> str:
+    return f"{bytes_ / GIB:.2f} GiB" if bytes_ >= GIB / 10 else f"{bytes_ / 1e6:.1f} MB"

@@ -1,0 +1,138 @@
+"""What surrounds the work: how long machines boot, how fast links are, how much there is to carry. Pure.
+
+Everything here has a planning default that is honest about being one (``assumed``), and every default gives way to
+what was measured or given.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from types import MappingProxyType
+
+from launcher.money import GIB
+from launcher.ranges import Range
+
+__all__ = ["Conditions", "Sizes", "default_conditions", "disk_gib"]
+
+_ASSUMED_BOOT_S = MappingProxyType(
+    {
+        "aws": Range(90.0, 180.0, 360.0),
+        "gcp": Range(60.0, 120.0, 300.0),
+        "azure": Range(120.0, 240.0, 480.0),
+        "lambda": Range(110.0, 180.0, 860.0),
+        "runpod": Range(30.0, 60.0, 300.0),
+        "vast": Range(30.0, 180.0, 900.0),
+        "ssh": Range(0.0, 1.0, 5.0),
+        "local": Range.zero(),
+        "fake": Range(0.0, 1.0, 5.0),
+    }
+)
+_ASSUMED_BOOT_ELSEWHERE_S = Range(60.0, 180.0, 900.0)
+_ON_THIS_COMPUTER = frozenset({"local", "fake"})
+
+_HOME_UP = Range(0.6e6, 2.5e6, 12.5e6)
+"""Bytes per second of a home's uplink: 5, 20 and 100 Mbit/s."""
+_HOME_DOWN = Range(2.5e6, 12.5e6, 60e6)
+_DISK_COPY = Range(0.1e9, 0.5e9, 2e9)
+_CLOUD_DOWN = Range(20e6, 60e6, 200e6)
+"""A rented machine that fetches from the internet."""
+
+_ENVIRONMENT_S = Range(40.0, 150.0, 600.0)
+_SETUP_S = Range(5.0, 60.0, 600.0)
+_NO_SETUP_S = Range(0.0, 1.0, 10.0)
+
+_IMAGE_GIB = 30.0
+"""Operating system, driver and CUDA on a rented disk."""
+_TORCH_ENVIRONMENT_BYTES = 8 * GIB
+_SPARE = 1.2
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Sizes:
+    """Bytes that have to be moved and stored. None is "nobody knows", which is priced as a wide range, not as zero."""
+
+    code_bytes: int = 0
+    data_bytes: int = 0
+    """Sent from here."""
+    fetched_bytes: int = 0
+    """Fetched by the machine itself."""
+    unpacked_bytes: int = 0
+    """What archives grow by."""
+    checkpoint_bytes: int | None = None
+    output_bytes: int | None = None
+    """What comes home at the end, checkpoints aside."""
+
+    @property
+    def checkpoint(self) -> Range:
+        """Size of one checkpoint: 10 MB to 2 GB when nobody knows."""
+        return (
+            Range(10e6, 500e6, 2e9) if self.checkpoint_bytes is None else Range.exactly(self.checkpoint_bytes)
+        )
+
+    @property
+    def output(self) -> Range:
+        """Size of the outputs: 1 MB to 1 GB when nobody knows."""
+        return Range(1e6, 50e6, 1e9) if self.output_bytes is None else Range.exactly(self.output_bytes)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Conditions:
+    """What an estimate assumes about the world. Rates are bytes per second."""
+
+    boot_s: Range
+    setup_s: Range
+    up: Range
+    """From here to the machine."""
+    down: Range
+    """From the machine to here."""
+    fetch: Range
+    """From the internet to the machine."""
+    links_measured: bool = False
+    on_this_computer: bool = False
+    """The machine is this computer: data is linked, nothing travels."""
+    save_every_s: float = 300.0
+    mirror_every_s: float | None = None
+    """None: `launcher.mirror` chooses. 0: nothing is mirrored."""
+    notice_s: float = 0.0
+    disk_outlives: bool = False
+    disk_gib: float = 0.0
+
+
+def default_conditions(
+    provider: str,
+    *,
+    has_environment: bool = False,
+    has_setup: bool = False,
+    up_bytes_per_s: float | None = None,
+    down_bytes_per_s: float | None = None,
+) -> Conditions:
+    """Return planning defaults for one provider; links that were measured replace the assumed ones."""
+    here = provider in _ON_THIS_COMPUTER
+    setup_s = _ENVIRONMENT_S if has_environment else Range.zero()
+    setup_s = setup_s + (_SETUP_S if has_setup else Range.zero())
+    return Conditions(
+        boot_s=_ASSUMED_BOOT_S.get(provider, _ASSUMED_BOOT_ELSEWHERE_S),
+        setup_s=setup_s or _NO_SETUP_S,
+        up=_link(up_bytes_per_s, _DISK_COPY if here else _HOME_UP),
+        down=_link(down_bytes_per_s, _DISK_COPY if here else _HOME_DOWN),
+        fetch=_CLOUD_DOWN,
+        links_measured=up_bytes_per_s is not None and down_bytes_per_s is not None,
+        on_this_computer=here,
+    )
+
+
+def _link(measured: float | None, assumed: Range) -> Range:
+    return assumed if measured is None else Range.exactly(measured).spread(0.6, 1.2)
+
+
+def disk_gib(sizes: Sizes, *, rented: bool, keep_checkpoints: int = 3, linked: bool = False) -> float:
+    """GiB that a machine needs for a run: image and environment when rented, data, checkpoints, outputs, and a fifth more.
+
+    ``linked``: the data stays where it is. Whole GiB when rented, since that is how disks are sold.
+    """
+    data = 0 if linked else sizes.data_bytes + sizes.fetched_bytes + sizes.unpacked_bytes
+    written = sizes.checkpoint.likely * (keep_checkpoints + 1) + sizes.output.likely
+    needed = (sizes.code_bytes + data + written) / GIB
+    if not rented:
+        return needed
+    return float(-(-(needed + _TORCH_ENVIRONMENT_BYTES / GIB) * _SPARE // 1) + _IMAGE_GIB)

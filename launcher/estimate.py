@@ -1,0 +1,273 @@
+"""What a run will cost and how long it will take on one offer, line by line, each with its basis. Pure.
+
+Laws, held by property tests: more steps never cost less; a higher price never lowers the total; the lines sum to the
+total; low <= likely <= high; what is unknown is a wide range and never zero.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from launcher.conditions import Conditions, Sizes
+from launcher.interruptions import Toll, toll
+from launcher.mirror import MirrorChoice, choose_mirror_every, survives_notice
+from launcher.money import GIB, HOURS_PER_MONTH
+from launcher.ranges import Range
+from launcher.throughput import EarlierRun, Source, Work, WorkTime, work_time
+from provisioning import Offer
+
+__all__ = ["Estimate", "Line", "estimate"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Line:
+    """One line of the bill: an item, its time and money, and where the numbers come from."""
+
+    item: str
+    hours: Range
+    """Time that it adds to the run; zero for what happens beside the work."""
+    usd: Range
+    basis: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Estimate:
+    """Job × offer: time and money, and how far to trust them."""
+
+    offer: Offer
+    hours: Range
+    usd: Range
+    lines: tuple[Line, ...]
+    source: Source
+    """How the time of the work is known; `Source.GUESS` is shown as such."""
+    mirror: MirrorChoice | None
+    """How often checkpoints leave the machine; None when they do not."""
+    notice: str = ""
+    """Whether what is saved on notice survives the machine, in words; empty where nothing is taken away."""
+    narrow_by: tuple[str, ...] = ()
+    """At most two things that would make the range narrower."""
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the form that ``launch estimate --json`` prints; the lines' dollars sum to ``usd.likely``."""
+        lines = [
+            {"item": line.item, "usd": _cents(line.usd.likely), "basis": line.basis} for line in self.lines
+        ]
+        likely = _cents(math.fsum(_cents(line.usd.likely) for line in self.lines))
+        usd = {
+            "low": min(_cents(self.usd.low), likely),
+            "likely": likely,
+            "high": max(_cents(self.usd.high), likely),
+        }
+        hours = {name: round(getattr(self.hours, name), 4) for name in ("low", "likely", "high")}
+        return {"offer": _offer_json(self.offer), "hours": hours, "usd": usd, "lines": lines}
+
+
+def _offer_json(offer: Offer) -> dict[str, Any]:
+    return {
+        "provider": offer.provider,
+        "instance_type": offer.instance_type,
+        "region": offer.region,
+        "zone": offer.zone,
+        "spot": offer.spot,
+        "gpu": offer.gpu_name,
+        "gpu_count": offer.gpu_count,
+        "usd_per_hour": offer.usd_per_hour,
+        "price_source": offer.price_source,
+        "priced_at": offer.priced_at.isoformat(),
+    }
+
+
+def _cents(usd: float) -> float:
+    """Round to a ten-thousandth of a cent, so that sums of rounded lines stay exact to the eye."""
+    return round(usd, 6)
+
+
+def estimate(
+    offer: Offer,
+    work: Work,
+    *,
+    conditions: Conditions,
+    sizes: Sizes,
+    history: Sequence[EarlierRun] = (),
+    max_duration_s: float | None = None,
+) -> Estimate:
+    """Price the whole run on ``offer``: every line that the bill will have, and the time that each one takes."""
+    time = work_time(offer, work, history=history, max_duration_s=max_duration_s)
+    mirror, survives, notice = _mirroring(offer, conditions, sizes)
+    before = _before_work(offer, conditions, sizes)
+    pull = _pull_line(offer, conditions, sizes)
+    taken = _toll(offer, time, conditions, mirror, survives, before, pull)
+    lines = [
+        *before,
+        _timed("training", time.hours, offer, time.basis),
+        *_interruption_lines(offer, taken, survives),
+        pull,
+    ]
+    hours = Range.sum(line.hours for line in lines)
+    at_work = time.hours + taken.hours
+    lines += _beside_lines(offer, conditions, sizes, mirror, hours=hours, at_work=at_work, moves=taken.times)
+    return Estimate(
+        offer=offer,
+        hours=hours,
+        usd=Range.sum(line.usd for line in lines),
+        lines=tuple(lines),
+        source=time.source,
+        mirror=mirror,
+        notice=notice if offer.interruptions_per_hour > 0.0 else "",
+        narrow_by=_narrow_by(time, conditions, sizes),
+    )
+
+
+def _timed(item: str, hours: Range, offer: Offer, basis: str) -> Line:
+    return Line(item=item, hours=hours, usd=hours * offer.usd_per_hour, basis=basis)
+
+
+def _hours(bytes_: Range, rate: Range) -> Range:
+    return Range(
+        bytes_.low / rate.high / 3600.0, bytes_.likely / rate.likely / 3600.0, bytes_.high / rate.low / 3600.0
+    )
+
+
+def _before_work(offer: Offer, conditions: Conditions, sizes: Sizes) -> list[Line]:
+    boot_s, setup_s = conditions.boot_s, conditions.setup_s
+    lines = []
+    if boot_s:
+        basis = f"{boot_s.low:.0f} to {boot_s.high:.0f} s on {offer.provider}, assumed"
+        lines.append(_timed("boot", boot_s * (1 / 3600.0), offer, basis))
+    lines.append(_transfer_line(offer, conditions, sizes))
+    basis = f"{setup_s.low:.0f} to {setup_s.high:.0f} s for environment and setup, assumed"
+    lines.append(_timed("setup", setup_s * (1 / 3600.0), offer, basis))
+    return lines
+
+
+def _transfer_line(offer: Offer, conditions: Conditions, sizes: Sizes) -> Line:
+    sent = sizes.code_bytes + (0 if conditions.on_this_computer else sizes.data_bytes)
+    hours = _hours(Range.exactly(sent), conditions.up) + _hours(
+        Range.exactly(sizes.fetched_bytes), conditions.fetch
+    )
+    fee = offer.ingress_usd_per_gib * (sent + sizes.fetched_bytes) / GIB
+    if conditions.on_this_computer:
+        linked = f"; {_size(sizes.data_bytes)} of data is linked, not copied" if sizes.data_bytes else ""
+        basis = f"{_size(sent)} copied on this computer{linked}"
+    else:
+        known = "measured" if conditions.links_measured else "assumed"
+        basis = f"{_size(sent)} at {conditions.up.likely * 8 / 1e6:.3g} Mbit/s, {known}"
+    if sizes.fetched_bytes:
+        basis += f"; {_size(sizes.fetched_bytes)} fetched by the machine"
+    return Line(
+        item="data transfer", hours=hours, usd=hours * offer.usd_per_hour + Range.exactly(fee), basis=basis
+    )
+
+
+def _pull_line(offer: Offer, conditions: Conditions, sizes: Sizes) -> Line:
+    home = sizes.output + sizes.checkpoint
+    known = "" if sizes.output_bytes is not None and sizes.checkpoint_bytes is not None else ", sizes assumed"
+    basis = f"outputs and the last checkpoint, {_size(home.likely)} at {conditions.down.likely * 8 / 1e6:.3g} Mbit/s{known}"
+    return _timed("output pull", _hours(home, conditions.down), offer, basis)
+
+
+def _mirroring(offer: Offer, conditions: Conditions, sizes: Sizes) -> tuple[MirrorChoice | None, bool, str]:
+    """Choose how often checkpoints leave the machine, and whether a notice is long enough to save one."""
+    transfer_s = sizes.checkpoint.likely / conditions.down.likely
+    survives, notice = survives_notice(
+        notice_s=conditions.notice_s,
+        save_s=sizes.checkpoint.likely / 0.2e9 + 1.0,
+        transfer_s=transfer_s,
+        disk_outlives=conditions.disk_outlives,
+    )
+    if conditions.mirror_every_s == 0.0:
+        return None, survives, notice
+    choice = choose_mirror_every(
+        offer,
+        checkpoint_bytes=int(sizes.checkpoint.likely),
+        link_bytes_per_s=conditions.down.likely,
+        save_every_s=conditions.save_every_s,
+        asked_s=conditions.mirror_every_s,
+        notice_survived=survives,
+    )
+    return choice, survives, notice
+
+
+def _toll(
+    offer: Offer,
+    time: WorkTime,
+    conditions: Conditions,
+    mirror: MirrorChoice | None,
+    survives: bool,
+    before: Sequence[Line],
+    pull: Line,
+) -> Toll:
+    segment_h = 0.0
+    if not survives:
+        transfer_s = mirror.transfer_s if mirror else 0.0
+        segment_h = ((mirror.every_s if mirror else 0.0) + transfer_s) / 3600.0
+        if mirror is None and not conditions.disk_outlives:
+            segment_h = time.hours.likely  # nothing leaves the machine: a loss starts over
+    restart_h = Range.sum([*(line.hours for line in before), pull.hours])
+    return toll(time.hours, per_hour=offer.interruptions_per_hour, segment_h=segment_h, restart_h=restart_h)
+
+
+def _interruption_lines(offer: Offer, taken: Toll, survives: bool) -> list[Line]:
+    if not taken.hours:
+        return []
+    mean_h = 1.0 / offer.interruptions_per_hour
+    lost = "nothing lost with notice" if survives else "work since the last mirrored checkpoint lost"
+    basis = (
+        f"{taken.times.likely:.2g} expected, up to {taken.times.high:.2g}: one per {mean_h:.3g} h assumed,"
+        f" {lost}, boot, data and setup again"
+    )
+    if not taken.gets_through:
+        basis += "; at this rate the run hardly gets through"
+    return [_timed("interruptions", taken.hours, offer, basis)]
+
+
+def _beside_lines(
+    offer: Offer,
+    conditions: Conditions,
+    sizes: Sizes,
+    mirror: MirrorChoice | None,
+    *,
+    hours: Range,
+    at_work: Range,
+    moves: Range,
+) -> list[Line]:
+    """What is paid for beside the machine itself and takes no time of its own."""
+    lines = []
+    if mirror is not None:
+        gib = at_work * (3600.0 / mirror.every_s * sizes.checkpoint.likely / GIB)
+        lines.append(_beside("checkpoint mirroring", gib * offer.egress_usd_per_gib, mirror.reason))
+    disk_usd = hours * (offer.disk_usd_per_gib_month * conditions.disk_gib / HOURS_PER_MONTH)
+    where = "of this computer's disk" if conditions.on_this_computer else f"for {hours.likely:.3g} h"
+    lines.append(_beside("disk", disk_usd, f"{conditions.disk_gib:.3g} GiB {where}"))
+    if offer.ipv4_usd_per_hour:
+        basis = f"public address at ${offer.ipv4_usd_per_hour:g}/h"
+        lines.append(_beside("IPv4", hours * offer.ipv4_usd_per_hour, basis))
+    if offer.egress_usd_per_gib:
+        gib = (sizes.output + sizes.checkpoint) * (1.0 / GIB)
+        basis = f"{gib.likely:.2g} GiB home at ${offer.egress_usd_per_gib:g}/GiB"
+        lines.append(_beside("egress", gib * offer.egress_usd_per_gib, basis))
+    if offer.ingress_usd_per_gib and moves:
+        carried = sizes.code_bytes + sizes.data_bytes + sizes.fetched_bytes + sizes.checkpoint.likely
+        basis = f"data to each further machine at ${offer.ingress_usd_per_gib:g}/GiB"
+        lines.append(_beside("ingress again", moves * (carried / GIB * offer.ingress_usd_per_gib), basis))
+    return lines
+
+
+def _beside(item: str, usd: Range, basis: str) -> Line:
+    return Line(item=item, hours=Range.zero(), usd=usd, basis=basis)
+
+
+def _narrow_by(time: WorkTime, conditions: Conditions, sizes: Sizes) -> tuple[str, ...]:
+    hints = list(time.narrow_by)
+    if not conditions.links_measured and not conditions.on_this_computer and sizes.data_bytes > GIB:
+        hints.append("the speed of this computer's uplink")
+    if sizes.checkpoint_bytes is None and not conditions.on_this_computer:
+        hints.append("the size of a checkpoint, known after the first run")
+    return tuple(hints[:2])
+
+
+def _size(bytes_: float) -> str:
+    return f"{bytes_ / GIB:.2f} GiB" if bytes_ >= GIB / 10 else f"{bytes_ / 1e6:.1f} MB"

@@ -1,0 +1,223 @@
+"""How long the work itself takes on one offer, from the best source there is; the source is always named. Pure.
+
+In order: earlier runs of this job on this hardware, earlier runs on other hardware, hours the user measured
+somewhere, a number of steps at a typical pace, and at last nothing but the time limit. Each is wider than the one
+before, and the last two are called what they are: guesses.
+"""
+
+from __future__ import annotations
+
+import enum
+import statistics
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from launcher.ranges import Range
+from launcher.speeds import Speed, cpu_speed, gpu_speed, hardware_words, speed_of, speed_ratio
+from provisioning.catalog import parse_gpu, same_gpu
+
+if TYPE_CHECKING:
+    from provisioning import Offer
+
+__all__ = ["EarlierRun", "Source", "Work", "WorkTime", "work_time"]
+
+
+class Source(str, enum.Enum):
+    """Where a time comes from, best first."""
+
+    MEASURED = "measured"
+    SCALED = "scaled"
+    GUESS = "guess"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Work:
+    """How much there is to do, as far as the user said: a number of steps, hours on some hardware, or nothing."""
+
+    steps: int | None = None
+    hours: float | None = None
+    on: str | None = None
+    """The GPU, or ``cpu``, that took ``hours``."""
+
+    def __post_init__(self) -> None:
+        if self.steps is not None and self.steps < 0:
+            raise ValueError(f"work.steps is negative: {self.steps}")
+        if self.hours is not None and not 0.0 < self.hours < float("inf"):
+            raise ValueError(f"work.hours must be above 0: {self.hours}")
+        if self.hours is not None and self.on is None:
+            raise ValueError("work.hours needs work.on: the hardware that took them")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EarlierRun:
+    """What an earlier run of the same job showed about its pace."""
+
+    steps_per_s: float
+    gpu_name: str | None
+    gpu_memory_gib: float = 0.0
+    instance_type: str = ""
+    vcpus: float = 0.0
+    steps: int | None = None
+    """All the steps that the job had, where it finished."""
+    label: str = ""
+    """For people: ``b2t-x4k2``."""
+
+    def __post_init__(self) -> None:
+        if not 0.0 < self.steps_per_s < float("inf"):
+            raise ValueError(f"a pace must be above 0 steps/s: {self.steps_per_s}")
+
+    @property
+    def speed(self) -> Speed | None:
+        """What it ran on."""
+        return (
+            cpu_speed(self.vcpus) if self.gpu_name is None else gpu_speed(self.gpu_name, self.gpu_memory_gib)
+        )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class WorkTime:
+    """How long the work takes, and how that is known."""
+
+    hours: Range
+    source: Source
+    basis: str
+    narrow_by: tuple[str, ...] = ()
+    """What would make the range narrower."""
+
+
+_ONE_RUN = (0.85, 1.25)
+_SEVERAL_RUNS = (0.95, 1.1)
+_SAME_HARDWARE = (0.85, 1.3)
+_UNKNOWN_HARDWARE = Range(0.2, 1.0, 4.0)
+"""Ratio of speeds when one of the two is in no table."""
+
+_TYPICAL_GPU = "RTX 4090"
+_TYPICAL_GPU_STEP_S = Range(0.015, 0.1, 0.6)
+"""Seconds per optimizer step of the models that people train on one rented GPU."""
+_TYPICAL_CORES = 4.0
+_TYPICAL_CPU_STEP_S = Range(0.02, 0.2, 3.0)
+"""On CPUs people train what fits there: much smaller models, not much slower steps."""
+_NO_IDEA_H = Range(0.25, 3.0, 12.0)
+
+
+def work_time(
+    offer: Offer,
+    work: Work,
+    *,
+    history: Sequence[EarlierRun] = (),
+    max_duration_s: float | None = None,
+) -> WorkTime:
+    """Return how long ``work`` takes on ``offer``; there is always an answer, and it is never zero for real work."""
+    return (
+        _from_history(offer, work, history)
+        or _from_hours(offer, work)
+        or _from_steps(offer, work)
+        or _from_limit(max_duration_s)
+    )
+
+
+def _from_history(offer: Offer, work: Work, history: Sequence[EarlierRun]) -> WorkTime | None:
+    known = [run for run in history if (work.steps or run.steps)]
+    same = [run for run in known if _same_hardware(offer, run)]
+    if same:
+        hours = [_steps(work, run) / run.steps_per_s / 3600.0 for run in same]
+        spread = _ONE_RUN if len(same) == 1 else _SEVERAL_RUNS
+        measured = Range(min(hours), statistics.median(hours), max(hours)).spread(*spread)
+        runs = f"run {same[-1].label}" if len(same) == 1 else f"{len(same)} earlier runs"
+        pace = statistics.median(run.steps_per_s for run in same)
+        basis = (
+            f"{_steps(work, same[-1]):,} steps at {pace:.3g}/s, measured by {runs} on {hardware_words(offer)}"
+        )
+        return WorkTime(hours=measured, source=Source.MEASURED, basis=basis)
+    if not known:
+        return None
+    run = known[-1]
+    hours_there = Range.exactly(_steps(work, run) / run.steps_per_s / 3600.0)
+    basis = f"{_steps(work, run):,} steps, scaled from {run.steps_per_s:.3g}/s on {run.gpu_name or 'CPU'} ({run.label})"
+    return WorkTime(
+        hours=_slowed(hours_there, offer, run.speed),
+        source=Source.SCALED,
+        basis=basis,
+        narrow_by=(f"one run, however short, on {hardware_words(offer)}",),
+    )
+
+
+def _from_hours(offer: Offer, work: Work) -> WorkTime | None:
+    if work.hours is None or work.on is None:
+        return None
+    on_cpu = parse_gpu(work.on).model == "CPU"
+    there = (
+        cpu_speed(offer.vcpus if offer.gpu_name is None else _TYPICAL_CORES) if on_cpu else gpu_speed(work.on)
+    )
+    same = (
+        offer.gpu_name is None
+        if on_cpu
+        else offer.gpu_name is not None and same_gpu(work.on, offer.gpu_name, offer.gpu_memory_gib)
+    )
+    if same:
+        hours = Range.exactly(work.hours).spread(*_SAME_HARDWARE)
+        return WorkTime(
+            hours=hours, source=Source.SCALED, basis=f"{work.hours:g} h on {work.on}, as the job says"
+        )
+    known = there is not None and speed_of(offer) is not None
+    how = (
+        "scaled by compute and memory bandwidth"
+        if known
+        else "and nothing is known about one of the two GPUs"
+    )
+    return WorkTime(
+        hours=_slowed(Range.exactly(work.hours), offer, there),
+        source=Source.SCALED if known else Source.GUESS,
+        basis=f"{work.hours:g} h on {work.on}, {how} to {hardware_words(offer)}",
+        narrow_by=(f"one run, however short, on {hardware_words(offer)}",),
+    )
+
+
+def _from_steps(offer: Offer, work: Work) -> WorkTime | None:
+    if work.steps is None:
+        return None
+    if offer.gpu_name is None:
+        step_s = _slowed(_TYPICAL_CPU_STEP_S, offer, cpu_speed(_TYPICAL_CORES))
+    else:
+        step_s = _slowed(_TYPICAL_GPU_STEP_S, offer, gpu_speed(_TYPICAL_GPU))
+    return WorkTime(
+        hours=step_s * (work.steps / 3600.0),
+        source=Source.GUESS,
+        basis=f"a guess: {work.steps:,} steps at a typical {step_s.low:.2g} to {step_s.high:.2g} s each"
+        f" on {hardware_words(offer)}",
+        narrow_by=("one earlier run of this job", "work: {hours: …, on: …} in the job file"),
+    )
+
+
+def _from_limit(max_duration_s: float | None) -> WorkTime:
+    narrow_by = ("work: {steps: …} or {hours: …, on: …} in the job file", "one earlier run of this job")
+    if max_duration_s is None:
+        basis = "a guess: nothing is known about this work"
+        return WorkTime(hours=_NO_IDEA_H, source=Source.GUESS, basis=basis, narrow_by=narrow_by)
+    limit_h = max_duration_s / 3600.0
+    basis = f"a guess: nothing is known about this work but its limit of {limit_h:.3g} h"
+    return WorkTime(
+        hours=Range(0.1 * limit_h, 0.5 * limit_h, limit_h),
+        source=Source.GUESS,
+        basis=basis,
+        narrow_by=narrow_by,
+    )
+
+
+def _steps(work: Work, run: EarlierRun) -> int:
+    return work.steps or run.steps or 0
+
+
+def _same_hardware(offer: Offer, run: EarlierRun) -> bool:
+    if offer.gpu_name is None or run.gpu_name is None:
+        same_type = not run.instance_type or offer.instance_type == run.instance_type
+        return offer.gpu_name is None and run.gpu_name is None and offer.vcpus == run.vcpus and same_type
+    return same_gpu(run.gpu_name, offer.gpu_name, offer.gpu_memory_gib)
+
+
+def _slowed(time: Range, offer: Offer, there: Speed | None) -> Range:
+    """Carry a time over from the hardware ``there`` to the offer's."""
+    here = speed_of(offer)
+    faster = speed_ratio(here, there) if here and there else _UNKNOWN_HARDWARE
+    return Range(time.low / faster.high, time.likely / faster.likely, time.high / faster.low)
