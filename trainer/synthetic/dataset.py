@@ -40,6 +40,8 @@ DESCRIPTION = "t15_copyTaskData_description.csv"
 _PARTIAL = ".synthetic-partial-"
 _SPARE = 1.15
 """Room asked of the disk, beside the expected size."""
+_SAMPLED_TRIALS = 200
+_TRIAL_OVERHEAD_BYTES = 6_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,11 +65,14 @@ class Report:
 
 
 def expected_bytes(spec: SyntheticSpec) -> int:
-    """Forecast of the size on disk, within a few percent for more than a hundred trials."""
-    lexicon = lexicon_for(spec)
-    return round(
-        sum(expected_bins(text, lexicon, spec) * N_FEATURES * 4 + 12_000 for text in planned_sentences(spec))
+    """Forecast of the size on disk, within about 5 % for more than a hundred trials; quick for any size."""
+    sample = spec.changed(
+        sessions=min(spec.sessions, 4),
+        **{split: min(spec.trials(split), _SAMPLED_TRIALS) for split in SPLITS},
     )
+    lexicon, texts = lexicon_for(sample), planned_sentences(sample)
+    bins = sum(expected_bins(text, lexicon, sample) for text in texts) / len(texts)
+    return round(spec.all_trials() * (bins * N_FEATURES * 4 + _TRIAL_OVERHEAD_BYTES))
 
 
 def write_dataset(
@@ -86,10 +91,9 @@ def write_dataset(
     Raises `BadSpec`, `BadLexicon`, `FolderTaken`, `CannotWrite`; after any of them `out` is as it was before.
     """
     out = out.expanduser()
-    lexicon = lexicon_for(spec)
-    vocabulary = {word for text in planned_sentences(spec) for word in words_of(text)}
-    lexicon.require(vocabulary)
-    identity = {"generator": GENERATOR, "spec": spec.parameters(), "lexicon_sha256": lexicon.sha256}
+    if workers < 1:
+        raise BadSpec(f"workers is {workers}; it must be at least 1", hint="change --workers")
+    identity = {"generator": GENERATOR, "spec": spec.parameters(), "lexicon_sha256": lexicon_for(spec).sha256}
     with _writable(out) as root:
         _remove_stale(root)
         present = _present(root)
@@ -97,6 +101,8 @@ def write_dataset(
             return _report(root, present, written=False)
         _refuse_taken(root, present, force)
         _refuse_small_disk(root, expected_bytes(spec))
+        vocabulary = {word for text in planned_sentences(spec) for word in words_of(text)}
+        lexicon_for(spec).require(vocabulary)
         with _partial_folder(root) as partial:
             counts = _write_files(partial, spec, workers, on_progress)
             record = {
@@ -176,46 +182,50 @@ def _refuse_small_disk(root: Path, needed: int) -> None:
 @contextlib.contextmanager
 def _writable(out: Path) -> Iterator[Path]:
     """Create `out`, turn failures of the file system into ours, and remove `out` again if it is left empty."""
-    missing = [p for p in (out, *out.parents) if not p.exists()]
+    created: list[Path] = []
     try:
+        created += [p for p in (out, *out.parents) if not p.exists()]
         out.mkdir(parents=True, exist_ok=True)
         yield out.resolve()
     except (FileExistsError, NotADirectoryError) as error:
         raise CannotWrite(f"{out} is not a folder", hint="choose another --out") from error
     except OSError as error:
-        raise CannotWrite(
-            f"cannot write {error.filename or out}: {error.strerror or error}", hint="check --out"
-        ) from error
+        what = error.strerror or str(error)
+        raise CannotWrite(f"cannot write {error.filename or out}: {what}", hint="check --out") from error
     finally:
-        for folder in missing:
+        for folder in created:
             with contextlib.suppress(OSError):
                 folder.rmdir()
+
+
+@contextlib.contextmanager
+def _locked(folder: Path, *, wait: bool) -> Iterator[None]:
+    """Hold the lock on a folder, which ends with this process; raises BlockingIOError if not to wait for it."""
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
+        yield
+    finally:
+        os.close(descriptor)
 
 
 @contextlib.contextmanager
 def _partial_folder(root: Path) -> Iterator[Path]:
     """A folder for what is not whole yet, locked while its writer lives and removed when it ends."""
     partial = Path(tempfile.mkdtemp(prefix=_PARTIAL, dir=root))
-    lock = os.open(partial, os.O_RDONLY)
-    try:
-        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        yield partial
-    finally:
-        shutil.rmtree(partial, ignore_errors=True)
-        os.close(lock)
+    with _locked(partial, wait=True):
+        try:
+            yield partial
+        finally:
+            shutil.rmtree(partial, ignore_errors=True)
 
 
 def _remove_stale(root: Path) -> None:
     """Remove what killed runs left; a folder whose writer lives is locked and stays."""
     for partial in root.glob(f"{_PARTIAL}*"):
-        lock = os.open(partial, os.O_RDONLY)
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        # Gone meanwhile, or in use: either way it is not ours to remove.
+        with contextlib.suppress(FileNotFoundError, BlockingIOError), _locked(partial, wait=False):
             shutil.rmtree(partial, ignore_errors=True)
-        except BlockingIOError:
-            continue
-        finally:
-            os.close(lock)
 
 
 def _generate(
@@ -234,9 +244,7 @@ def _generate(
 def _write_files(
     root: Path, spec: SyntheticSpec, workers: int, on_progress: Callable[[int, int], None] | None
 ) -> dict[str, int]:
-    if workers < 1:
-        raise BadSpec(f"workers is {workers}; it must be at least 1", hint="change --workers")
-    total = spec.sessions * sum(spec.trials(split) for split in SPLITS)
+    total = spec.all_trials()
     counts = {"files": 0, "trials": 0, "bins": 0, "bytes": 0}
 
     def counted(trials: Iterator[Trial]) -> Iterator[Trial]:
@@ -274,13 +282,15 @@ def _write_description(path: Path, spec: SyntheticSpec) -> None:
 
 
 def _move_into_place(partial: Path, root: Path, *, replace: bool) -> None:
-    """Old data away, new record, new data: at every moment the data that are there are whole."""
+    """Old data away, new record, new data: at every moment the data that are there are whole and described."""
     data = root / DATA_FOLDER
-    if replace and data.exists():
-        data.rename(partial / "replaced")
-    (partial / DESCRIPTION).replace(root / DESCRIPTION)
-    (partial / RECORD).replace(root / RECORD)
-    try:
+    with _locked(root, wait=True):
+        if data.exists() and not replace:
+            raise FolderTaken(
+                f"another process wrote {data} in the meantime", hint="look at it, or choose another --out"
+            )
+        if data.exists():
+            data.rename(partial / "replaced")
+        (partial / DESCRIPTION).replace(root / DESCRIPTION)
+        (partial / RECORD).replace(root / RECORD)
         (partial / DATA_FOLDER).rename(data)
-    except OSError as error:
-        raise FolderTaken(f"another process wrote {data} at the same time", hint="run again") from error

@@ -8,11 +8,14 @@ test split has none of these. The mark is a set of attributes on the file itself
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import h5py
 import numpy as np
+
+from trainer.synthetic.errors import CannotWrite
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -65,12 +68,27 @@ def _write_trial(file: h5py.File, trial: Trial) -> None:
 
 
 def write_trials(path: Path, trials: Iterable[Trial], seed: int) -> int:
-    """Write one file, trial by trial as they come; returns its size in bytes."""
+    """Write one file, trial by trial as they come; returns its size in bytes. Raises `CannotWrite`."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    with h5py.File(path, "x") as file:
-        file.attrs[_MARK] = np.int64(1)
-        file.attrs["synthetic_generator"] = np.int64(GENERATOR)
-        file.attrs["synthetic_seed"] = np.int64(seed)
-        for trial in trials:
-            _write_trial(file, trial)
+    try:
+        with h5py.File(path, "x") as file:
+            file.attrs[_MARK] = np.int64(1)
+            file.attrs["synthetic_generator"] = np.int64(GENERATOR)
+            file.attrs["synthetic_seed"] = np.int64(seed)
+            for trial in trials:
+                _write_trial(file, trial)
+    except (
+        OSError,
+        RuntimeError,
+    ) as error:  # a full disk shows as the one while writing, the other while closing
+        raise CannotWrite(
+            f"cannot write {path.parent.name}/{path.name}: {_last_words(error)}",
+            hint="look for room on the disk, and for limits on the size of files",
+        ) from error
     return path.stat().st_size
+
+
+def _last_words(error: Exception) -> str:
+    """What the system said, out of what the HDF5 library wrapped around it."""
+    said = re.search(r"error message = '([^']*)'", str(error))
+    return said[1] if said else " ".join(str(error).split())

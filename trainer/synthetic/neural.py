@@ -30,7 +30,7 @@ N_ARRAYS = 4
 
 _ARRAY_DEPTH = (1.0, 0.9, 0.5, 0.7)
 """How strongly each array is tuned to speech: ventral 6v, area 4, 55b, dorsal 6v."""
-_DEPTH = 0.32
+_DEPTH = 0.36
 """Standard deviation of an electrode's log rate due to speech, before the array's factor."""
 _UNTUNED_SHARE = 0.15
 _RATE_RANGE = (0.15, 1.5)
@@ -51,7 +51,7 @@ _LOG_RATE_LIMIT = 2.5
 _LEAST_NOISE = 0.3
 """Below this the scale of features no longer follows the noise, or untuned electrodes would be blown up."""
 _REFERENCE_SENTENCES = 40
-_USUAL_DRIFT = 0.3
+_USUAL_DRIFT = 0.4
 """The drift at which the spreads above hold."""
 
 

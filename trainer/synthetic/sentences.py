@@ -30,7 +30,7 @@ BLOCK_TRIALS = 10
 """Trials recorded in one block; all of a block come from one corpus, as in the official data."""
 
 _CORPORA = ("Synthetic everyday", "Synthetic grammar", "Synthetic grammar")
-_DRAWS = 400
+_DRAWS = 2000
 """Draws before a sentence is taken that is not quite as wished: it repeats, or brings a new word."""
 
 _WORD = re.compile(r"[a-z']+")
@@ -75,7 +75,7 @@ def _choose(
     best: tuple[int, str] | None = None
     for attempt in range(_DRAWS):
         # A corpus can run dry of sentences of this length; the grammar never does.
-        sentence = _draw(rng, split, corpus_of(trial) if attempt < _DRAWS // 2 else _CORPORA[-1])
+        sentence = _draw(rng, split, corpus_of(trial) if attempt < _DRAWS // 10 else _CORPORA[-1])
         words = words_of(sentence)
         if split_of(sentence) != split or not spec.min_words <= len(words) <= spec.max_words:
             continue

@@ -46,7 +46,7 @@ class SyntheticSpec:
     seed: int = 0
     noise: float = 1.0
     """Scales everything random in the signal; 0 leaves the clean trajectory."""
-    drift: float = 0.3
+    drift: float = 0.4
     """How far electrode tuning turns from one session to the next: 0 not at all, 1 entirely."""
     bins_per_phoneme: float = 8.0
     """Mean length of a phoneme in bins of 20 ms."""
@@ -60,7 +60,7 @@ class SyntheticSpec:
         for split in SPLITS:
             self._check_range(split, 0, MAX_TRIALS)
         self._check_range("seed", 0, 2**63 - 1)
-        self._check_range("noise", 0, 100)
+        self._check_range("noise", 0, 10)
         self._check_range("drift", 0, 1)
         # Shorter, and the decoder's steps of 80 ms leave no room for an alignment.
         self._check_range("bins_per_phoneme", 6, 50)
@@ -96,6 +96,10 @@ class SyntheticSpec:
         """Trials of a split in each session."""
         return {"train": self.train, "val": self.val, "test": self.test}[split]
 
+    def all_trials(self) -> int:
+        """Trials of all splits in all sessions."""
+        return self.sessions * (self.train + self.val + self.test)
+
     def session_names(self) -> tuple[str, ...]:
         """Names of all sessions, oldest first."""
         return tuple(session_name(i) for i in range(self.sessions))
@@ -114,4 +118,4 @@ SIZES: dict[str, SyntheticSpec] = {
     "small": SyntheticSpec(sessions=10, train=150, val=25, test=25),
     "large": SyntheticSpec(sessions=45, train=180, val=32, test=32, bins_per_phoneme=12.0),
 }
-"""Named sizes of `trainer synthesize`: about 0.3, 2 and 14 GB. ``large`` is as large as the official data."""
+"""Named sizes of `trainer synthesize`: about 0.25, 1.2 and 14 GB. ``large`` is as large as the official data."""

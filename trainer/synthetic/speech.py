@@ -39,7 +39,7 @@ _PAUSE = 0.8
 _PAUSE_SHAPE = 2.0
 _EDGE_BINS = (10, 30)
 """Silence before the first word, and after the last."""
-_TOKEN_SPREAD = 0.12
+_TOKEN_SPREAD = 0.11
 """How much the same phoneme differs from one time to the next, per unit of noise."""
 _COARTICULATION = 0.2
 """Width of the smoothing between neighbours, beside an average phoneme."""
