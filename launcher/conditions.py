@@ -92,7 +92,7 @@ class Conditions:
     """The machine is this computer: data is linked, nothing travels."""
     save_every_s: float = 300.0
     mirror_every_s: float | None = None
-    """None: `launcher.mirror` chooses. 0: nothing is mirrored."""
+    """None: `launcher.mirror_interval` chooses. 0: nothing is mirrored."""
     notice_s: float = 0.0
     disk_outlives: bool = False
     disk_gib: float = 0.0

@@ -13,7 +13,7 @@ from typing import Any
 
 from launcher.conditions import Conditions, Sizes
 from launcher.interruptions import Toll, toll
-from launcher.mirror import MirrorChoice, choose_mirror_every, survives_notice
+from launcher.mirror_interval import MirrorChoice, choose_mirror_every, survives_notice
 from launcher.money import GIB, HOURS_PER_MONTH
 from launcher.ranges import Range
 from launcher.throughput import EarlierRun, Source, Work, WorkTime, work_time
