@@ -7,9 +7,8 @@ in the order of its times, so that a look after an hour finds the same history a
 from __future__ import annotations
 
 import enum
-import json
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import dataclass, field, fields, replace
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -115,7 +114,11 @@ class Machine:
 
     def to_json(self) -> dict[str, Any]:
         """Return plain values for JSON."""
-        plain: dict[str, Any] = json.loads(json.dumps(asdict(self), default=datetime.isoformat))
+        plain = {name: getattr(self, name) for name in _FIELDS}
+        for name in _TIMES:
+            plain[name] = plain[name] and plain[name].isoformat()
+        plain["tags"] = dict(self.tags)
+        plain["periods"] = [[p.start.isoformat(), p.end and p.end.isoformat()] for p in self.periods]
         return plain
 
     @classmethod
@@ -123,9 +126,12 @@ class Machine:
         """Read what `to_json` returned; `ValueError`, `KeyError` or `TypeError` for anything else."""
         times = {name: _time(plain[name]) for name in _TIMES}
         states = {name: InstanceState(plain[name]) for name in ("state", "ends_as")}
-        periods = tuple(Period(datetime.fromisoformat(p["start"]), _time(p["end"])) for p in plain["periods"])
+        periods = tuple(Period(datetime.fromisoformat(start), _time(end)) for start, end in plain["periods"])
         unattended = WhenUnattended(plain["when_unattended"])
         return cls(**{**plain, **times, **states, "periods": periods, "when_unattended": unattended})
+
+
+_FIELDS = tuple(each.name for each in fields(Machine))
 
 
 def due(machine: Machine, now: datetime) -> tuple[Machine, Effect] | None:

@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from provisioning.fake.machine import Machine
     from provisioning.fake.options import Fault
     from provisioning.fake.world import Cloud
-    from provisioning.models import Instance, InstanceRef, InstanceSpec, Offer, Query, SelfDestroy
+    from provisioning.models import Command, Instance, InstanceRef, InstanceSpec, Offer, Query
     from provisioning.provider import ProviderContext
 
 __all__ = ["FakeProvider"]
@@ -145,7 +145,7 @@ class FakeProvider:
         url = self._world.notice_path(instance.ref.id).as_uri()
         return NoticeProbe(url=url, interval_s=0.5, notice_s=promised)
 
-    def self_destroy(self, instance: Instance) -> SelfDestroy:
+    def self_destroy(self, instance: Instance) -> Command:
         """Return the command by which the machine asks the cloud to end it as its deadline would."""
         return processes.module_command(
             "provisioning.fake", "expire", str(instance.ref), "--home", str(self._home)

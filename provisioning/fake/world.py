@@ -37,7 +37,7 @@ class Cloud:
     def dump(self) -> str:
         """Write it as JSON."""
         machines = {name: machine.to_json() for name, machine in self.machines.items()}
-        return json.dumps({"schema": _SCHEMA, "machines": machines, "calls": self.calls}, indent=1)
+        return json.dumps({"schema": _SCHEMA, "machines": machines, "calls": self.calls})
 
     @classmethod
     def load(cls, text: str) -> Cloud:
@@ -86,14 +86,14 @@ class World:
         """
         with files.os_errors(f"using the fake cloud in {self._root}"), files.lock(self._lock_path):
             cloud = self._load()
-            before = cloud.dump()
+            before = dict(cloud.machines), dict(cloud.calls)
             try:
                 self._settle(cloud)
                 yield cloud
             finally:
                 self._settle(cloud)
-                if (after := cloud.dump()) != before:
-                    files.write_atomically(self._state_path, after)
+                if (cloud.machines, cloud.calls) != before:
+                    files.write_atomically(self._state_path, cloud.dump())
 
     def apply(self, machine: Machine, effect: Effect) -> None:
         """Do to folder and processes what a transition asks for."""

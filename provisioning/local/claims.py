@@ -97,13 +97,14 @@ class Claims:
         """Store a live claim."""
         files.write_atomically(self._live / f"{claim.id}.json", claim.dump())
 
-    def release(self, claim: Claim, *, now: datetime, reason: str) -> None:
+    def release(self, claim: Claim, *, now: datetime, reason: str) -> Claim:
         """End the claim's processes, then the claim; what is interrupted in between is simply done again."""
         processes.end_all(claim.id)
         ended = replace(claim, released_at=now, reason=reason)
         files.write_atomically(self._released / f"{claim.id}.json", ended.dump())
         (self._live / f"{claim.id}.json").unlink(missing_ok=True)
         self.notice_path(claim.id).unlink(missing_ok=True)
+        return ended
 
     def notice_path(self, claim_id: str) -> Path:
         """Return the file whose existence tells the machine that it will be taken away."""

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from datetime import datetime
 
     from provisioning.local.hardware import Gpu
-    from provisioning.models import InstanceSpec, Query, SelfDestroy
+    from provisioning.models import Command, InstanceSpec, Query
     from provisioning.provider import ProviderContext
 
 __all__ = ["INSTANCE_TYPE", "LOCATION", "LocalProvider", "Options"]
@@ -76,27 +76,24 @@ class LocalProvider:
         """Claim this computer for one try of one run."""
         _known("instance type", offer.instance_type, INSTANCE_TYPE)
         with files.os_errors("claiming this computer"), self._claims.lock():
-            self._settle()
             claim = self._claims.find(self._claims.id_for(spec))
             if claim is None:
                 claim = self._claim(offer, spec)
                 self._claims.write(claim)
-            return self._instance(claim)
+            return self._instance(self._settled(claim))
 
     def get(self, ref: InstanceRef) -> Instance:
         """Return the claim as a machine that runs, or is gone once released."""
         with files.os_errors(f"reading the claim {ref.id}"), self._claims.lock():
-            self._settle()
             claim = self._claims.find(ref.id)
             if claim is None:
                 return self._unknown(ref)
-            return self._instance(claim)
+            return self._instance(self._settled(claim))
 
     def owned(self, run_id: str | None = None) -> Sequence[Instance]:
         """Return every live claim of this home, of one run or of all."""
         with files.os_errors("reading the claims"), self._claims.lock():
-            self._settle()
-            return [self._instance(claim) for claim in self._claims.live() if run_id in (None, claim.run_id)]
+            return [self._instance(claim) for claim in self._live() if run_id in (None, claim.run_id)]
 
     def terminate(self, ref: InstanceRef) -> None:
         """Release the claim and kill the processes that carry its mark; the files stay where they are."""
@@ -120,7 +117,7 @@ class LocalProvider:
         url = self._claims.notice_path(instance.ref.id).as_uri()
         return NoticeProbe(url=url, interval_s=0.5)
 
-    def self_destroy(self, instance: Instance) -> SelfDestroy:
+    def self_destroy(self, instance: Instance) -> Command:
         """Return the command that releases the claim from outside this process."""
         home = str(self._home)
         return processes.module_command("provisioning.local", "release", instance.ref.id, "--home", home)
@@ -169,7 +166,7 @@ class LocalProvider:
         """Choose GPUs for a claim: free ones first, held ones only when sharing is allowed."""
         if len(selectors) < count:
             raise NoCapacity(f"this computer has {len(selectors)} such GPUs now, {count} were offered")
-        holders = {gpu: claim.run_id for claim in self._claims.live() for gpu in claim.gpus}
+        holders = {gpu: claim.run_id for claim in self._live() for gpu in claim.gpus}
         chosen = sorted(selectors, key=lambda gpu: gpu in holders)[:count]
         if not self._options.share_gpu and (
             held := sorted({holders[gpu] for gpu in chosen if gpu in holders})
@@ -180,15 +177,21 @@ class LocalProvider:
             )
         return tuple(chosen)
 
-    def _settle(self) -> None:
-        """Do what is due: end claims whose announced end has come, or whose deadline passed with nobody there."""
+    def _settled(self, claim: Claim) -> Claim:
+        """Do what is due: end a claim whose announced end has come, or whose deadline passed with nobody there."""
         now = self._context.clock()
-        for claim in self._claims.live():
-            announced = self._claims.announced_end(claim)
-            if announced and announced <= now:
-                self._claims.release(claim, now=now, reason="interrupted after a notice")
-            elif claim.deadline <= now and not processes.running(claim.id):
-                self._claims.release(claim, now=now, reason="deadline")
+        if claim.released_at:
+            return claim
+        announced = self._claims.announced_end(claim)
+        if announced and announced <= now:
+            return self._claims.release(claim, now=now, reason="interrupted after a notice")
+        if claim.deadline <= now and not processes.running(claim.id):
+            return self._claims.release(claim, now=now, reason="deadline")
+        return claim
+
+    def _live(self) -> list[Claim]:
+        settled = map(self._settled, self._claims.live())
+        return [claim for claim in settled if not claim.released_at]
 
     def _end(self, ref: InstanceRef, reason: str) -> None:
         with files.os_errors(f"releasing {ref.id}"), self._claims.lock():

@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import pytest
 
@@ -257,7 +257,7 @@ class ProviderContract:
 class FaultyCloudContract:
     """For providers whose cloud can be made to fail from a test; joins beside `ProviderContract`."""
 
-    create_faults: Mapping[str, type[CloudError]]
+    create_faults: ClassVar[Mapping[str, type[CloudError]]]
     """Name of a fault that strikes the first create → what it must be answered with."""
 
     def build_with_fault(self, build: Build, call: str, kind: str) -> Provider:

@@ -97,6 +97,7 @@ def test_releasing_ends_the_runs_processes_and_only_those(local: Any) -> None:
 def test_releasing_keeps_the_files(local: Any) -> None:
     provider = local()
     instance = claim(provider)
+    assert isinstance(instance.access, LocalAccess)
     folder = instance.access.work_root / "launch" / "demo-abcd"
     folder.mkdir(parents=True)
     (folder / "model.pt").write_bytes(b"weights")
