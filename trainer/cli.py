@@ -1,0 +1,127 @@
+"""The ``trainer`` command: parse, call, and turn errors into one line and an exit code.
+
+Exit codes are those of `trainer.contract.Exit`: 0 done, 1 failed, 2 bad configuration or data (never
+worth a retry), 75 saved and left on request.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from trainer.contract import Exit
+
+__all__ = ["main"]
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run one command; returns the exit code."""
+    arguments = sys.argv[1:] if argv is None else list(argv)
+    parser = _parser(arguments[0] if arguments else None)
+    try:
+        args = parser.parse_args(arguments)
+    except SystemExit as stop:  # argparse leaves with 0 for --help and 2 for bad usage
+        return int(stop.code or 0)
+    from trainer.errors import TrainerError
+
+    try:
+        return int(args.handler(args))
+    except TrainerError as error:
+        _complain(error, debug=getattr(args, "debug", False))
+        return int(error.exit_code)
+    except KeyboardInterrupt:
+        sys.stderr.write("interrupted before anything could be saved\n")
+        return int(Exit.FAILED)
+
+
+def _complain(error: Exception, debug: bool) -> None:
+    """What happened, what was left behind, what to do: one line each."""
+    if debug:
+        import traceback
+
+        traceback.print_exception(error)
+    lines = [f"error: {error}"]
+    for name, label in (("left_behind", "left behind"), ("hint", "hint")):
+        text = getattr(error, name, None)
+        if text:
+            lines.append(f"{label}: {text}")
+    sys.stderr.write("\n".join(lines) + "\n")
+
+
+def _parser(command: str | None) -> argparse.ArgumentParser:
+    """The parser; modules that bring options of their own are imported only for their command."""
+    parser = argparse.ArgumentParser(
+        prog="trainer",
+        description="Train and evaluate the Brain-to-Text '25 phoneme decoder.",
+        epilog="Exit codes: 0 done, 1 failed, 2 bad configuration or data, 75 saved on request (resume me).",
+    )
+    commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
+    _add_train(commands.add_parser("train", help="train a decoder, or go on with a run that was interrupted"))
+    _add_evaluate(commands.add_parser("evaluate", help="phoneme error rate of a trained decoder, by session"))
+    synthesize = commands.add_parser("synthesize", help="write a synthetic data set in the official layout")
+    if command == "synthesize":
+        from trainer.synthetic import cli as synthetic
+
+        synthetic.add_arguments(synthesize)
+        synthesize.set_defaults(handler=synthetic.run)
+    return parser
+
+
+def _add_common(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--data-dir", type=Path, metavar="DIR", help="session folders (default: LAUNCH_DATA_DIR, then the configuration)")
+    parser.add_argument("--device", metavar="NAME", help="auto, cpu, cuda or cuda:N; a GPU named and not there is an error")
+    parser.add_argument("--limit-batches", type=int, metavar="N", help="stop after N training batches and N validation batches: a quick check of everything")
+    parser.add_argument("--debug", action="store_true", help="show tracebacks")
+
+
+def _add_train(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--config", type=Path, metavar="FILE", help="YAML in the official names; rnn_args.yaml works unchanged")
+    parser.add_argument("--run-dir", type=Path, metavar="DIR", help="where everything is written (default: LAUNCH_OUTPUT_DIR, then output_dir)")
+    parser.add_argument("--seed", type=int, metavar="N", help="seed of weights, augmentation, dropout and sampling")
+    parser.add_argument("--set", action="append", default=[], metavar="PATH=VALUE", dest="overrides", help="override a field, such as model.n_units=64; may be repeated")
+    parser.add_argument("--resume", default="auto", metavar="auto|never|PATH", help="auto: LAUNCH_RESUME_FROM, else the newest good checkpoint of the run folder (default)")
+    _add_common(parser)
+    parser.set_defaults(handler=_train)
+
+
+def _add_evaluate(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--run-dir", type=Path, required=True, metavar="DIR", help="run folder with checkpoint/best_checkpoint and args.yaml")
+    parser.add_argument("--checkpoint", type=Path, metavar="FILE", help="another checkpoint in the official form")
+    parser.add_argument("--split", choices=("train", "val"), default="val")
+    parser.add_argument("--output", type=Path, metavar="FILE", help="CSV with one line per trial (default: RUN_DIR/evaluation_SPLIT.csv)")
+    parser.add_argument("--confusions", type=int, default=10, metavar="N", help="how many confusions to list")
+    _add_common(parser)
+    parser.set_defaults(handler=_evaluate)
+
+
+def _train(args: argparse.Namespace) -> int:
+    from trainer.commands import train
+
+    return train(
+        config_path=args.config, overrides=_overrides(args), run_dir=args.run_dir, data_dir=args.data_dir,
+        resume=args.resume, limit_batches=args.limit_batches,
+    )  # fmt: skip
+
+
+def _overrides(args: argparse.Namespace) -> list[str]:
+    overrides = list(args.overrides)
+    if args.device is not None:
+        overrides.append(f"compute.device={args.device}")
+    if args.seed is not None:
+        overrides += [f"seed={args.seed}", f"dataset.seed={args.seed}"]
+    return overrides
+
+
+def _evaluate(args: argparse.Namespace) -> int:
+    from trainer.commands import evaluate
+
+    return evaluate(
+        run_dir=args.run_dir, checkpoint=args.checkpoint, data_dir=args.data_dir, split=args.split,
+        output=args.output, device=args.device, num_confusions=args.confusions, limit_batches=args.limit_batches,
+    )  # fmt: skip
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

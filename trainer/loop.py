@@ -1,0 +1,241 @@
+"""The training loop: load, step, validate, save."""
+
+from __future__ import annotations
+
+import time
+from typing import Any
+
+import torch
+
+from trainer.batches import Batch, Prefetcher
+from trainer.contract import Exit
+from trainer.errors import CheckpointNotSaved, TrainerError, TrainingDiverged
+from trainer.evaluation import Evaluation, evaluate
+from trainer.interrupt import Interrupt
+from trainer.metrics import StepRow
+from trainer.progress import Speed, duration_words
+from trainer.step import StepValues
+from trainer.training_run import TrainingRun
+
+__all__ = ["TrainingLoop"]
+
+STATUS_INTERVAL_S = 5.0
+"""Longest silence, where the configured log interval is longer."""
+
+
+class TrainingLoop:
+    """Trains a model to its end, or until somebody asks it to save and leave."""
+
+    def __init__(self, training: TrainingRun, interrupt: Interrupt) -> None:
+        self._training = training
+        self._interrupt = interrupt
+        self._progress = training.progress
+        self._config = training.config
+        self._total = training.config.num_training_batches
+        self._pending: list[tuple[int, StepValues, list[float]]] = []
+        self._validating = False
+        self._speed = Speed()
+        self._last_status = self._last_save = time.monotonic()
+        self._consistent = True
+        self._last_values: dict[str, float | None] = {}
+
+    def run(self) -> Exit:
+        """Train. Returns DONE or INTERRUPTED; any error is raised after an emergency checkpoint."""
+        try:
+            return self._train()
+        except BaseException as error:
+            self._emergency(error)
+            raise
+
+    def _train(self) -> Exit:
+        self._speed.mark(self._progress.step)
+        if (self._take_up_held_row() and self._validate()) or self._training.stopped_early:
+            self._finish()
+            return Exit.DONE
+        steps = range(self._progress.step, self._total)
+        with self._prefetch(steps) as batches:
+            for step, micro_batches in zip(steps, batches, strict=False):
+                if self._interrupt.requested:
+                    return self._leave()
+                self._take_step(step, micro_batches)
+                if self._validation_is_due() and self._validate():
+                    break
+                self._report_when_due()
+                self._save_when_due()
+        self._finish()
+        return Exit.DONE
+
+    # --- load
+
+    def _prefetch(self, steps: range) -> Prefetcher[int, list[Batch]]:
+        threads = min(2, self._config.dataset.num_dataloader_workers)
+        ahead = self._config.compute.prefetch_batches
+        return Prefetcher(steps, self._training.micro_batches, num_threads=threads, ahead=ahead)
+
+    # --- step
+
+    def _take_step(self, step: int, micro_batches: list[Batch]) -> None:
+        runner = self._training.runner
+        rates = [group["lr"] for group in runner.optimizer.param_groups]
+        loss = runner.accumulate(step, micro_batches, self._config.dataset.batch_size)
+        self._consistent = False  # between here and the next line but one the state is of no step
+        values = runner.update(loss)
+        self._progress.step = step + 1
+        self._consistent = True
+        self._pending.append((step + 1, values, rates))
+
+    def _flush(self, evaluation: Evaluation | None = None) -> None:
+        """Turn pending values into rows of metrics.csv; the one place that waits for the device."""
+        if not self._pending:
+            return
+        values = torch.stack([torch.stack([v.loss, v.grad_norm]) for _, v, _ in self._pending]).tolist()
+        rows = []
+        for (step, _, rates), (loss, norm) in zip(self._pending, values, strict=True):
+            self._count_nonfinite(norm)
+            last = step == self._pending[-1][0]
+            rows.append(self._row(step, loss, norm, rates, evaluation if last else None))
+        self._pending.clear()
+        self._training.table.append(rows)
+        self._publish_numbers(rows[-1])
+        if self._progress.nonfinite_in_a_row >= self._config.safety.max_nonfinite_steps:
+            raise TrainingDiverged(
+                f"the gradient was NaN or infinite for {self._progress.nonfinite_in_a_row} steps in a row, "
+                f"up to step {self._progress.step}; all of them were skipped",
+                hint="lower lr_max, or look at the data; safety.max_nonfinite_steps sets the limit",
+            )
+
+    def _count_nonfinite(self, norm: float) -> None:
+        if norm - norm == 0.0:
+            self._progress.nonfinite_in_a_row = 0
+            return
+        self._progress.nonfinite_in_a_row += 1
+        self._progress.skipped_steps += 1
+
+    def _row(self, step: int, loss: float, norm: float, rates: list[float], evaluation: Evaluation | None) -> StepRow:
+        return StepRow(
+            step=step, epoch=step * self._config.dataset.batch_size / len(self._training.train), loss=loss,
+            grad_norm=norm, lr=rates[2], lr_day=rates[1], skipped_steps=self._progress.skipped_steps,
+            val_loss=evaluation.loss if evaluation else None, val_per=evaluation.per if evaluation else None,
+        )  # fmt: skip
+
+    # --- validate
+
+    def _validation_is_due(self) -> bool:
+        step = self._progress.step
+        return bool(len(self._training.val)) and (
+            step % self._config.batches_per_val_step == 0 or step == self._total
+        )
+
+    def _validate(self) -> bool:
+        """Evaluate, keep the model when it is the best; True when training should stop early."""
+        training, progress, started = self._training, self._progress, time.monotonic()
+        self._validating = True
+        evaluation = evaluate(
+            training.runner.model, training.val, training.val_assembler, training.smoother,
+            dtype=training.precision.dtype, batch_size=training.validation_batch_size, device=training.device,
+            days=training.val_days, limit_batches=training.limit_batches, keep_logits=self._config.save_val_logits,
+        )  # fmt: skip
+        self._flush(evaluation)
+        best = training.record_validation(evaluation)
+        self._validating = False
+        training.report_validation(evaluation, time.monotonic() - started, best)
+        if best:
+            self._save(best=True)
+        self._speed.mark(progress.step)
+        return training.stopped_early
+
+    # --- save
+
+    def _save_when_due(self) -> None:
+        every_steps, every_s = self._config.batches_per_save, self._config.checkpoints.every_s
+        by_steps = every_steps > 0 and self._progress.step % every_steps == 0
+        by_time = every_s > 0 and time.monotonic() - self._last_save >= every_s
+        if (by_steps or by_time) and self._training.saver.last_step != self._progress.step:
+            if by_time and not by_steps and self._training.saver.busy:
+                return
+            self._save()
+
+    def _save(self, *, best: bool = False, wait: bool = False) -> None:
+        self._flush()
+        self._training.saver.save(best=best, wait=wait)
+        self._last_save = time.monotonic()
+
+    def _leave(self) -> Exit:
+        """Save the last finished step durably."""
+        console = self._training.console
+        console.say(f"{self._interrupt.name}: saving step {self._progress.step} before leaving")
+        try:
+            if self._training.saver.last_step != self._progress.step:
+                self._save()
+            self._training.saver.finish()
+        except CheckpointNotSaved as error:
+            if not self._training.saver.has_checkpoint():
+                raise
+            console.warn(f"{error}; {error.left_behind}")
+        console.say(f"saved {duration_words(self._interrupt.seconds_since())} after the request; resume me")
+        return Exit.INTERRUPTED
+
+    def _finish(self) -> None:
+        if self._training.saver.last_step != self._progress.step:
+            self._save()
+        self._training.saver.finish()
+        self._training.finish()
+
+    def _emergency(self, error: BaseException) -> None:
+        """Save what can be saved before `error` ends the run."""
+        training, step = self._training, self._progress.step
+        if not self._consistent or step in (0, training.saver.last_step):
+            return
+        try:
+            held = self._hold_row() if self._validating else None
+            self._flush()
+            training.saver.save(wait=True, held_row=held)
+            training.console.say(f"emergency checkpoint of step {step} saved")
+        except (TrainerError, OSError, RuntimeError) as failure:
+            training.console.warn(f"no emergency checkpoint of step {step}: {failure}")
+
+    def _hold_row(self) -> list[float]:
+        """The numbers of the last step, whose row must wait for the validation that did not finish."""
+        _, values, rates = self._pending.pop()
+        return [float(values.loss), float(values.grad_norm), *rates]
+
+    def _take_up_held_row(self) -> bool:
+        """Whether the checkpoint that is resumed still owes the validation of its step."""
+        held = self._training.held_row
+        if held is None:
+            return False
+        loss, norm, *rates = held
+        self._pending.append((self._progress.step, StepValues(torch.tensor(loss), torch.tensor(norm)), rates))
+        return True
+
+    # --- report
+
+    def _report_when_due(self) -> None:
+        progress, now = self._progress, time.monotonic()
+        by_steps = progress.step % self._config.batches_per_train_log == 0
+        if not by_steps and now - self._last_status < STATUS_INTERVAL_S:
+            return
+        self._speed.mark(progress.step)
+        self._flush()
+        if now - self._last_status >= 1.0 or progress.step == self._total:
+            self._training.console.status(self._status_line())
+            self._last_status = now
+
+    def _status_line(self) -> str:
+        progress, loss = self._progress, self._last_values.get("loss")
+        parts = [f"step {progress.step}/{self._total}", f"loss {loss:.3f}" if loss is not None else ""]
+        per = self._training.last_per
+        parts.append(f"PER {100 * per:.1f} %" if per is not None else "")
+        speed, left = self._speed.steps_per_s(), self._speed.seconds_left(progress.step, self._total)
+        parts.append(f"{speed:.2f} steps/s" if speed else "")
+        parts.append(f"{duration_words(left)} left" if left is not None else "")
+        return " · ".join(p for p in parts if p)
+
+    def _publish_numbers(self, row: StepRow) -> None:
+        self._last_values = {"loss": row.loss}
+        numbers: dict[str, Any] = {"loss": row.loss, "grad_norm": row.grad_norm, "lr": row.lr}
+        speed = self._speed.steps_per_s()
+        self._training.numbers.write(
+            row.step, self._total, **numbers, val_loss=row.val_loss, val_per=row.val_per, steps_per_s=speed
+        )
+

@@ -1,0 +1,99 @@
+"""Which processor computes, and in which precision; both chosen once, both with a reason in words."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+
+from trainer.config import Config
+from trainer.errors import DeviceUnavailable
+
+__all__ = ["Precision", "choose_device", "choose_precision", "cpu_flags"]
+
+DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
+
+
+@dataclass(frozen=True, slots=True)
+class Precision:
+    """Precision of the large products; weights, gates and losses stay in float32."""
+
+    name: str
+    reason: str
+
+    @property
+    def dtype(self) -> torch.dtype:
+        """As torch names it."""
+        return DTYPES[self.name]
+
+    @property
+    def needs_scaler(self) -> bool:
+        """Whether gradients would vanish without loss scaling."""
+        return self.name == "fp16"
+
+
+def choose_device(config: Config) -> tuple[torch.device, str]:
+    """The device and why. Raises `DeviceUnavailable` when a GPU was named that is not there."""
+    wanted = config.compute.device
+    count = torch.cuda.device_count() if torch.cuda.is_available() else 0
+    if wanted == "cpu":
+        return torch.device("cpu"), "asked for"
+    if wanted.startswith("cuda"):
+        number = int(wanted[5:]) if ":" in wanted else max(0, config.gpu_number)
+        if ":" not in wanted and number >= count > 0:
+            number = 0
+        if number >= count:
+            raise DeviceUnavailable(
+                f"compute.device: {wanted} was asked for, but torch sees {count} GPUs",
+                hint="check nvidia-smi and that this torch build has CUDA, or say --device cpu",
+            )
+        return torch.device("cuda", number), "asked for"
+    if config.gpu_number < 0:
+        return torch.device("cpu"), f"gpu_number is {config.gpu_number}"
+    if count == 0:
+        return torch.device("cpu"), "torch sees no GPU; say --device cuda to make that an error"
+    if config.gpu_number >= count:
+        return torch.device("cuda", 0), f"gpu_number {config.gpu_number} does not exist here"
+    return torch.device("cuda", config.gpu_number), "found"
+
+
+def choose_precision(config: Config, device: torch.device) -> Precision:
+    """The precision for `device` and why. Raises `DeviceUnavailable` when the one named cannot work there."""
+    wanted = config.compute.precision
+    if wanted == "fp16" and device.type == "cpu":
+        raise DeviceUnavailable("compute.precision: fp16 needs a GPU", hint="use bf16 or fp32 on the CPU")
+    if wanted != "auto":
+        return Precision(wanted, "asked for")
+    if not config.use_amp:
+        return Precision("fp32", "use_amp is false")
+    if device.type == "cpu":
+        return _for_cpu(cpu_flags())
+    return _for_cuda(torch.cuda.get_device_name(device), torch.cuda.get_device_capability(device))
+
+
+def _for_cpu(flags: frozenset[str]) -> Precision:
+    for flag, name in (("amx_bf16", "AMX"), ("avx512_bf16", "AVX512-bf16")):
+        if flag in flags:
+            return Precision("bf16", f"this CPU has {name}")
+    return Precision("fp32", "this CPU has neither AMX nor AVX512-bf16")
+
+
+def _for_cuda(name: str, capability: tuple[int, int]) -> Precision:
+    number = f"compute capability {capability[0]}.{capability[1]}"
+    if capability >= (8, 0):
+        return Precision("bf16", f"{name}, {number}, has bf16 units")
+    if capability >= (7, 0):
+        return Precision("fp16", f"{name}, {number}, has fp16 units but no bf16; with loss scaling")
+    return Precision("fp32", f"{name}, {number}, has neither bf16 nor fp16 tensor units")
+
+
+def cpu_flags(cpuinfo: Path = Path("/proc/cpuinfo")) -> frozenset[str]:
+    """Instruction-set flags of this computer's CPU; empty where the system does not tell."""
+    try:
+        for line in cpuinfo.read_text(encoding="utf-8", errors="replace").splitlines():
+            if line.startswith(("flags", "Features")):
+                return frozenset(line.partition(":")[2].split())
+    except OSError:
+        pass
+    return frozenset()

@@ -1,0 +1,56 @@
+"""Finding the state that a run goes on from."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+from trainer.checkpoint import Checkpoint, load, newest_good, step_files
+from trainer.contract import JobEnvironment
+from trainer.errors import CheckpointCorrupt, ConfigError, NoCheckpoint
+from trainer.run_folder import RunFolder
+
+__all__ = ["find_checkpoint"]
+
+Report = Callable[[str], None]
+
+
+def find_checkpoint(wanted: str, folder: RunFolder, job: JobEnvironment, warn: Report) -> Checkpoint | None:
+    """The checkpoint to resume from; None means a fresh start.
+
+    `wanted` is ``auto`` (what ``LAUNCH_RESUME_FROM`` names, else the newest good one of the run), ``never``
+    or a path. Raises `NoCheckpoint` or `CheckpointCorrupt` when a path was named and neither it nor an
+    older one beside it can be used, and `ConfigError` when ``never`` meets a folder with checkpoints.
+    """
+    if wanted == "never":
+        old = step_files(folder.checkpoints)
+        if old:
+            raise ConfigError(
+                f"--resume never, but {folder.checkpoints} holds checkpoints of an earlier run, up to {old[-1].name}",
+                hint="name another --run-dir, or delete that folder",
+            )
+        return None
+    named = Path(wanted) if wanted != "auto" else job.resume_from
+    if named is None:
+        return newest_good(folder.checkpoints, warn)
+    return _named(named, warn)
+
+
+def _named(path: Path, warn: Report) -> Checkpoint:
+    if path.is_dir():
+        found = newest_good(path, warn)
+        if found is None:
+            raise NoCheckpoint(f"{path} holds no checkpoint that can be resumed from")
+        return found
+    try:
+        return Checkpoint(path, 0, load(path))
+    except CheckpointCorrupt as error:
+        warn(f"{error}: falling back to the one before")
+        older = newest_good(path.parent, warn, before=path)
+        if older is None:
+            raise CheckpointCorrupt(
+                f"{path} is damaged and there is no older checkpoint beside it",
+                left_behind=f"{path} is untouched",
+                hint="--resume never starts anew in another --run-dir",
+            ) from error
+        return older

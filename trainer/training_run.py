@@ -1,0 +1,142 @@
+"""Everything one training run consists of, and what happens around its validations."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+
+from trainer.batches import Assembler, Batch
+from trainer.config import Config
+from trainer.corpus import Corpus
+from trainer.evaluation import Evaluation
+from trainer.metrics import MetricsTable, MetricsWriter
+from trainer.official import save_val_metrics, val_metrics
+from trainer.precision import Precision
+from trainer.progress import Console
+from trainer.run_folder import RunFolder
+from trainer.sampling import BatchSampler
+from trainer.saving import RunSaver
+from trainer.smoothing import Smoother
+from trainer.state import Progress
+from trainer.step import StepRunner
+
+__all__ = ["TrainingRun"]
+
+
+@dataclass(kw_only=True, slots=True)
+class TrainingRun:
+    """The parts of a run, put together by `trainer.setup`."""
+
+    config: Config
+    folder: RunFolder
+    console: Console
+    device: torch.device
+    precision: Precision
+    sessions: Sequence[str]
+    val_days: Sequence[int]
+    """Sessions whose validation trials count."""
+    train: Corpus
+    val: Corpus
+    sampler: BatchSampler
+    train_assembler: Assembler
+    val_assembler: Assembler
+    smoother: Smoother
+    runner: StepRunner
+    progress: Progress
+    table: MetricsTable
+    numbers: MetricsWriter
+    saver: RunSaver
+    held_row: list[float] | None = None
+    limit_batches: int | None = None
+    last_per: float | None = None
+
+    @property
+    def validation_batch_size(self) -> int:
+        """Trials per forward pass of a validation."""
+        return self.config.dataset.batch_size
+
+    def micro_batches(self, step: int) -> list[Batch]:
+        """The training batch of a step (counted from 0), in pieces that fit the device. Pure."""
+        positions = self.sampler.batch(step)
+        size = self.progress.micro_batch_size
+        return [
+            self.train_assembler.training_batch(step, positions[a : a + size], range(a, min(a + size, len(positions))))
+            for a in range(0, len(positions), size)
+        ]
+
+    @property
+    def stopped_early(self) -> bool:
+        """Whether the PER has not improved for as long as the configuration allows."""
+        patience = self.config.early_stopping_val_steps
+        return self.config.early_stopping and self.progress.validations_since_best >= patience
+
+    def record_validation(self, evaluation: Evaluation) -> bool:
+        """Count a validation; True when its PER is the best so far, or as good with a lower loss."""
+        progress = self.progress
+        self.last_per = evaluation.per
+        better = (evaluation.per, evaluation.loss) < (progress.best_per, progress.best_loss)
+        if better:
+            progress.best_per, progress.best_loss = evaluation.per, evaluation.loss
+            progress.best_step, progress.validations_since_best = progress.step, 0
+        else:
+            progress.validations_since_best += 1
+        progress.blank_validations = progress.blank_validations + 1 if evaluation.is_blank else 0
+        return better
+
+    def report_validation(self, evaluation: Evaluation, seconds: float, best: bool) -> None:
+        """Say and write what a validation showed."""
+        config, progress, console = self.config, self.progress, self.console
+        mark = ", the best so far" if best else ""
+        console.say(
+            f"validation at step {progress.step}: PER {100 * evaluation.per:.2f} %, "
+            f"CTC loss {evaluation.loss:.3f}{mark} ({seconds:.1f} s)"
+        )
+        if config.log_individual_day_val_PER:
+            for day, per in evaluation.per_by_day.items():
+                console.note(f"{self.sessions[day]} val PER: {per:.4f}")
+        if progress.blank_validations >= config.safety.blank_collapse_validations:
+            console.warn(
+                f"the last {progress.blank_validations} validations decoded nothing but blanks: "
+                "the model has collapsed, or has not started to learn"
+            )
+        self._write_by_products(evaluation, best)
+
+    def _write_by_products(self, evaluation: Evaluation, best: bool) -> None:
+        config = self.config
+        try:
+            if best and config.save_val_metrics:
+                save_val_metrics(
+                    self.folder.val_metrics,
+                    val_metrics(
+                        evaluation, self.val, batch_size=self.validation_batch_size,
+                        with_logits=config.save_val_logits, with_data=config.save_val_data,
+                    ),
+                )  # fmt: skip
+            if config.save_all_val_steps:
+                self.saver.save_model(f"checkpoint_batch_{self.progress.step}", evaluation.per, evaluation.loss)
+        except OSError as error:
+            self.console.warn(f"{self.folder.official}: {error.strerror or error}; training goes on")
+
+    def finish(self) -> None:
+        """Write the last model where asked for, and say how it went."""
+        progress = self.progress
+        if self.config.save_final_model:
+            self.saver.save_model(
+                f"final_checkpoint_batch_{progress.step}", self.last_per or progress.best_per, progress.best_loss
+            )
+        if self.stopped_early:
+            self.console.say(
+                f"stopped early at step {progress.step}: "
+                f"{progress.validations_since_best} validations without a better PER"
+            )
+        if progress.skipped_steps:
+            self.console.warn(f"{progress.skipped_steps} steps were skipped because their gradient was not finite")
+        if progress.best_step:
+            self.console.say(
+                f"done: {progress.step} steps, best validation PER {100 * progress.best_per:.2f} % "
+                f"at step {progress.best_step}; {self.folder.best if self.config.save_best_checkpoint else ''}"
+            )
+        else:
+            self.console.say(f"done: {progress.step} steps")
