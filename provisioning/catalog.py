@@ -54,6 +54,8 @@ def parse_gpu(name: str) -> GpuName:
         words.insert(0, "RTX")
     if len(words) > 1 and words[0] == "RTX" and re.fullmatch(r"A\d+", words[1]):
         words = words[1:]
+    if not forms and words == ["H100"] and "HBM3" in text:
+        forms = ["SXM"]  # the driver's name for it; the other forms say PCIe or NVL
     return GpuName(" ".join(words), float(memory[1]) if memory else None, forms[0] if forms else None)
 
 

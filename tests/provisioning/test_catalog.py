@@ -80,7 +80,7 @@ queries = st.builds(
         ("NVIDIA A100-SXM4-80GB", GpuName("A100", 80, "SXM")),
         ("A100 PCIE", GpuName("A100", None, "PCIE")),
         ("Tesla V100-SXM2-16GB", GpuName("V100", 16, "SXM")),
-        ("NVIDIA H100 80GB HBM3", GpuName("H100", 80)),
+        ("NVIDIA H100 80GB HBM3", GpuName("H100", 80, "SXM")),
         ("NVIDIA H100 NVL", GpuName("H100", None, "NVL")),
         ("AMD Instinct MI300X OAM", GpuName("MI300X", None, "OAM")),
     ],
