@@ -50,5 +50,5 @@ def shell_line(argv: Sequence[str]) -> str:
             path=("run",),
             hint=f"launch --env {shlex.quote(first)} -- …",
         )
-    head = f"'{first}'" if first in _KEYWORDS or first.startswith("%") else shlex.quote(first)
+    head = f"'{first}'" if first in _KEYWORDS else shlex.quote(first)
     return " ".join([head, *(shlex.quote(argument) for argument in rest)])

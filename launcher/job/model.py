@@ -158,6 +158,7 @@ class Job(Record):
         """Refuse a job with nothing to run, with two ways to run, or whose stages cannot be ordered."""
         base = Path(self.base_dir).expanduser().absolute()
         object.__setattr__(self, "base_dir", base)
+        object.__setattr__(self, "name", self.name or derive_name(self.workdir_path.name))
         if self.run is not None and self.stages:
             raise FieldError("a job has either run or stages, and this one has both", path=("stages",))
         if self.run is None and not self.stages:

@@ -373,7 +373,7 @@ class Record:
     def __post_init__(self) -> None:
         for item in fields_of(type(self)):
             value = getattr(self, item.name)
-            if value is None and item.default is None:
+            if value is item.default:
                 continue
             try:
                 object.__setattr__(self, item.name, item.metadata["rule"].read(value))

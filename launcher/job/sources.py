@@ -18,7 +18,7 @@ def scheme_of(source: str) -> str | None:
 def source_problem(text: str) -> str | None:
     """Say why ``text`` is no source; None when it is one."""
     scheme = scheme_of(text)
-    if scheme is None or (scheme in REMOTE_SCHEMES and re.match(r"[a-z]+://[^/\s]+", text)):
+    if scheme is None or (scheme in REMOTE_SCHEMES and re.match(r"[a-z0-9]+://[^/\s]+", text)):
         return None
     if scheme == "http":
         return f"data comes over https:// only, so that it arrives as it was sent: {text!r}"

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 from datetime import timedelta
+from fractions import Fraction
 
 __all__ = ["Amount", "MemoryAmount", "Size", "format_duration", "parse_duration"]
 
@@ -44,7 +45,7 @@ class Size:
         factor = _SIZE_UNITS.get((match[2] or "GB").upper()) if match else None
         if match is None or factor is None:
             raise ValueError(f"not a size: {text!r}")
-        return cls(round(float(match[1]) * factor))
+        return cls(round(Fraction(match[1]) * factor))
 
     def __str__(self) -> str:
         for unit in ("TB", "GB", "TiB", "GiB", "MB", "MiB", "KB", "KiB"):

@@ -65,11 +65,13 @@ def read_yaml(text: str) -> Any:
 
 
 def read_scalar(text: str) -> Any:
-    """Read the value of a ``--set`` option: any YAML, with a text that is none taken as it stands."""
+    """Read the value of a ``--set`` option: a scalar, a list in ``[]``, a mapping in ``{}``; any other text as it is."""
     try:
-        return read_yaml(text)
+        value = read_yaml(text)
     except FieldError:
         return text
+    bare = isinstance(value, Mapping | list) and not text.lstrip().startswith(("{", "["))
+    return text if bare else value
 
 
 class _Loader(yaml.SafeLoader):
