@@ -30,6 +30,9 @@ _ASSUMED_BOOT_S = MappingProxyType(
 _ASSUMED_BOOT_ELSEWHERE_S = Range(60.0, 180.0, 900.0)
 _ON_THIS_COMPUTER = frozenset({"local", "fake"})
 
+_NOTICE_S = MappingProxyType({"aws": 120.0, "gcp": 30.0, "azure": 30.0})
+"""What providers promise between the notice and the end of a spot machine; none elsewhere."""
+
 _HOME_UP = Range(0.6e6, 2.5e6, 12.5e6)
 """Bytes per second of a home's uplink: 5, 20 and 100 Mbit/s."""
 _HOME_DOWN = Range(2.5e6, 12.5e6, 60e6)
@@ -90,9 +93,12 @@ class Conditions:
     links_measured: bool = False
     on_this_computer: bool = False
     """The machine is this computer: data is linked, nothing travels."""
-    save_every_s: float = 300.0
+    save_every_s: float = 0.0
+    """How often the program saves; 0 when nobody said."""
+    mirrored: bool = True
+    """Checkpoints are copied off the machine while it works."""
     mirror_every_s: float | None = None
-    """None: `launcher.mirror_interval` chooses. 0: nothing is mirrored."""
+    """None: `launcher.mirror_interval` chooses."""
     notice_s: float = 0.0
     disk_outlives: bool = False
     disk_gib: float = 0.0
@@ -118,6 +124,7 @@ def default_conditions(
         fetch=_CLOUD_DOWN,
         links_measured=up_bytes_per_s is not None and down_bytes_per_s is not None,
         on_this_computer=here,
+        notice_s=_NOTICE_S.get(provider, 0.0),
     )
 
 

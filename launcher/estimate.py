@@ -13,7 +13,13 @@ from typing import Any
 
 from launcher.conditions import Conditions, Sizes
 from launcher.interruptions import Toll, toll
-from launcher.mirror_interval import MirrorChoice, choose_mirror_every, survives_notice
+from launcher.mirror_interval import (
+    SHORTEST_HERE_S,
+    SHORTEST_S,
+    MirrorChoice,
+    choose_mirror_every,
+    survives_notice,
+)
 from launcher.money import GIB, HOURS_PER_MONTH
 from launcher.ranges import Range
 from launcher.throughput import EarlierRun, Source, Work, WorkTime, work_time
@@ -178,7 +184,7 @@ def _mirroring(offer: Offer, conditions: Conditions, sizes: Sizes) -> tuple[Mirr
         transfer_s=transfer_s,
         disk_outlives=conditions.disk_outlives,
     )
-    if conditions.mirror_every_s == 0.0:
+    if not conditions.mirrored:
         return None, survives, notice
     choice = choose_mirror_every(
         offer,
@@ -187,6 +193,7 @@ def _mirroring(offer: Offer, conditions: Conditions, sizes: Sizes) -> tuple[Mirr
         save_every_s=conditions.save_every_s,
         asked_s=conditions.mirror_every_s,
         notice_survived=survives,
+        shortest_s=SHORTEST_HERE_S if conditions.on_this_computer else SHORTEST_S,
     )
     return choice, survives, notice
 

@@ -55,11 +55,12 @@ def toll(work_h: Range, *, per_hour: float, segment_h: float, restart_h: Range) 
         return Toll(hours=Range.zero(), times=Range.zero(), gets_through=True)
     likely = expected_hours(work_h.likely, per_hour=per_hour, segment_h=segment_h, restart_h=restart_h.likely)
     bad_rate = per_hour * BAD_CASE
-    bad = expected_hours(work_h.high, per_hour=bad_rate, segment_h=segment_h, restart_h=restart_h.high)
+    # One bad thing at a time: the bad rate with the likely way back; both at once is no 90 % case.
+    bad = expected_hours(work_h.high, per_hour=bad_rate, segment_h=segment_h, restart_h=restart_h.likely)
     each_h = segment_h / 2.0 + restart_h.likely
     times, bad_times = per_hour * likely, bad_rate * bad
     few = max(0.0, per_hour * work_h.low - _P90 * math.sqrt(per_hour * work_h.low))
-    bad_extra = bad - work_h.high + _P90 * math.sqrt(bad_times) * (segment_h / 2.0 + restart_h.high)
+    bad_extra = bad - work_h.high + _P90 * math.sqrt(bad_times) * each_h
     likely_extra = likely - work_h.likely
     return Toll(
         hours=Range(min(few * each_h, likely_extra), likely_extra, max(bad_extra, likely_extra)),

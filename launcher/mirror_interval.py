@@ -10,9 +10,11 @@ from launcher.money import GIB
 if TYPE_CHECKING:
     from provisioning import Offer
 
-__all__ = ["MirrorChoice", "choose_mirror_every", "survives_notice"]
+__all__ = ["SHORTEST_HERE_S", "SHORTEST_S", "MirrorChoice", "choose_mirror_every", "survives_notice"]
 
 SHORTEST_S = 60.0
+SHORTEST_HERE_S = 10.0
+"""On this computer a copy costs next to nothing."""
 LONGEST_S = 3600.0
 """The most that anybody should lose, whatever the traffic costs."""
 LINK_SHARE = 0.5
@@ -42,6 +44,7 @@ def choose_mirror_every(
     save_every_s: float,
     asked_s: float | None = None,
     notice_survived: bool = False,
+    shortest_s: float = SHORTEST_S,
 ) -> MirrorChoice:
     """Choose how often: as often as saves and the link allow, but for no more traffic than the risk is worth.
 
@@ -52,26 +55,26 @@ def choose_mirror_every(
     transfer_s = checkpoint_bytes / link_bytes_per_s
     usd_each = offer.egress_usd_per_gib * checkpoint_bytes / GIB
     if asked_s is not None:
-        chosen_s, why = max(asked_s, save_every_s), "as the job says"
+        chosen_s, why = max(asked_s, save_every_s, shortest_s), "as the job says"
     else:
         risk_per_hour = 0.0 if notice_survived else offer.interruptions_per_hour
-        chosen_s, why = _choose(save_every_s, transfer_s, usd_each, risk_per_hour)
+        chosen_s, why = _choose(shortest_s, save_every_s, transfer_s, usd_each, risk_per_hour)
     usd_per_hour = usd_each * 3600.0 / chosen_s
     price = f"${usd_per_hour:.2f}/h of traffic" if usd_each else "traffic is free"
     return MirrorChoice(
         every_s=chosen_s,
         usd_per_hour=usd_per_hour,
         transfer_s=transfer_s,
-        reason=f"every {chosen_s / 60:.3g} min, {why}: {_size(checkpoint_bytes)} takes {transfer_s:.0f} s, {price}",
+        reason=f"every {_time(chosen_s)}, {why}: {_size(checkpoint_bytes)} takes {transfer_s:.0f} s, {price}",
     )
 
 
 def _choose(
-    save_every_s: float, transfer_s: float, usd_each: float, risk_per_hour: float
+    shortest_s: float, save_every_s: float, transfer_s: float, usd_each: float, risk_per_hour: float
 ) -> tuple[float, str]:
     """Return the interval and what decided it."""
     soonest_s, why = max(
-        (SHORTEST_S, "as often as makes sense"),
+        (shortest_s, "as often as makes sense"),
         (save_every_s, "as often as the program saves"),
         (transfer_s / LINK_SHARE, "as often as the link allows"),
         key=lambda bound: bound[0],
@@ -100,3 +103,7 @@ def survives_notice(
 
 def _size(bytes_: int) -> str:
     return f"{bytes_ / GIB:.2f} GiB" if bytes_ >= GIB / 10 else f"{bytes_ / 1e6:.1f} MB"
+
+
+def _time(seconds: float) -> str:
+    return f"{seconds:.0f} s" if seconds < 120.0 else f"{seconds / 60.0:.3g} min"

@@ -108,7 +108,10 @@ def work_time(
     history: Sequence[EarlierRun] = (),
     max_duration_s: float | None = None,
 ) -> WorkTime:
-    """Return how long ``work`` takes on ``offer``; there is always an answer, and it is never zero for real work."""
+    """Return how long ``work`` takes on ``offer``; there is always an answer, and it is never zero for real work.
+
+    ``history`` is newest first.
+    """
     return (
         _from_history(offer, work, history)
         or _from_hours(offer, work)
@@ -124,15 +127,15 @@ def _from_history(offer: Offer, work: Work, history: Sequence[EarlierRun]) -> Wo
         hours = [_steps(work, run) / run.steps_per_s / 3600.0 for run in same]
         spread = _ONE_RUN if len(same) == 1 else _SEVERAL_RUNS
         measured = Range(min(hours), statistics.median(hours), max(hours)).spread(*spread)
-        runs = f"run {same[-1].label}" if len(same) == 1 else f"{len(same)} earlier runs"
+        runs = f"run {same[0].label}" if len(same) == 1 else f"{len(same)} earlier runs"
         pace = statistics.median(run.steps_per_s for run in same)
         basis = (
-            f"{_steps(work, same[-1]):,} steps at {pace:.3g}/s, measured by {runs} on {hardware_words(offer)}"
+            f"{_steps(work, same[0]):,} steps at {pace:.3g}/s, measured by {runs} on {hardware_words(offer)}"
         )
         return WorkTime(hours=measured, source=Source.MEASURED, basis=basis)
     if not known:
         return None
-    run = known[-1]
+    run = known[0]
     hours_there = Range.exactly(_steps(work, run) / run.steps_per_s / 3600.0)
     basis = f"{_steps(work, run):,} steps, scaled from {run.steps_per_s:.3g}/s on {run.gpu_name or 'CPU'} ({run.label})"
     return WorkTime(

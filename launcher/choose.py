@@ -1,0 +1,143 @@
+"""Which offer to rent, and which to fall back to: over priced runs, not over prices per hour. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+
+from launcher.errors import NothingToRent, OverBudget
+from launcher.estimate import Estimate
+from launcher.status import offer_words
+from launcher.throughput import Source
+from provisioning import Offer
+
+__all__ = ["Asked", "Choice", "choose", "fallbacks"]
+
+NEAREST_SHOWN = 3
+MOST_CANDIDATES = 30
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Asked:
+    """What a choice has to respect."""
+
+    now: datetime
+    spot: bool = False
+    max_cost_usd: float | None = None
+    max_usd_per_hour: float | None = None
+    until: datetime | None = None
+    in_order: bool = False
+    """The estimates stand in the user's own order of preference (``ordered``)."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Choice:
+    """The chosen estimate, what to fall back to in that order, and why the others were left out."""
+
+    chosen: Estimate
+    candidates: tuple[Offer, ...]
+    """The chosen offer first."""
+    rejected: tuple[tuple[Offer, str], ...]
+
+
+def choose(estimates: Sequence[Estimate], asked: Asked) -> Choice:
+    """Choose the cheapest whole run within the limits, in time where ``until`` allows it.
+
+    Raises:
+        NothingToRent: nothing was offered, or nothing of the wanted market and price.
+        OverBudget: what could be rented would cost more than ``max_cost``.
+    """
+    if not estimates:
+        raise NothingToRent(
+            "no provider offers a machine like this",
+            hint="`launch offers` shows what there is; ask for less, or for another place",
+        )
+    rejected: list[tuple[Offer, str]] = []
+    rentable = [item for item in estimates if not _note(rejected, item, _not_rentable(item.offer, asked))]
+    if not rentable:
+        raise NothingToRent(
+            f"none of {len(estimates)} offers is within the limits: {_nearest(rejected)}",
+            hint="raise --max-price, or choose the other market (--spot or --on-demand)",
+        )
+    affordable = [item for item in rentable if not _note(rejected, item, _too_dear(item, asked))]
+    if not affordable:
+        raise _over_budget(rentable, asked)
+    ranked = affordable if asked.in_order else sorted(affordable, key=_rank)
+    in_time = [item for item in ranked if asked.until is None or _is_in_time(item, asked.now, asked.until)]
+    chosen = (in_time or ranked)[0]
+    return Choice(
+        chosen=chosen, candidates=fallbacks(chosen, ranked, in_order=asked.in_order), rejected=tuple(rejected)
+    )
+
+
+def fallbacks(chosen: Estimate, ranked: Sequence[Estimate], *, in_order: bool = False) -> tuple[Offer, ...]:
+    """Order what to try: the chosen one, its other zones, its other regions, other machines, other providers."""
+    first = chosen.offer
+
+    def distance(item: Estimate) -> tuple[bool, bool, bool, bool, float]:
+        offer = item.offer
+        return (
+            offer.provider != first.provider,
+            (offer.instance_type, offer.gpu_name, offer.gpu_count)
+            != (first.instance_type, first.gpu_name, first.gpu_count),
+            offer.region != first.region,
+            (offer.zone, offer.location) != (first.zone, first.location),
+            item.usd.likely,
+        )
+
+    others = [item for item in ranked if item is not chosen]
+    ordered = others if in_order else sorted(others, key=distance)
+    return (first, *(item.offer for item in ordered))[:MOST_CANDIDATES]
+
+
+def _rank(item: Estimate) -> tuple[float, float, str, str, str]:
+    offer = item.offer
+    return (item.usd.likely, item.hours.likely, offer.provider, offer.location, offer.instance_type)
+
+
+def _note(rejected: list[tuple[Offer, str]], item: Estimate, why: str | None) -> bool:
+    """Remember why an offer was left out; True when it was."""
+    if why is not None:
+        rejected.append((item.offer, why))
+    return why is not None
+
+
+def _not_rentable(offer: Offer, asked: Asked) -> str | None:
+    if offer.spot != asked.spot:
+        return "is spot" if offer.spot else "is not spot"
+    limit = asked.max_usd_per_hour
+    if limit is not None and offer.usd_per_hour > limit:
+        return f"costs ${offer.usd_per_hour:.4g}/h, above ${limit:.4g}/h"
+    return None
+
+
+def _too_dear(item: Estimate, asked: Asked) -> str | None:
+    """A guess is refused only when even its low end is too much: the limit is enforced while it runs anyway."""
+    limit = asked.max_cost_usd
+    expected = item.usd.low if item.source is Source.GUESS else item.usd.likely
+    if limit is None or expected <= limit:
+        return None
+    return f"would cost about ${expected:.2f}, above ${limit:.2f}"
+
+
+def _is_in_time(item: Estimate, now: datetime, until: datetime) -> bool:
+    return now + timedelta(hours=item.hours.likely) <= until
+
+
+def _nearest(rejected: Sequence[tuple[Offer, str]]) -> str:
+    nearest = sorted(rejected, key=lambda miss: miss[0].usd_per_hour)[:NEAREST_SHOWN]
+    shown = "; ".join(f"{offer_words(offer)} {why}" for offer, why in nearest)
+    more = len(rejected) - len(nearest)
+    return f"{shown}; and {more} more" if more > 0 else shown
+
+
+def _over_budget(rentable: Sequence[Estimate], asked: Asked) -> OverBudget:
+    cheapest = min(rentable, key=_rank)
+    usd, limit = cheapest.usd, asked.max_cost_usd or 0.0
+    return OverBudget(
+        f"the cheapest way, {offer_words(cheapest.offer)}, would cost about ${usd.likely:.2f}"
+        f" (${usd.low:.2f} to ${usd.high:.2f}) and the limit is ${limit:.2f}",
+        left_behind="nothing: nothing was rented",
+        hint=f"raise --max-cost to {usd.high:.2f}, give the job less to do, or look at `launch estimate`",
+    )

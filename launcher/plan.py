@@ -1,0 +1,294 @@
+"""The plan: what will be rented, what comes after it, what it costs and what limits hold. Decided before any money is
+spent, stored with the run, and from then on what every decision refers to. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from datetime import datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+from launcher.choose import Asked, Choice, choose
+from launcher.conditions import Conditions, Sizes, default_conditions, disk_gib
+from launcher.estimate import Estimate, estimate
+from launcher.limits import Limits, default_limits
+from launcher.records import from_json, to_json
+from launcher.status import offer_words
+from launcher.throughput import EarlierRun, Source, Work
+from launcher.unattended import (
+    default_when_unattended,
+    if_this_computer_sleeps,
+    needs_client_deadline_accepted,
+)
+from provisioning import Capabilities, Offer, WhenUnattended
+
+__all__ = ["Alternative", "Plan", "Wants", "make_plan", "price"]
+
+STALE_DAYS = 60
+CHEAPER = 0.95
+FASTER = 0.75
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Wants:
+    """What a job and its command line ask of a plan, as plain values."""
+
+    work: Work = field(default_factory=Work)
+    sizes: Sizes = field(default_factory=Sizes)
+    history: tuple[EarlierRun, ...] = ()
+    """Newest first."""
+    has_environment: bool = False
+    has_setup: bool = False
+    save_every_s: float | None = None
+    mirrored: bool = True
+    mirror_every_s: float | None = None
+    keep_checkpoints: int = 3
+    bucket_named: bool = False
+    disk_gib: float | None = None
+    when_unattended: WhenUnattended | None = None
+    spot: bool = False
+    in_order: bool = False
+    max_cost_usd: float | None = None
+    max_usd_per_hour: float | None = None
+    max_duration_s: float | None = None
+    until: datetime | None = None
+    up_bytes_per_s: float | None = None
+    down_bytes_per_s: float | None = None
+    out: Path | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Alternative:
+    """Another way, in one line."""
+
+    kind: str
+    """``cheaper`` or ``faster``."""
+    offer: Offer
+    words: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Plan:
+    """All that was decided before renting."""
+
+    candidates: tuple[Offer, ...]
+    """The chosen offer, then what to fall back to, in order: zone, region, other machines, other providers."""
+    estimate: Estimate
+    """Of the chosen offer."""
+    alternatives: tuple[Alternative, ...]
+    limits: Limits
+    disk_gib: float
+    when_unattended: WhenUnattended
+    mirror_every_s: float
+    """How often checkpoints leave the machine; 0 when they do not."""
+    mirror_reason: str
+    market: str
+    """On demand or spot, and what the other would cost."""
+    if_asleep: str
+    """What happens while this computer sleeps."""
+    needs_client_deadline: bool
+    """Nothing but this computer would end the machine: to be accepted in so many words."""
+    bills: bool
+    """Renting costs money."""
+    warnings: tuple[str, ...] = ()
+    out: Path | None = None
+    """Where the user wants results, when not in the usual place."""
+
+    @property
+    def offer(self) -> Offer:
+        """The chosen offer."""
+        return self.candidates[0]
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the stored form, which `from_json` restores unchanged."""
+        stored: dict[str, Any] = to_json(self)
+        return stored
+
+    @classmethod
+    def from_json(cls, stored: Mapping[str, Any]) -> Plan:
+        """Restore a stored plan; `StoreError` for what this version cannot read."""
+        return from_json(cls, stored)
+
+
+def price(offer: Offer, wants: Wants, capabilities: Capabilities) -> Estimate:
+    """Estimate the whole run on one offer."""
+    return estimate(
+        offer,
+        wants.work,
+        conditions=_conditions(offer, wants, capabilities),
+        sizes=wants.sizes,
+        history=wants.history,
+        max_duration_s=wants.max_duration_s,
+    )
+
+
+def make_plan(
+    offers: Sequence[Offer],
+    wants: Wants,
+    *,
+    capabilities: Mapping[str, Capabilities],
+    now: datetime,
+    others: Sequence[Offer] = (),
+) -> Plan:
+    """Choose among ``offers`` and decide everything that follows from the choice; rents nothing.
+
+    ``offers`` is what the job accepts, of both markets; ``others`` may be named as alternatives and are never rented.
+    ``capabilities`` is by provider.
+
+    Raises:
+        NothingToRent: nothing within the limits, with the nearest misses and why.
+        OverBudget: it would cost more than ``max_cost``, with the numbers.
+    """
+    estimates = [price(offer, wants, capabilities[offer.provider]) for offer in offers]
+    asked = Asked(
+        now=now,
+        spot=wants.spot,
+        max_cost_usd=wants.max_cost_usd,
+        max_usd_per_hour=wants.max_usd_per_hour,
+        until=wants.until,
+        in_order=wants.in_order,
+    )
+    choice = choose(estimates, asked)
+    known = [*estimates, *(price(offer, wants, capabilities[offer.provider]) for offer in others)]
+    return _plan_for(choice, known, wants, capabilities[choice.chosen.offer.provider], now)
+
+
+def _plan_for(
+    choice: Choice, known: Sequence[Estimate], wants: Wants, capabilities: Capabilities, now: datetime
+) -> Plan:
+    chosen = choice.chosen
+    conditions = _conditions(chosen.offer, wants, capabilities)
+    when_unattended = _when_unattended(wants, capabilities)
+    limits = default_limits(
+        chosen.hours,
+        chosen.usd,
+        max_duration_s=wants.max_duration_s,
+        max_cost_usd=wants.max_cost_usd,
+        max_usd_per_hour=wants.max_usd_per_hour,
+        until=wants.until,
+    )
+    return Plan(
+        candidates=choice.candidates,
+        estimate=chosen,
+        alternatives=_alternatives(chosen, known),
+        limits=limits,
+        disk_gib=conditions.disk_gib,
+        when_unattended=when_unattended,
+        mirror_every_s=chosen.mirror.every_s if chosen.mirror else 0.0,
+        mirror_reason=chosen.mirror.reason
+        if chosen.mirror
+        else "checkpoints stay on the machine until the end",
+        market=_market(chosen, known),
+        if_asleep=if_this_computer_sleeps(
+            chosen.offer,
+            capabilities,
+            when_unattended,
+            disk_gib=conditions.disk_gib,
+            on_this_computer=conditions.on_this_computer,
+        ),
+        needs_client_deadline=needs_client_deadline_accepted(capabilities),
+        bills=capabilities.bills,
+        warnings=_warnings(chosen, limits, now),
+        out=wants.out,
+    )
+
+
+def _when_unattended(wants: Wants, capabilities: Capabilities) -> WhenUnattended:
+    return wants.when_unattended or default_when_unattended(capabilities, bucket_named=wants.bucket_named)
+
+
+def _conditions(offer: Offer, wants: Wants, capabilities: Capabilities) -> Conditions:
+    base = default_conditions(
+        offer.provider,
+        has_environment=wants.has_environment,
+        has_setup=wants.has_setup,
+        up_bytes_per_s=wants.up_bytes_per_s,
+        down_bytes_per_s=wants.down_bytes_per_s,
+    )
+    needed = disk_gib(
+        wants.sizes,
+        rented=not capabilities.claimed and not base.on_this_computer,
+        keep_checkpoints=wants.keep_checkpoints,
+        linked=base.on_this_computer,
+    )
+    return replace(
+        base,
+        save_every_s=wants.save_every_s or 0.0,
+        mirrored=wants.mirrored,
+        mirror_every_s=wants.mirror_every_s,
+        disk_outlives=capabilities.park and _when_unattended(wants, capabilities) is WhenUnattended.PARK,
+        disk_gib=wants.disk_gib or needed,
+    )
+
+
+def _alternatives(chosen: Estimate, known: Sequence[Estimate]) -> tuple[Alternative, ...]:
+    """At most one that is cheaper and one that is faster, each the mildest change that is worth a line."""
+    cheaper = [item for item in known if item.usd.likely < CHEAPER * chosen.usd.likely]
+    faster = [item for item in known if item.hours.likely < FASTER * chosen.hours.likely]
+    found = []
+    if cheaper:
+        found.append(
+            _alternative(
+                "cheaper", min(cheaper, key=lambda item: (item.usd.likely, item.hours.likely)), chosen
+            )
+        )
+    if faster:
+        found.append(
+            _alternative("faster", min(faster, key=lambda item: (item.usd.likely, item.hours.likely)), chosen)
+        )
+    return tuple(found)
+
+
+def _alternative(kind: str, item: Estimate, chosen: Estimate) -> Alternative:
+    words = (
+        f"{kind}: {offer_words(item.offer)}, about ${item.usd.likely:.2f} in {item.hours.likely:.1f} h"
+        f" instead of ${chosen.usd.likely:.2f} in {chosen.hours.likely:.1f} h"
+    )
+    return Alternative(kind=kind, offer=item.offer, words=words)
+
+
+def _market(chosen: Estimate, known: Sequence[Estimate]) -> str:
+    """Name the market, and what the whole run would cost on the other one with its interruptions priced in."""
+    mine, other = ("spot", "on demand") if chosen.offer.spot else ("on demand", "spot")
+    twins = [
+        item
+        for item in known
+        if item.offer.spot != chosen.offer.spot
+        and (item.offer.provider, item.offer.instance_type)
+        == (chosen.offer.provider, chosen.offer.instance_type)
+    ]
+    if not twins:
+        return "free" if not chosen.usd else mine
+    twin = min(twins, key=lambda item: item.usd.likely)
+    spot, steady = (chosen, twin) if chosen.offer.spot else (twin, chosen)
+    if spot.usd.likely >= steady.usd.likely:
+        return f"{mine}; spot is not cheaper here: ${spot.usd.likely:.2f} against ${steady.usd.likely:.2f}"
+    saving = 1.0 - spot.usd.likely / steady.usd.likely
+    verb = "saves" if chosen.offer.spot else "would save"
+    amount = f"{saving:.0%}, interruptions included"
+    return f"{mine} at ${chosen.usd.likely:.2f}; {other} ${twin.usd.likely:.2f}: spot {verb} {amount}"
+
+
+def _warnings(chosen: Estimate, limits: Limits, now: datetime) -> tuple[str, ...]:
+    offer, found = chosen.offer, []
+    if chosen.source is Source.GUESS:
+        found.append(
+            "the time is a guess; narrower with " + " or ".join(chosen.narrow_by or ("an earlier run",))
+        )
+    if limits.max_cost_usd is not None and chosen.usd.high > limits.max_cost_usd:
+        found.append(f"it may need up to ${chosen.usd.high:.2f} and is stopped at ${limits.max_cost_usd:.2f}")
+    if chosen.hours.likely * 3600.0 > limits.max_duration_s:
+        found.append(
+            f"it needs about {chosen.hours.likely:.1f} h and is stopped after {limits.max_duration_s / 3600:.1f} h"
+        )
+    if limits.until is not None and now + timedelta(hours=chosen.hours.likely) > limits.until:
+        found.append(f"it will hardly be done by {limits.until:%Y-%m-%d %H:%M %Z}")
+    if offer.gpu_count > 1:
+        found.append(f"{offer.gpu_count - 1} of {offer.gpu_count} GPUs idle unless the job uses them all")
+    if chosen.notice:
+        found.append(chosen.notice)
+    age = now - offer.priced_at
+    if age > timedelta(days=STALE_DAYS):
+        found.append(f"the price is {age.days} days old ({offer.price_source})")
+    return (*found, *offer.notes)
