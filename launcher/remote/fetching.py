@@ -1,0 +1,172 @@
+"""Brings files home from a run folder: listed and digested there, copied beside, verified, renamed into place."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import secrets
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+from typing import TYPE_CHECKING, Any
+
+from launcher.errors import FetchError
+from launcher.runners.base import FetchedFile, FetchReport
+
+if TYPE_CHECKING:
+    from launcher.remote.shell import Shell
+    from launcher.remote.tools import Tools
+
+__all__ = ["fetch"]
+
+MOST_FILES = 200_000
+TRIES = 3
+HASH_BYTES = 1 << 20
+
+
+@dataclass(frozen=True, slots=True)
+class _Listed:
+    name: str
+    size_bytes: int
+    modified_ns: int
+    sha256: str
+
+
+def fetch(
+    shell: Shell, tools: Tools, request: dict[str, Any], dest: Path, *, timeout_s: float = 3600.0
+) -> FetchReport:
+    """Bring what ``request`` (of the manifest program) lists to ``dest``, under the same relative names.
+
+    What is home with the same digest is not copied. A file that grew since it was listed comes as it was then.
+
+    Raises:
+        FetchError: a file could not be had unchanged in three tries, or cannot be written; what came is kept.
+    """
+    answer = _list(tools, request, timeout_s)
+    refused = [(str(name), str(why)) for name, why in answer["refused"]]
+    files: list[FetchedFile] = []
+    broken: list[str] = []
+    for listed in (_Listed(*entry) for entry in answer["files"]):
+        why = _why_not(dest, listed.name)
+        if why is not None:
+            refused.append((listed.name, why))
+            continue
+        brought = _bring(shell, tools, request, listed, dest / listed.name, timeout_s)
+        if brought is None:
+            broken.append(listed.name)
+        else:
+            files.append(brought)
+    if broken:
+        raise FetchError(
+            f"{_named(broken)} changed each time while being fetched",
+            left_behind=f"{len(files)} files are home and verified in {dest}",
+            hint="fetch again when the job has finished writing",
+        )
+    return FetchReport(files=tuple(files), refused=tuple(refused), unmatched=tuple(answer["unmatched"]))
+
+
+def _list(tools: Tools, request: dict[str, Any], timeout_s: float) -> dict[str, Any]:
+    result, answer = tools.call("manifest", {"most": MOST_FILES, **request}, timeout_s=timeout_s)
+    if "files" not in answer:
+        words = answer.get("error") or result.stderr.decode(errors="replace").strip() or "no answer"
+        raise FetchError(
+            f"the files on the machine cannot be listed: {words}",
+            hint="name fewer of them in file_outputs" if "files match" in words else None,
+        )
+    return answer
+
+
+def _why_not(dest: Path, name: str) -> str | None:
+    """Why a name from the machine is not written here; None when it is fine."""
+    path = PurePosixPath(name)
+    if path.is_absolute() or ".." in path.parts or not path.parts or "\0" in name:
+        return "its name would leave the target folder"
+    parent = (dest / name).parent
+    while not parent.exists() and parent != dest:
+        parent = parent.parent
+    if not parent.resolve().is_relative_to(dest.resolve()):
+        return f"{parent} is a link that leaves the target folder"
+    if parent.exists() and not parent.is_dir():
+        return f"{parent} is a file here"
+    if (dest / name).is_dir():
+        return "there is a folder of this name here"
+    return None
+
+
+def _bring(
+    shell: Shell, tools: Tools, request: dict[str, Any], listed: _Listed, target: Path, timeout_s: float
+) -> FetchedFile | None:
+    """One file; None when it was different each time."""
+    for _ in range(TRIES):
+        if _is_home(target, listed):
+            return FetchedFile(path=target, size_bytes=listed.size_bytes, sha256=listed.sha256, was_home=True)
+        if _copy(shell, PurePosixPath(request["root"]) / listed.name, target, listed):
+            return FetchedFile(
+                path=target, size_bytes=listed.size_bytes, sha256=listed.sha256, was_home=False
+            )
+        again = _list(tools, {**request, "patterns": [_literally(listed.name)]}, timeout_s)["files"]
+        found = [one for one in (_Listed(*entry) for entry in again) if one.name == listed.name]
+        if not found:
+            return None
+        listed = found[0]
+    return None
+
+
+def _is_home(target: Path, listed: _Listed) -> bool:
+    try:
+        return (
+            not target.is_symlink()
+            and target.stat().st_size == listed.size_bytes
+            and _sha256(target) == listed.sha256
+        )
+    except OSError:
+        return False
+
+
+def _copy(shell: Shell, remote: PurePosixPath, target: Path, listed: _Listed) -> bool:
+    """Copy beside, cut to the size that was digested, compare, rename; False when the bytes are others."""
+    beside = target.with_name(f".{target.name[:200]}.{secrets.token_hex(4)}.part")
+    try:
+        target.parent.mkdir(parents=True, exist_ok=True)
+        shell.get(remote, beside)
+        os.truncate(beside, min(listed.size_bytes, beside.stat().st_size))
+        if _sha256(beside) != listed.sha256:
+            return False
+        os.utime(beside, ns=(listed.modified_ns, listed.modified_ns))
+        _sync(beside)
+        beside.replace(target)
+    except FileNotFoundError:
+        return False
+    except OSError as error:
+        raise FetchError(
+            f"{target} cannot be written: {error.strerror}",
+            hint="make room or choose another folder with --out",
+        ) from error
+    finally:
+        beside.unlink(missing_ok=True)
+    return True
+
+
+def _sync(path: Path) -> None:
+    """The machine may be ended on the strength of this file."""
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def _literally(name: str) -> str:
+    """A pattern that matches this name only."""
+    return "".join(f"[{char}]" if char in "*?[" else char for char in name)
+
+
+def _sha256(path: Path) -> str:
+    digest = hashlib.sha256()
+    with path.open("rb") as file:
+        while block := file.read(HASH_BYTES):
+            digest.update(block)
+    return digest.hexdigest()
+
+
+def _named(names: list[str]) -> str:
+    return ", ".join(names[:3]) + (f" and {len(names) - 3} more files" if len(names) > 3 else "")

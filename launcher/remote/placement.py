@@ -1,0 +1,230 @@
+"""Puts what a stage needs on its machine: code, data, the checkpoint to go on from. Repeating it changes nothing."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+from typing import TYPE_CHECKING, Any
+
+from launcher.errors import PlacementError
+from launcher.events import Kind
+from launcher.remote.shell import check
+from trainer.contract import DIGEST_SUFFIX
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+    from launcher.events import Report
+    from launcher.remote.layout import RunFolder, Start
+    from launcher.remote.shell import Shell
+    from launcher.remote.tools import Tools
+    from launcher.runners.base import Mount, Submission
+
+__all__ = ["Download", "Placement"]
+
+HASH_BYTES = 1 << 20
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Download:
+    """A source that the machine fetches by itself, as a step before the job."""
+
+    url: str
+    folder: str
+    link: str
+
+
+class Placement:
+    """Places one submission; each method may be called again after a crash at any point.
+
+    ``shares_files``: the machine sees this computer's files under the same paths, so that data is linked.
+    """
+
+    def __init__(
+        self, shell: Shell, tools: Tools, start: Start, *, shares_files: bool, timeout_s: float
+    ) -> None:
+        self._shell = shell
+        self._tools = tools
+        self._start = start
+        self._folder: RunFolder = start.folder
+        self._shares_files = shares_files
+        self._timeout_s = timeout_s
+
+    def place(self, submission: Submission, report: Report) -> None:
+        """Make the run folder, unpack the code unless that was done, and lay out the data.
+
+        Raises:
+            PlacementError: something did not arrive whole, or is in the way; nothing of the job's was touched.
+        """
+        digest = _sha256(submission.snapshot)
+        packed = self._folder.control / f"snapshot-{digest[:16]}.tar.gz"
+        if not self._is_placed(digest):
+            self._shell.put(submission.snapshot, packed)
+            size = submission.snapshot.stat().st_size
+            report(
+                Kind.TRANSFER,
+                f"code is on the machine ({size} bytes packed)",
+                what="code",
+                bytes=size,
+                files=1,
+            )
+        local = [mount for mount in submission.mounts if not _is_address(mount)]
+        sources = {mount.target: str(self._bring(mount, report)) for mount in local}
+        self._record_inputs(submission.mounts, sources)
+        request = {
+            "run": str(self._folder.root),
+            "snapshot": str(packed),
+            "workdir": str(self._folder.workdir),
+            "record": str(self._record),
+            "digest": digest,
+            "links": {name: str(target) for name, target in self._folder.links.items()},
+            "folders": [str(self._start.logs), str(self._folder.mounts)],
+            "mounts": list(sources.items()),
+        }
+        result, answer = self._tools.call("place", request, timeout_s=self._timeout_s)
+        if "placed" not in answer:
+            words = answer.get("error") or result.stderr.decode(errors="replace").strip() or "no answer"
+            raise PlacementError(f"code and data could not be placed: {words}")
+
+    def downloads(self, mounts: Sequence[Mount]) -> list[Download]:
+        """What the machine is to fetch by itself."""
+        return [
+            Download(
+                url=mount.source,
+                folder=str(self._folder.mounts / _key(mount)),
+                link=str(self._folder.workdir / mount.target) + ("/" if mount.target.endswith("/") else ""),
+            )
+            for mount in mounts
+            if _is_address(mount)
+        ]
+
+    def place_checkpoint(self, checkpoint: Path, report: Report) -> None:
+        """Put a checkpoint from home where the job looks for it, unless the machine has one that is as new."""
+        here = _modified_ns(checkpoint)
+        if any(modified_ns >= here for modified_ns in self._complete_checkpoints().values()):
+            return
+        target = self._folder.checkpoints / checkpoint.name
+        beside = target.with_name(f".{checkpoint.name}.incoming")
+        check(
+            self._shell.run(["rm", "-rf", "--", str(beside), str(target)]),
+            what="making room for a checkpoint",
+        )
+        size = 0
+        for file in _files(checkpoint):
+            self._shell.put(file, beside / file.relative_to(checkpoint) if checkpoint.is_dir() else beside)
+            size += file.stat().st_size
+        digests = checkpoint.with_name(checkpoint.name + DIGEST_SUFFIX)
+        lines = digests.read_bytes() if digests.exists() else _digest_lines(checkpoint)
+        self._shell.write(target.with_name(target.name + DIGEST_SUFFIX), lines)
+        check(self._shell.run(["mv", "--", str(beside), str(target)]), what="placing a checkpoint")
+        report(
+            Kind.TRANSFER,
+            f"checkpoint {checkpoint.name} is on the machine",
+            what="checkpoint",
+            bytes=size,
+            files=1,
+        )
+
+    @property
+    def _record(self) -> PurePosixPath:
+        return self._folder.control / "placed.json"
+
+    def _is_placed(self, digest: str) -> bool:
+        """The record is written after the snapshot was unpacked, so the snapshot is there for good."""
+        try:
+            record = json.loads(self._shell.read(self._record))
+        except (FileNotFoundError, ValueError):
+            return False
+        return bool(record.get("digest") == digest)
+
+    def _bring(self, mount: Mount, report: Report) -> PurePosixPath:
+        source = Path(mount.source)
+        if not source.exists():
+            raise PlacementError(f"file_mounts: {mount.target}: {source} does not exist at home any more")
+        if self._shares_files:
+            return PurePosixPath(source)
+        target = self._folder.mounts / _key(mount) / source.name
+        complete = self._folder.mounts / f"{_key(mount)}.complete"
+        try:
+            self._shell.read(complete, limit=1)
+        except FileNotFoundError:
+            self._upload(source, target, report)
+            self._shell.write(complete, b"")
+        return target
+
+    def _upload(self, source: Path, target: PurePosixPath, report: Report) -> None:
+        """File by file; those that are there with their size and time are passed over. Once complete, never again."""
+        there = self._listed(target.parent)
+        sent = files = 0
+        for file in _files(source):
+            name = PurePosixPath(source.name) / file.relative_to(source)
+            info = file.stat()
+            if there.get(str(name)) != (info.st_size, info.st_mtime_ns):
+                self._shell.put(file, target.parent / name)
+                sent += info.st_size
+                files += 1
+        report(Kind.TRANSFER, f"{source.name} is on the machine", what=source.name, bytes=sent, files=files)
+
+    def _complete_checkpoints(self) -> dict[str, int]:
+        """Entry -> time of its newest file, of those on the machine that have a digest."""
+        newest: dict[str, int] = {}
+        digests = set()
+        for name, (_, modified_ns) in self._listed(self._folder.checkpoints).items():
+            entry = name.partition("/")[0]
+            if entry.endswith(DIGEST_SUFFIX):
+                digests.add(entry.removesuffix(DIGEST_SUFFIX))
+            else:
+                newest[entry] = max(modified_ns, newest.get(entry, 0))
+        return {entry: modified_ns for entry, modified_ns in newest.items() if entry in digests}
+
+    def _listed(self, root: PurePosixPath) -> dict[str, tuple[int, int]]:
+        request = {"root": str(root), "run": str(self._folder.root), "patterns": ["**"], "digests": False}
+        result, answer = self._tools.call("manifest", request, timeout_s=self._timeout_s)
+        if "files" not in answer:
+            words = answer.get("error") or result.stderr.decode(errors="replace").strip() or "no answer"
+            raise PlacementError(f"{root} on the machine cannot be listed: {words}")
+        return {name: (size, modified_ns) for name, size, modified_ns, _ in answer["files"]}
+
+    def _record_inputs(self, mounts: Sequence[Mount], sources: dict[str, str]) -> None:
+        """What is data that was brought here, so that nobody takes it for results."""
+        targets = [str(self._folder.workdir / mount.target) for mount in mounts]
+        inputs: list[Any] = sorted({str(self._folder.mounts), *targets, *sources.values()})
+        self._shell.write(self._folder.control / "inputs.json", json.dumps(inputs).encode("ascii"))
+
+
+def _is_address(mount: Mount) -> bool:
+    return mount.source.startswith(("https://", "http://"))
+
+
+def _key(mount: Mount) -> str:
+    """A folder's name for one entry of ``file_mounts``."""
+    return hashlib.sha256(mount.target.encode(errors="surrogateescape")).hexdigest()[:16]
+
+
+def _files(path: Path) -> Iterator[Path]:
+    if not path.is_dir():
+        yield path
+        return
+    for folder, _, names in os.walk(path, followlinks=True):
+        yield from (Path(folder, name) for name in sorted(names))
+
+
+def _modified_ns(checkpoint: Path) -> int:
+    return max((file.stat().st_mtime_ns for file in _files(checkpoint)), default=0)
+
+
+def _digest_lines(checkpoint: Path) -> bytes:
+    base = checkpoint.parent
+    lines = (f"{_sha256(file)}  {file.relative_to(base)}\n" for file in _files(checkpoint))
+    return "".join(lines).encode(errors="surrogateescape")
+
+
+def _sha256(path: Path) -> str:
+    digest = hashlib.sha256()
+    with path.open("rb") as file:
+        while block := file.read(HASH_BYTES):
+            digest.update(block)
+    return digest.hexdigest()

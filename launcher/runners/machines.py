@@ -1,0 +1,389 @@
+"""Jobs on machines that we log in to: a shell, a tmux session, and the watchdog in it.
+
+Everything that lasts runs on the machine: what is here only places files and reads them. So every method may be
+interrupted at any point and called again, by this process or another one.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import time
+from dataclasses import asdict, replace
+from datetime import datetime
+from pathlib import PurePosixPath
+from typing import TYPE_CHECKING, Any
+
+from launcher.errors import CommandFailed, PlacementError
+from launcher.remote import runfile, tmux
+from launcher.remote.facts import Facts, look, require
+from launcher.remote.fetching import fetch
+from launcher.remote.layout import Start
+from launcher.remote.local import LocalShell
+from launcher.remote.placement import Placement
+from launcher.remote.runfile import Intervals, Status, Step
+from launcher.remote.tools import Tools
+from launcher.runners.base import (
+    Area,
+    FetchReport,
+    Handle,
+    LogChunk,
+    Progress,
+    RunnerCapabilities,
+    Signal,
+    Submission,
+)
+from provisioning import LocalAccess, models
+from trainer.contract import Cause, Phase
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+    from pathlib import Path
+
+    from launcher.events import Report
+    from launcher.remote.shell import Result, Shell
+
+__all__ = ["MachineRunner"]
+
+RUNNER = "machines"
+START_TIMEOUT_S = 60.0
+"""From the tmux command to the first word of the watchdog; an earlier start may take its time to leave."""
+END_TIMEOUT_S = 10.0
+LOOK_EVERY_S = 0.02
+
+
+class MachineRunner:
+    """Runs stages on one machine. Holds nothing but the connection: a handle is enough to find a stage again."""
+
+    capabilities = RunnerCapabilities(live_pull=True, shell=True, deadline=True)
+
+    def __init__(
+        self,
+        shell: Shell,
+        work_root: PurePosixPath,
+        *,
+        shares_files: bool = False,
+        intervals: Intervals | None = None,
+        transfer_timeout_s: float = 24 * 3600.0,
+        clock: Callable[[], datetime] = models.utc_now,
+        sleep: Callable[[float], None] = time.sleep,
+    ) -> None:
+        """``work_root``: an absolute folder on the machine. ``shares_files``: it sees the files of this computer."""
+        self._shell = shell
+        self._work_root = work_root
+        self._shares_files = shares_files
+        self._intervals = intervals or Intervals()
+        self._transfer_timeout_s = transfer_timeout_s
+        self._clock = clock
+        self._sleep = sleep
+        self._facts: Facts | None = None
+
+    @classmethod
+    def local(cls, access: LocalAccess, *, intervals: Intervals | None = None) -> MachineRunner:
+        """The runner for a machine whose processes run on this computer."""
+        return cls(
+            LocalShell(access), PurePosixPath(access.work_root), shares_files=True, intervals=intervals
+        )
+
+    # Starting.
+
+    def submit(self, submission: Submission, *, report: Report) -> Handle:
+        """Place code and data and start the stage; see `launcher.runners.base.Runner.submit`."""
+        start = Start.of_submission(self._work_root, submission)
+        if self._has_begun(start):
+            return self._handle(start, submission)
+        require(self._machine())
+        tools = self._tools(start)
+        self._make_private(start.control)
+        tools.install()
+        placement = Placement(
+            self._shell, tools, start, shares_files=self._shares_files, timeout_s=self._transfer_timeout_s
+        )
+        placement.place(submission, report)
+        if submission.resume_from is not None:
+            placement.place_checkpoint(submission.resume_from, report)
+        self._write_orders(start, submission, tools, placement)
+        self._start_watchdog(start, tools)
+        self._wait_for_watchdog(start)
+        return self._handle(start, submission)
+
+    def _machine(self) -> Facts:
+        if self._facts is None:
+            self._facts = look(self._shell)
+        return self._facts
+
+    def _tools(self, start: Start) -> Tools:
+        return Tools(self._shell, self._machine().python or "python3", start.folder.control)
+
+    def _handle(self, start: Start, submission: Submission) -> Handle:
+        data = {
+            "work_root": str(self._work_root),
+            "workdir_name": submission.workdir_name,
+            "checkpoint_dir": submission.checkpoint_dir,
+            "segment_bytes": self._intervals.segment_bytes,
+        }
+        return Handle(
+            runner=RUNNER,
+            run_id=submission.run_id,
+            attempt=submission.attempt,
+            stage=submission.stage,
+            start=submission.start,
+            data=data,
+        )
+
+    def _has_begun(self, start: Start) -> bool:
+        """The watchdog has written its status: this start is never started again."""
+        try:
+            self._shell.read(start.status, limit=1)
+        except FileNotFoundError:
+            return False
+        return True
+
+    def _make_private(self, folder: PurePosixPath) -> None:
+        result = self._shell.run(["sh", "-c", 'umask 077 && mkdir -p -- "$1"', "sh", str(folder)])
+        if result.exit_code != 0:
+            words = result.stderr.decode(errors="replace").strip()
+            raise PlacementError(f"{folder} cannot be made on the machine: {words}")
+
+    def _write_orders(self, start: Start, submission: Submission, tools: Tools, placement: Placement) -> None:
+        """Write all that the watchdog needs; ``run.json`` is the last of it."""
+        prepare, path_prefix, environ = self._preparation(start, submission, tools, placement)
+        steps = runfile.steps_of(start, submission, prepare)
+        if submission.setup:
+            self._shell.write(start.control / "setup.sh", runfile.script_of(submission.setup))
+        self._shell.write(start.control / "run.sh", runfile.script_of(submission.run))
+        if submission.secrets:
+            secrets = json.dumps(dict(submission.secrets)).encode("ascii")
+            self._shell.write(start.secrets, secrets, mode=0o600)
+        orders = runfile.build(
+            start, submission, steps, path_prefix=path_prefix, environ=environ, intervals=self._intervals
+        )
+        self._shell.write(start.runfile, runfile.encode(orders), mode=0o600)
+
+    def _preparation(
+        self, start: Start, submission: Submission, tools: Tools, placement: Placement
+    ) -> tuple[list[Step], list[str], dict[str, str]]:
+        """What the watchdog does before ``setup``: it takes minutes, and must go on when we do not."""
+        steps: list[Step] = []
+        path_prefix: list[str] = []
+        environ: dict[str, str] = {}
+        downloads = placement.downloads(submission.mounts)
+        if downloads:
+            listing = start.control / "downloads.json"
+            content = json.dumps({"downloads": [asdict(one) for one in downloads]})
+            self._shell.write(listing, content.encode("ascii"), mode=0o600)
+            steps.append(Step(name="data", argv=tools.argv("download", str(listing))))
+        asked = submission.environment
+        if asked.python is not None or asked.requirements is not None:
+            requirements = start.control / "requirements.txt" if asked.requirements else None
+            if requirements is not None:
+                self._shell.write(requirements, (asked.requirements or "").encode())
+            inputs = json.dumps([asked.python, asked.requirements, self._machine().python_version])
+            folder = start.folder.cache / f"env-{hashlib.sha256(inputs.encode()).hexdigest()[:16]}"
+            told = (str(folder), asked.python or "", str(requirements or ""))
+            steps.append(Step(name="environment", argv=tools.argv("environment", *told)))
+            path_prefix.append(str(folder / "bin"))
+            environ["VIRTUAL_ENV"] = str(folder)
+        return steps, path_prefix, environ
+
+    def _start_watchdog(self, start: Start, tools: Tools) -> None:
+        """Start it in tmux. That it is there already is fine: only one of them ever acts for a start."""
+        deadline = time.monotonic() + START_TIMEOUT_S
+        socket = tmux.socket_name(start.folder, start.stage)
+        keep_words = ("sh", "-c", 'exec "$@" 2>>"$0"', str(self._words(start)))
+        argv = (*keep_words, *tools.argv("watchdog", str(start.runfile)))
+        while True:
+            result = self._shell.run(
+                tmux.new_session(socket, start.folder.run_id, argv), cwd=start.folder.workdir
+            )
+            if result.exit_code == 0 or self._has_begun(start):
+                return
+            words = result.stderr.decode(errors="replace").strip()
+            if "duplicate session" not in words and "server exited" not in words:
+                raise CommandFailed(
+                    f"tmux could not start the job: {words}",
+                    exit_code_of_command=result.exit_code,
+                    output=words,
+                )
+            if time.monotonic() >= deadline:
+                raise PlacementError(f"an earlier start of stage {start.stage} has not left its tmux session")
+            self._sleep(LOOK_EVERY_S)
+
+    def _wait_for_watchdog(self, start: Start) -> None:
+        deadline = time.monotonic() + START_TIMEOUT_S
+        has_session = tmux.has_session(tmux.socket_name(start.folder, start.stage), start.folder.run_id)
+        while not self._has_begun(start):
+            self._sleep(LOOK_EVERY_S)
+            is_late = time.monotonic() >= deadline
+            if is_late or self._shell.run(has_session).exit_code != 0:
+                if self._has_begun(start):
+                    return
+                raise PlacementError(
+                    f"the watchdog did not start: {self._last_words(start) or 'it said nothing'}",
+                    left_behind=f"code and data in {start.folder.root}",
+                )
+
+    def _words(self, start: Start) -> PurePosixPath:
+        return start.control / "watchdog.err"
+
+    def _last_words(self, start: Start) -> str:
+        try:
+            return self._shell.read(self._words(start)).decode(errors="replace").strip()
+        except FileNotFoundError:
+            return ""
+
+    # Looking.
+
+    def poll(self, handle: Handle) -> Progress:
+        """Look once: a read of ``status.json``, and while the job lives a look at the watchdog's process."""
+        start = Start.of_handle(handle)
+        status = self._status(start)
+        if status.progress.phase is Phase.ENDED or self._is_alive(status):
+            return status.progress
+        # It may have ended between the two looks; then its last word is there now.
+        status = self._status(start)
+        if status.progress.phase is Phase.ENDED:
+            return status.progress
+        words = status.progress.reason or "the watchdog was killed"
+        return replace(status.progress, alive=False, reason=words)
+
+    def _status(self, start: Start) -> Status:
+        now = self._clock()
+        try:
+            data = self._shell.read(start.status)
+        except FileNotFoundError:
+            return runfile.unknown_status(now)
+        return Status.parse(data, seen_at=now) or runfile.unknown_status(now)
+
+    def _is_alive(self, status: Status) -> bool:
+        """The watchdog's pid is alive and is the process that wrote the status, not a later one of that number."""
+        if not status.watchdog_pid:
+            return False
+        if not status.boot_id:
+            return self._is_alive_without_proc(status)
+        try:
+            stat = self._shell.read(PurePosixPath(f"/proc/{status.watchdog_pid}/stat"))
+            boot_id = self._shell.read(PurePosixPath("/proc/sys/kernel/random/boot_id"))
+        except (FileNotFoundError, ProcessLookupError):
+            return False
+        fields = stat.rpartition(b")")[2].split()
+        is_same = fields[19].decode() == status.watchdog_started and fields[0] not in (b"Z", b"X")
+        return is_same and boot_id.decode().strip() == status.boot_id
+
+    def _is_alive_without_proc(self, status: Status) -> bool:
+        listing = self._shell.run(["ps", "-o", "lstart=", "-p", str(status.watchdog_pid)])
+        return " ".join(listing.stdout.decode(errors="replace").split()) == status.watchdog_started
+
+    def logs(self, handle: Handle, offset: int, *, limit: int = 1 << 20) -> LogChunk:
+        """Return output from a byte offset of this attempt on.
+
+        Where the oldest output was dropped to save the disk, the chunk begins later than asked.
+        """
+        start = Start.of_handle(handle)
+        segment_bytes = int(handle.data["segment_bytes"])
+        pieces: list[bytes] = []
+        at = offset
+        while at - offset < limit:
+            first = at - at % segment_bytes
+            segment = start.segments / f"{first:015d}.log"
+            try:
+                piece = self._shell.read(segment, offset=at - first, limit=limit - (at - offset))
+            except FileNotFoundError:
+                oldest = 0 if pieces else self._status(start).log_start
+                if oldest <= at:
+                    break
+                offset = at = oldest
+                continue
+            pieces.append(piece)
+            at += len(piece)
+            if not piece or at % segment_bytes:
+                break
+        return LogChunk(offset=offset, data=b"".join(pieces))
+
+    # Acting.
+
+    def signal(self, handle: Handle, signal: Signal, *, cause: Cause = Cause.STOP) -> None:
+        """Leave a wish for the watchdog, which sees it at once; asking twice is asking once."""
+        start = Start.of_handle(handle)
+        wish = json.dumps({"cause": cause.value, "reason": ""}).encode("ascii")
+        self._shell.write(start.signal_file(signal.value), wish)
+
+    def fetch(
+        self, handle: Handle, patterns: Sequence[str], dest: Path, *, area: Area = Area.WORK
+    ) -> FetchReport:
+        """Bring files home; see `launcher.runners.base.Runner.fetch`."""
+        start = Start.of_handle(handle)
+        folder = start.folder
+        roots = {Area.CHECKPOINTS: folder.checkpoints, Area.LOGS: start.logs}
+        request: dict[str, Any] = {
+            "root": str(roots.get(area, folder.workdir)),
+            "run": str(folder.root),
+            "patterns": list(patterns),
+            "cache": str(folder.control / "digests.json"),
+        }
+        if area in (Area.WORK, Area.CHANGED):
+            request["inputs"] = self._inputs(start)
+        if area is Area.CHANGED:
+            request["baseline"] = str(folder.control / "placed.json")
+            request["inputs"].append(str(folder.data))
+        tools = self._tools(start)
+        tools.install()
+        return fetch(self._shell, tools, request, dest, timeout_s=self._transfer_timeout_s)
+
+    def _inputs(self, start: Start) -> list[str]:
+        try:
+            inputs = json.loads(self._shell.read(start.folder.control / "inputs.json"))
+        except FileNotFoundError:
+            return []
+        return [str(path) for path in inputs]
+
+    def end(self, handle: Handle) -> None:
+        """Kill what still runs of this stage and let go of the connection.
+
+        What destroys the machine at its hard deadline is left alone: the machine itself is not ours to end here.
+        """
+        start = Start.of_handle(handle)
+        progress = self.poll(handle)
+        if progress.alive:
+            self.signal(handle, Signal.KILL)
+            progress = self._wait_for_end(handle)
+        if progress.phase is not Phase.ENDED:
+            self._sweep(start)
+        self._shell.run(tmux.kill_server(tmux.socket_name(start.folder, start.stage)))
+        self._shell.run(["rm", "-f", "--", str(start.secrets)])
+        self._shell.close()
+
+    def _wait_for_end(self, handle: Handle) -> Progress:
+        deadline = time.monotonic() + END_TIMEOUT_S
+        while True:
+            progress = self.poll(handle)
+            if not progress.alive or time.monotonic() >= deadline:
+                return progress
+            self._sleep(LOOK_EVERY_S)
+
+    def _sweep(self, start: Start) -> None:
+        """A watchdog that is dead or deaf: kill it and everything that carries the run's marks."""
+        tools = self._tools(start)
+        try:
+            self._shell.read(start.runfile, limit=1)
+        except FileNotFoundError:
+            return
+        tools.install()
+        self._shell.run(tools.argv("watchdog", "sweep", str(start.runfile)))
+
+    # For people.
+
+    def attach_command(self, handle: Handle) -> list[str]:
+        """The command that shows the stage's tmux session, to be run on the machine with a terminal."""
+        start = Start.of_handle(handle)
+        return tmux.attach(tmux.socket_name(start.folder, start.stage), start.folder.run_id)
+
+    def execute(self, handle: Handle, argv: Sequence[str], *, timeout_s: float = 3600.0) -> Result:
+        """Run a command beside the job: in its working folder, with its variables and its environment."""
+        start = Start.of_handle(handle)
+        orders = json.loads(self._shell.read(start.runfile))
+        # Without the mark by which processes of the job are told from others.
+        environ = {name: value for name, value in orders["environ"].items() if name != "LAUNCH_RUN_DIR"}
+        prefix = ":".join(orders["path_prefix"])
+        words = ["sh", "-c", 'PATH="$0${0:+:}$PATH" exec "$@"', prefix, *argv]
+        return self._shell.run(words, cwd=start.folder.workdir, environ=environ, timeout_s=timeout_s)
