@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING
 
 from trainer.contract import Exit
 from trainer.synthetic.dataset import expected_bytes, write_dataset
-from trainer.synthetic.errors import SyntheticError
 from trainer.synthetic.layout import DATA_FOLDER
 from trainer.synthetic.spec import SIZES, SyntheticSpec
 
@@ -63,18 +62,13 @@ def spec_from(args: argparse.Namespace) -> SyntheticSpec:
 
 
 def run(args: argparse.Namespace) -> int:
-    """Synthesize; returns 0, 2 for wrong options, 1 when the disk refuses. Errors are one line on stderr."""
+    """Synthesize and return 0. Raises `SyntheticError`, whose exit code is 2 for wrong options, 1 for the disk."""
     signal.signal(signal.SIGTERM, _leave)
-    try:
-        spec = spec_from(args)
-        sys.stderr.write(f"synthesizing about {expected_bytes(spec) / 1e6:.0f} MB into {args.out}\n")
-        report = write_dataset(
-            args.out, spec, force=args.force, workers=args.workers, on_progress=_ProgressLine()
-        )
-    except SyntheticError as error:
-        hint = f" ({error.hint})" if error.hint else ""
-        sys.stderr.write(f"trainer synthesize: {error}{hint}\n")
-        return error.exit_code
+    spec = spec_from(args)
+    sys.stderr.write(f"synthesizing about {expected_bytes(spec) / 1e6:.0f} MB into {args.out}\n")
+    report = write_dataset(
+        args.out, spec, force=args.force, workers=args.workers, on_progress=_ProgressLine()
+    )
     sys.stdout.write(_summary(report, spec))
     return Exit.DONE
 

@@ -1,7 +1,6 @@
-"""The 41 classes of the decoder, and what the vocal tract does for each phoneme.
+"""What the vocal tract does for each of the decoder's classes.
 
-The class order is that of the Brain-to-Text data: blank 0, the 39 ARPAbet phonemes in alphabetical order, and the
-silence that ends every word last. `ONSETS` and `OFFSETS` place each phoneme in a space of articulators, so that
+`ONSETS` and `OFFSETS` place each phoneme in a space of articulators, so that
 sounds that people confuse lie close together (P and B differ in voicing alone) and diphthongs and affricates move
 while they last.
 """
@@ -11,6 +10,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import numpy as np
+
+from trainer.phonemes import CLASS_NAMES
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -27,10 +28,7 @@ __all__ = [
     "SILENCE",
 ]
 
-PHONEMES: tuple[str, ...] = (
-    "AA", "AE", "AH", "AO", "AW", "AY", "B", "CH", "D", "DH", "EH", "ER", "EY", "F", "G", "HH", "IH", "IY", "JH", "K",
-    "L", "M", "N", "NG", "OW", "OY", "P", "R", "S", "SH", "T", "TH", "UH", "UW", "V", "W", "Y", "Z", "ZH",
-)  # fmt: skip
+PHONEMES = CLASS_NAMES[1:-1]
 """ARPAbet without stress, in class order; ``PHONEMES[0]`` is class 1."""
 
 BLANK = 0

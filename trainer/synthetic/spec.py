@@ -64,7 +64,7 @@ class SyntheticSpec:
         self._check_range("drift", 0, 1)
         # Shorter, and the decoder's steps of 80 ms leave no room for an alignment.
         self._check_range("bins_per_phoneme", 6, 50)
-        self._check_range("min_words", 1, 12)
+        self._check_range("min_words", 1, 30)
         self._check_range("max_words", self.min_words, 30)
         if self.train + self.val + self.test == 0:
             raise BadSpec(
@@ -118,4 +118,4 @@ SIZES: dict[str, SyntheticSpec] = {
     "small": SyntheticSpec(sessions=10, train=150, val=25, test=25),
     "large": SyntheticSpec(sessions=45, train=180, val=32, test=32, bins_per_phoneme=12.0),
 }
-"""Named sizes of `trainer synthesize`: about 0.25, 1.2 and 14 GB. ``large`` is as large as the official data."""
+"""Named sizes of `trainer synthesize`: about 0.25, 1 and 8 GB. ``large`` has as many trials as the official data."""

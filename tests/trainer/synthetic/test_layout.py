@@ -12,6 +12,7 @@ import pytest
 from trainer.synthetic import SyntheticSpec, builtin_lexicon, is_synthetic
 from trainer.synthetic.phonemes import BLANK, CLASS_IDS, N_CLASSES, PHONEMES, SILENCE
 from trainer.synthetic.sentences import words_of
+from trainer.synthetic.spec import Split
 
 SPEC = SyntheticSpec.tiny()
 
@@ -23,7 +24,7 @@ def data_file(root: Path, session: int, split: str) -> Path:
 @pytest.mark.parametrize("split", ["train", "val", "test"])
 @pytest.mark.parametrize("session", [0, 1])
 def test_trials_are_numbered_groups_with_features_and_attributes(
-    tiny: Path, session: int, split: str
+    tiny: Path, session: int, split: Split
 ) -> None:
     with h5py.File(data_file(tiny, session, split)) as file:
         assert list(file) == [f"trial_{i:04d}" for i in range(SPEC.trials(split))]

@@ -44,8 +44,8 @@ def test_lengths_are_as_asked() -> None:
 
 
 def test_lengths_that_no_sentence_has_are_refused() -> None:
-    spec = SyntheticSpec.tiny(min_words=12, max_words=30, train=60)
-    with pytest.raises(BadSpec, match="found no sentence of 12 to 30 words") as caught:
+    spec = SyntheticSpec.tiny(min_words=25, max_words=30)
+    with pytest.raises(BadSpec, match="found no sentence of 25 to 30 words") as caught:
         spoken(spec, "val")
     assert "widen" in str(caught.value.hint)
 
