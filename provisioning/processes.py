@@ -38,6 +38,7 @@ __all__ = [
 MARK = "LAUNCH_MACHINE"
 """The environment variable whose value is the id of the machine that a process runs on."""
 
+_NO_HANDLE = -1
 _PS_LINE = re.compile(r"\s*(\d+)\s+(\d+)\s+(.*)")
 _PS_MARK = re.compile(rf"(?:^|\s){MARK}=(\S+)")
 
@@ -118,23 +119,36 @@ def start_detached(command: Command) -> None:
 
 
 def _kill(pids: Iterable[int], machine: str) -> None:
-    """Kill processes, but none whose pid has meanwhile passed to a stranger (where the kernel can tell)."""
-    if not hasattr(os, "pidfd_open"):
-        for pid in pids:
-            with suppress(OSError):
-                os.kill(pid, signal.SIGKILL)
-        return
+    """Kill processes, but none whose pid has meanwhile passed to a stranger (where the kernel can tell).
+
+    All are stopped before the first is killed: as when power fails, no parent sees its child die and goes on.
+    """
     handles: dict[int, int] = {}
     try:
         for pid in pids:
             with suppress(OSError):
-                handles[pid] = os.pidfd_open(pid)  # held from here on, the pid cannot change hands unnoticed
-        for pid in belonging(_processes(), machine) & handles.keys():
-            with suppress(OSError):
-                signal.pidfd_send_signal(handles[pid], signal.SIGKILL)
+                handles[pid] = _handle(pid)
+        ours = belonging(_processes(), machine) & handles.keys()
+        for number in (signal.SIGSTOP, signal.SIGKILL):
+            for pid in ours:
+                with suppress(OSError):
+                    _send(pid, handles[pid], number)
     finally:
         for handle in handles.values():
-            os.close(handle)
+            if handle != _NO_HANDLE:
+                os.close(handle)
+
+
+def _handle(pid: int) -> int:
+    """Hold a pid, which then cannot change hands unnoticed; systems other than Linux have no such handle."""
+    return os.pidfd_open(pid) if hasattr(os, "pidfd_open") else _NO_HANDLE
+
+
+def _send(pid: int, handle: int, number: signal.Signals) -> None:
+    if handle != _NO_HANDLE and hasattr(signal, "pidfd_send_signal"):
+        signal.pidfd_send_signal(handle, number)
+    else:
+        os.kill(pid, number)
 
 
 def _processes() -> list[Process]:

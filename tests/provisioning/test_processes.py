@@ -6,6 +6,7 @@ import os
 import shutil
 import subprocess
 import uuid
+from pathlib import Path
 
 import pytest
 
@@ -120,3 +121,13 @@ def test_the_real_process_list_is_read(machine: str) -> None:
             check=True,
         )
         assert belonging(parse_ps(listing.stdout), machine) == {ours.pid}
+
+
+def test_a_tmux_server_of_the_machine_ends_with_its_windows(machine: str, tmp_path: Path) -> None:
+    tmux = ["tmux", "-S", str(tmp_path / "tmux"), "-f", os.devnull]
+    started = [*tmux, "new-session", "-d", "-s", "job", "sleep 609"]
+    subprocess.run(started, env=marked(machine), check=True, timeout=30)
+    eventually(lambda: len(running(machine)) >= 2)
+    end_all(machine)
+    assert running(machine) == []
+    assert subprocess.run([*tmux, "has-session"], capture_output=True, timeout=30).returncode != 0
