@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import gzip
 import hashlib
 import os
@@ -80,7 +81,8 @@ def _write(manifest: Manifest, dest: Path, on_bytes: Callable[[int], None] | Non
     except OSError as err:
         raise HomeError(f"the snapshot cannot be written to {dest}: {err.strerror}") from err
     finally:
-        beside.unlink(missing_ok=True)
+        with contextlib.suppress(OSError):  # it is in place, or was never made
+            beside.unlink()
     return Snapshot(path=dest, sha256=digest.hexdigest(), size_bytes=digest.size_bytes, manifest=manifest)
 
 
