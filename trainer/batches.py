@@ -22,6 +22,9 @@ from trainer.smoothing import Smoother
 __all__ = ["Assembler", "Batch", "Prefetcher"]
 
 
+Positions = Sequence[int] | np.ndarray[Any, np.dtype[np.int64]]
+
+
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
 class Batch:
     """Some trials, ready for the model; a micro-batch is a Batch too."""
@@ -49,7 +52,14 @@ class Assembler:
     """
 
     def __init__(
-        self, corpus: Corpus, config: Config, smoother: Smoother, *, seed: int, noise_on_host: bool, pin: bool = False
+        self,
+        corpus: Corpus,
+        config: Config,
+        smoother: Smoother,
+        *,
+        seed: int,
+        noise_on_host: bool,
+        pin: bool = False,
     ) -> None:
         self._corpus = corpus
         self._config = config
@@ -60,7 +70,7 @@ class Assembler:
         subset = config.dataset.feature_subset
         self._channels = None if subset is None else np.asarray(subset)
 
-    def training_batch(self, step: int, positions: Sequence[int], slots: Sequence[int]) -> Batch:
+    def training_batch(self, step: int, positions: Positions, slots: Sequence[int]) -> Batch:
         """Assemble trials for one training step, augmented."""
         transforms = self._config.dataset.data_transforms
         batch = self._assemble(positions, slots, cut=random_cut(transforms, self._seed, step))
@@ -69,11 +79,11 @@ class Assembler:
             add_noise(batch.table, batch.layout, offset, slots, transforms, seed=self._seed, step=step)
         return batch
 
-    def plain_batch(self, positions: Sequence[int]) -> Batch:
+    def plain_batch(self, positions: Positions) -> Batch:
         """Assemble trials as they are, for validation."""
         return self._assemble(positions, range(len(positions)), cut=0)
 
-    def _assemble(self, positions: Sequence[int], slots: Sequence[int], cut: int) -> Batch:
+    def _assemble(self, positions: Positions, slots: Sequence[int], cut: int) -> Batch:
         items = [self._corpus.trials[p] for p in positions]
         model = self._config.model
         layout = lay_out(

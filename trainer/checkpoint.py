@@ -240,6 +240,10 @@ def _text(out: HashingFile, text: str) -> None:
     out.write(text.encode())
 
 
+_PLAIN = (int, float, bool, str, bytes, type(None))
+"""What may stand beside tensors: exactly these types, because a subclass would not load again."""
+
+
 class _Copies:
     """Copies states to the CPU, into the same memory each time: fresh memory costs more than the copy."""
 
@@ -259,7 +263,11 @@ class _Copies:
             return {key: self._copy(item, f"{path}/{key}") for key, item in value.items()}
         if isinstance(value, (list, tuple)):
             return type(value)(self._copy(item, f"{path}/{i}") for i, item in enumerate(value))
-        return value
+        if type(value) in _PLAIN:
+            return value
+        raise TypeError(
+            f"state[{path}] is a {type(value).__name__}: a checkpoint holds tensors and plain values only"
+        )
 
     def _copy_tensor(self, value: Tensor, path: str) -> Tensor:
         buffer = self._buffers.get(path)

@@ -70,27 +70,76 @@ def _parser(command: str | None) -> argparse.ArgumentParser:
 
 
 def _add_common(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--data-dir", type=Path, metavar="DIR", help="session folders (default: LAUNCH_DATA_DIR, then the configuration)")
-    parser.add_argument("--device", metavar="NAME", help="auto, cpu, cuda or cuda:N; a GPU named and not there is an error")
-    parser.add_argument("--limit-batches", type=int, metavar="N", help="stop after N training batches and N validation batches: a quick check of everything")
+    parser.add_argument(
+        "--data-dir",
+        type=Path,
+        metavar="DIR",
+        help="session folders (default: LAUNCH_DATA_DIR, then the configuration)",
+    )
+    parser.add_argument(
+        "--device", metavar="NAME", help="auto, cpu, cuda or cuda:N; a GPU named and not there is an error"
+    )
+    parser.add_argument(
+        "--limit-batches",
+        type=int,
+        metavar="N",
+        help="stop after N training batches and N validation batches: a quick check of everything",
+    )
     parser.add_argument("--debug", action="store_true", help="show tracebacks")
 
 
 def _add_train(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--config", type=Path, metavar="FILE", help="YAML in the official names; rnn_args.yaml works unchanged")
-    parser.add_argument("--run-dir", type=Path, metavar="DIR", help="where everything is written (default: LAUNCH_OUTPUT_DIR, then output_dir)")
-    parser.add_argument("--seed", type=int, metavar="N", help="seed of weights, augmentation, dropout and sampling")
-    parser.add_argument("--set", action="append", default=[], metavar="PATH=VALUE", dest="overrides", help="override a field, such as model.n_units=64; may be repeated")
-    parser.add_argument("--resume", default="auto", metavar="auto|never|PATH", help="auto: LAUNCH_RESUME_FROM, else the newest good checkpoint of the run folder (default)")
+    parser.add_argument(
+        "--config",
+        type=Path,
+        metavar="FILE",
+        help="YAML in the official names; rnn_args.yaml works unchanged",
+    )
+    parser.add_argument(
+        "--run-dir",
+        type=Path,
+        metavar="DIR",
+        help="where everything is written (default: LAUNCH_OUTPUT_DIR, then output_dir)",
+    )
+    parser.add_argument(
+        "--seed", type=int, metavar="N", help="seed of weights, augmentation, dropout and sampling"
+    )
+    parser.add_argument(
+        "--set",
+        action="append",
+        default=[],
+        metavar="PATH=VALUE",
+        dest="overrides",
+        help="override a field, such as model.n_units=64; may be repeated",
+    )
+    parser.add_argument(
+        "--resume",
+        default="auto",
+        metavar="auto|never|PATH",
+        help="auto: LAUNCH_RESUME_FROM, else the newest good checkpoint of the run folder (default)",
+    )
     _add_common(parser)
     parser.set_defaults(handler=_train)
 
 
 def _add_evaluate(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--run-dir", type=Path, required=True, metavar="DIR", help="run folder with checkpoint/best_checkpoint and args.yaml")
-    parser.add_argument("--checkpoint", type=Path, metavar="FILE", help="another checkpoint in the official form")
+    parser.add_argument(
+        "--run-dir",
+        type=Path,
+        required=True,
+        metavar="DIR",
+        help="run folder with checkpoint/best_checkpoint and args.yaml",
+    )
+    parser.add_argument(
+        "--checkpoint", type=Path, metavar="FILE", help="another checkpoint in the official form"
+    )
     parser.add_argument("--split", choices=("train", "val"), default="val")
-    parser.add_argument("--output", type=Path, metavar="FILE", help="CSV with one line per trial (default: RUN_DIR/evaluation_SPLIT.csv)")
+    parser.add_argument(
+        "--output",
+        type=Path,
+        metavar="FILE",
+        help="CSV with one line per trial (default: RUN_DIR/evaluation_SPLIT.csv)",
+    )
     parser.add_argument("--confusions", type=int, default=10, metavar="N", help="how many confusions to list")
     _add_common(parser)
     parser.set_defaults(handler=_evaluate)

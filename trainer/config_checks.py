@@ -55,7 +55,13 @@ def _check_model(model: ModelConfig) -> None:
 
 def _check_transforms(transforms: TransformsConfig) -> None:
     where = "dataset.data_transforms"
-    for name in ("static_gain_std", "white_noise_std", "constant_offset_std", "random_walk_std", "random_cut"):
+    for name in (
+        "static_gain_std",
+        "white_noise_std",
+        "constant_offset_std",
+        "random_walk_std",
+        "random_cut",
+    ):
         _at_least(getattr(transforms, name), 0, f"{where}.{name}")
     _require(
         transforms.random_walk_axis in (1, 2, -1, -2),

@@ -145,7 +145,9 @@ def _without_overlong(
     skipped = len(trials) - len(kept)
     if skipped:
         first = next(item for item in trials if not fits(item)).trial
-        text = f"{skipped} of {len(trials)} training trials have more labels than outputs, the first is {first}"
+        text = (
+            f"{skipped} of {len(trials)} training trials have more labels than outputs, the first is {first}"
+        )
         if not kept or skipped > config.safety.max_skipped_fraction * len(trials):
             raise DataError(
                 text, hint="lower model.patch_stride, or raise safety.max_skipped_fraction if this is meant"

@@ -57,7 +57,7 @@ def greedy_decode(classes: Labels) -> np.ndarray[Any, np.dtype[np.int64]]:
     if classes.size == 0:
         return np.empty(0, dtype=np.int64)
     starts = np.concatenate([[True], classes[1:] != classes[:-1]])
-    return classes[starts & (classes != BLANK)].astype(np.int64)
+    return np.asarray(classes[starts & (classes != BLANK)], dtype=np.int64)
 
 
 def edit_distance(decoded: Labels | Sequence[int], truth: Labels | Sequence[int]) -> int:
@@ -84,7 +84,9 @@ def _next_row(row: Labels, symbol: Any, b: Labels, offsets: Labels, i: int) -> L
     return np.minimum.accumulate(best - offsets) + offsets
 
 
-def align(decoded: Labels | Sequence[int], truth: Labels | Sequence[int]) -> list[tuple[int | None, int | None]]:
+def align(
+    decoded: Labels | Sequence[int], truth: Labels | Sequence[int]
+) -> list[tuple[int | None, int | None]]:
     """Pairs (truth, decoded) of one optimal alignment; None marks an insertion or a deletion."""
     a, b = np.asarray(decoded), np.asarray(truth)
     offsets = np.arange(b.size + 1)

@@ -80,7 +80,12 @@ def _run_config(run_dir: Path, device: str | None) -> Config:
 
 
 def _decode(
-    model: GRUDecoder, corpus: Corpus, config: Config, device: torch.device, precision: Precision, limit: int | None
+    model: GRUDecoder,
+    corpus: Corpus,
+    config: Config,
+    device: torch.device,
+    precision: Precision,
+    limit: int | None,
 ) -> Evaluation:
     smoother = Smoother(config.dataset.data_transforms)
     assembler = Assembler(corpus, config, smoother, seed=0, noise_on_host=False)
@@ -90,7 +95,9 @@ def _decode(
     )  # fmt: skip
 
 
-def _report(evaluation: Evaluation, config: Config, split: str, num_confusions: int, console: Console) -> None:
+def _report(
+    evaluation: Evaluation, config: Config, split: str, num_confusions: int, console: Console
+) -> None:
     counts: Mapping[int, int] = _trials_by_day(evaluation)
     for day, per in evaluation.per_by_day.items():
         console.say(f"{config.dataset.sessions[day]:<24} {counts[day]:>5} trials   PER {100 * per:6.2f} %")

@@ -124,10 +124,14 @@ def _results(logits: Tensor, batch: Batch, corpus: Corpus, keep_logits: bool) ->
         decoded = greedy_decode(classes[:length, i])
         results.append(
             TrialResult(
-                position=position, day=item.day, decoded=decoded, truth=item.trial.labels,
-                edits=edit_distance(decoded, item.trial.labels), loss=float(losses[i]),
+                position=position,
+                day=item.day,
+                decoded=decoded,
+                truth=item.trial.labels,
+                edits=edit_distance(decoded, item.trial.labels),
+                loss=float(losses[i]),
                 logits=None if kept is None else kept[:length, i].copy(),
-            )  # fmt: skip
+            )
         )
     return results
 

@@ -8,6 +8,7 @@ The equations and the order of the gates (reset, update, new) are those of `torc
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Sequence
 from typing import Any
 
@@ -20,25 +21,21 @@ __all__ = ["gru_layer"]
 
 
 def gru_layer(
-    x: Tensor,
-    h0: Tensor,
-    weight_ih: Tensor,
-    weight_hh: Tensor,
-    bias_ih: Tensor,
-    bias_hh: Tensor,
-    batch_sizes: Sequence[int],
+    x: Tensor, h0: Tensor, weights: tuple[Tensor, Tensor, Tensor, Tensor], batch_sizes: Sequence[int]
 ) -> Tensor:
     """Hidden states (P, H) float32 of one layer for inputs (P, I) in packed order, from h0 (B, H).
 
+    `weights` are weight_ih (3H, I), weight_hh (3H, H), bias_ih and bias_hh (3H,), as torch names them.
+
     The two large products are done in the precision of `x`, the gates and the state in float32.
     """
-    result: Tensor = _GruLayer.apply(x, h0, weight_ih, weight_hh, bias_ih, bias_hh, tuple(batch_sizes))
+    result: Tensor = _GruLayer.apply(x, h0, *weights, tuple(batch_sizes))
     return result
 
 
 class _GruLayer(Function):
     @staticmethod
-    def forward(  # type: ignore[override]
+    def forward(
         ctx: Any,
         x: Tensor,
         h0: Tensor,
@@ -60,7 +57,7 @@ class _GruLayer(Function):
         return output
 
     @staticmethod
-    def backward(ctx: Any, grad_output: Tensor) -> Any:  # type: ignore[override]
+    def backward(ctx: Any, grad_output: Tensor) -> Any:
         x, h0, w_ih, w_hh, gates, recurrent_n, output = ctx.saved_tensors
         compute = x.dtype
         previous = _previous_states(output, h0, ctx.batch_sizes)
@@ -92,8 +89,7 @@ def _scan(
     w_t, compute = w_hh.t(), w_hh.dtype
     state = h0
     rows = zip(
-        torch.split(gates, batch_sizes), torch.split(output, batch_sizes), torch.split(recurrent_n, batch_sizes),
-        batch_sizes, strict=True,
+        *(torch.split(t, list(batch_sizes)) for t in (gates, output, recurrent_n)), batch_sizes, strict=True,
     )  # fmt: skip
     for gate, out, inner, size in rows:
         state = state[:size]
@@ -112,7 +108,7 @@ def _previous_states(output: Tensor, h0: Tensor, batch_sizes: tuple[int, ...]) -
     previous = torch.empty_like(output)
     previous[: batch_sizes[0]] = h0
     start = batch_sizes[0]
-    for before, size in zip(batch_sizes, batch_sizes[1:], strict=False):
+    for before, size in itertools.pairwise(batch_sizes):
         previous[start : start + size] = output[start - before : start - before + size]
         start += size
     return previous
@@ -134,7 +130,10 @@ def _scan_backward(
     grad_recurrent = torch.empty_like(gates)
     compute = w_hh.dtype
     grad_state = torch.zeros(batch_sizes[0], hidden)
-    parts = [torch.split(t, batch_sizes) for t in (grad_output, to_n, to_z, to_r, r, z, grad_gates, grad_recurrent)]
+    parts = [
+        torch.split(t, list(batch_sizes))
+        for t in (grad_output, to_n, to_z, to_r, r, z, grad_gates, grad_recurrent)
+    ]
     for size, (out, f_n, f_z, f_r, reset, update, g_in, g_rec) in zip(
         reversed(batch_sizes), list(zip(*parts, strict=True))[::-1], strict=True
     ):
@@ -147,5 +146,3 @@ def _scan_backward(
         torch.mul(d_n, reset, out=g_rec[:, 2 * hidden :])
         grad.mul_(update).add_(torch.mm(g_rec.to(compute), w_hh))
     return grad_gates, grad_recurrent, grad_state
-
-

@@ -150,9 +150,7 @@ def _features(
     if num_bins <= 0 or stored.shape[0] == 0:
         raise DataError(f"{where}: has no time bins (n_time_steps {num_bins}, {stored.shape[0]} rows)")
     if num_bins > stored.shape[0]:
-        raise DataError(
-            f"{where}: n_time_steps is {num_bins} but input_features has {stored.shape[0]} rows"
-        )
+        raise DataError(f"{where}: n_time_steps is {num_bins} but input_features has {stored.shape[0]} rows")
     features = np.ascontiguousarray(stored[:num_bins], dtype=np.float32)
     # One sum instead of a mask over everything: NaN and infinity survive addition.
     if not np.isfinite(features.sum(dtype=np.float64)) and not np.isfinite(features).all():
@@ -168,9 +166,7 @@ def _labels(
 ) -> np.ndarray[Any, np.dtype[np.int32]]:
     stored = _dataset(group, "seq_class_ids", where)
     if stored.ndim != 1 or not 0 < seq_len <= stored.shape[0]:
-        raise DataError(
-            f"{where}: seq_len is {seq_len} but seq_class_ids has shape {tuple(stored.shape)}"
-        )
+        raise DataError(f"{where}: seq_len is {seq_len} but seq_class_ids has shape {tuple(stored.shape)}")
     if seq_len > expected.max_seq_elements:
         raise DataError(
             f"{where}: seq_len is {seq_len}, more than dataset.max_seq_elements ({expected.max_seq_elements})"

@@ -1,11 +1,11 @@
 """SIGTERM means: save what you have and leave with exit code 75. For any PyTorch script::
 
-    with Interrupt() as interrupt:
-        for step in range(start, total):
-            train_step()
-            if interrupt.requested:
-                checkpoints.save(step + 1, state(), wait=True)
-                sys.exit(Exit.INTERRUPTED)
+with Interrupt() as interrupt:
+    for step in range(start, total):
+        train_step()
+        if interrupt.requested:
+            checkpoints.save(step + 1, state(), wait=True)
+            sys.exit(Exit.INTERRUPTED)
 """
 
 from __future__ import annotations

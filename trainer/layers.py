@@ -49,20 +49,27 @@ class _SessionLayers(Function):
     """
 
     @staticmethod
-    def forward(  # type: ignore[override]
-        ctx: Any, table: Tensor, spans: tuple[tuple[int, int], ...], keep: Tensor | None, scale: float, *params: Tensor
+    def forward(
+        ctx: Any,
+        table: Tensor,
+        spans: tuple[tuple[int, int], ...],
+        keep: Tensor | None,
+        scale: float,
+        *params: Tensor,
     ) -> Tensor:
         weights, biases = params[: len(spans)], params[len(spans) :]
         active = torch.zeros_like(table)
         for (first, last), weight, bias in zip(spans, weights, biases, strict=True):
-            torch.addmm(bias.to(table.dtype), table[first:last], weight.to(table.dtype), out=active[first:last])
+            torch.addmm(
+                bias.to(table.dtype), table[first:last], weight.to(table.dtype), out=active[first:last]
+            )
         active.div_(active.abs().add_(1.0))
         ctx.spans, ctx.scale = spans, scale
         ctx.save_for_backward(table, active, keep)
         return active if keep is None else (active * keep).mul_(scale)
 
     @staticmethod
-    def backward(ctx: Any, grad: Tensor) -> Any:  # type: ignore[override]
+    def backward(ctx: Any, grad: Tensor) -> Any:
         table, active, keep = ctx.saved_tensors
         slope = active.abs().neg_().add_(1.0)
         slope.mul_(slope).mul_(grad)
@@ -88,7 +95,7 @@ class _Patches(Function):
     """A gather whose backward pass adds whole blocks of rows, because patches overlap in whole blocks."""
 
     @staticmethod
-    def forward(ctx: Any, table: Tensor, patch_rows: Tensor, size: int, stride: int) -> Tensor:  # type: ignore[override]
+    def forward(ctx: Any, table: Tensor, patch_rows: Tensor, size: int, stride: int) -> Tensor:
         ctx.save_for_backward(patch_rows)
         ctx.shape, ctx.size, ctx.stride = table.shape, size, stride
         rows, channels = table.shape
@@ -98,7 +105,7 @@ class _Patches(Function):
         return windows[patch_rows]
 
     @staticmethod
-    def backward(ctx: Any, grad: Tensor) -> Any:  # type: ignore[override]
+    def backward(ctx: Any, grad: Tensor) -> Any:
         (patch_rows,) = ctx.saved_tensors
         (rows, channels), size, stride = ctx.shape, ctx.size, ctx.stride
         blocks = grad.new_zeros(rows // stride, stride * channels)

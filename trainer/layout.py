@@ -75,7 +75,9 @@ def lay_out(
     )  # fmt: skip
 
 
-def _day_spans(starts: Indices, lengths: Indices, days: Sequence[int] | Indices) -> tuple[tuple[int, int, int], ...]:
+def _day_spans(
+    starts: Indices, lengths: Indices, days: Sequence[int] | Indices
+) -> tuple[tuple[int, int, int], ...]:
     spans: list[tuple[int, int, int]] = []
     for day, start, length in zip(days, starts, lengths, strict=True):
         first = int(start)

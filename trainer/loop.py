@@ -111,7 +111,9 @@ class TrainingLoop:
         self._progress.nonfinite_in_a_row += 1
         self._progress.skipped_steps += 1
 
-    def _row(self, step: int, loss: float, norm: float, rates: list[float], evaluation: Evaluation | None) -> StepRow:
+    def _row(
+        self, step: int, loss: float, norm: float, rates: list[float], evaluation: Evaluation | None
+    ) -> StepRow:
         return StepRow(
             step=step, epoch=step * self._config.dataset.batch_size / len(self._training.train), loss=loss,
             grad_norm=norm, lr=rates[2], lr_day=rates[1], skipped_steps=self._progress.skipped_steps,
@@ -238,4 +240,3 @@ class TrainingLoop:
         self._training.numbers.write(
             row.step, self._total, **numbers, val_loss=row.val_loss, val_per=row.val_per, steps_per_s=speed
         )
-

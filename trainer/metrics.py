@@ -122,6 +122,8 @@ class MetricsWriter:
         if self._path is None:
             return
         record: dict[str, Any] = {"step": step, "total": total}
-        record.update({k: v for k, v in numbers.items() if v is not None and v == v and abs(v) != float("inf")})
+        record.update(
+            {k: v for k, v in numbers.items() if v is not None and v == v and abs(v) != float("inf")}
+        )
         with self._path.open("ab", buffering=0) as file:
             file.write((json.dumps(record) + "\n").encode())

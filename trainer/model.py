@@ -105,7 +105,12 @@ class GRUDecoder(nn.Module):
             rate = self.input_dropout
             keep = self._mask(table, rate, dropout)
         return session_layers(
-            table, layout.day_spans, [self.day_weights[d] for d in days], [self.day_biases[d] for d in days], keep, rate
+            table,
+            layout.day_spans,
+            [self.day_weights[d] for d in days],
+            [self.day_biases[d] for d in days],
+            keep,
+            rate,
         )
 
     def _mask(self, like: Tensor, rate: float, dropout: DropoutSource) -> Tensor:
@@ -125,11 +130,17 @@ class GRUDecoder(nn.Module):
             if layer and dropout is not None and self.rnn_dropout > 0:
                 keep = dropout_mask(hidden.shape, self.rnn_dropout, dropout.generator)
                 hidden = (hidden * keep).mul_(1.0 / (1.0 - self.rnn_dropout))
-            weights = [getattr(self.gru, f"{name}_l{layer}") for name in _GRU_WEIGHTS]
-            hidden = gru_layer(hidden.to(dtype), h0, *weights, batch_sizes=layout.batch_sizes)
+            hidden = gru_layer(hidden.to(dtype), h0, self._gru_weights(layer), layout.batch_sizes)
         return hidden
 
-    def _recurrent_cudnn(self, patches: Tensor, layout: BatchLayout, train: bool, dtype: torch.dtype) -> Tensor:
+    def _gru_weights(self, layer: int) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        names = ("weight_ih", "weight_hh", "bias_ih", "bias_hh")
+        w_ih, w_hh, b_ih, b_hh = (getattr(self.gru, f"{name}_l{layer}") for name in names)
+        return w_ih, w_hh, b_ih, b_hh
+
+    def _recurrent_cudnn(
+        self, patches: Tensor, layout: BatchLayout, train: bool, dtype: torch.dtype
+    ) -> Tensor:
         self.gru.train(train)
         h0 = self.h0.expand(self.n_layers, layout.batch_sizes[0], self.n_units).contiguous()
         packed = PackedSequence(patches, torch.tensor(layout.batch_sizes))
@@ -137,9 +148,6 @@ class GRUDecoder(nn.Module):
             output, _ = self.gru(packed, h0)
         hidden: Tensor = output.data
         return hidden
-
-
-_GRU_WEIGHTS = ("weight_ih", "weight_hh", "bias_ih", "bias_hh")
 
 
 def build_model(config: Config, num_days: int) -> GRUDecoder:

@@ -19,11 +19,22 @@ from trainer.durable import HashingFile, publish, replace_text
 from trainer.evaluation import Evaluation, TrialResult
 from trainer.sampling import validation_batches
 
-__all__ = ["official_checkpoint", "save_args", "save_official", "save_trials", "save_val_metrics", "val_metrics"]
+__all__ = [
+    "official_checkpoint",
+    "save_args",
+    "save_official",
+    "save_trials",
+    "save_val_metrics",
+    "val_metrics",
+]
 
 
 def official_checkpoint(
-    model: Mapping[str, Any], optimizer: Mapping[str, Any], scheduler: Mapping[str, Any], per: float, loss: float
+    model: Mapping[str, Any],
+    optimizer: Mapping[str, Any],
+    scheduler: Mapping[str, Any],
+    per: float,
+    loss: float,
 ) -> dict[str, Any]:
     """The five keys that the official trainer writes and reads."""
     return {
@@ -78,7 +89,15 @@ def val_metrics(
 ) -> dict[str, Any]:
     """Results as the official trainer pickles them: lists with one entry per validation batch."""
     by_position = {trial.position: trial for trial in evaluation.trials}
-    keys = ["decoded_seqs", "true_seq", "phone_seq_lens", "transcription", "losses", "block_nums", "trial_nums"]
+    keys = [
+        "decoded_seqs",
+        "true_seq",
+        "phone_seq_lens",
+        "transcription",
+        "losses",
+        "block_nums",
+        "trial_nums",
+    ]
     metrics: dict[str, Any] = {key: [] for key in [*keys, "day_indicies"]}
     if with_logits:
         metrics.update(logits=[], n_time_steps=[])

@@ -69,14 +69,16 @@ class PackedSource:
             self._frames = np.memmap(self._data, dtype=np.float32, mode="r").reshape(rows, -1)
         frames = self._frames[self._starts[index] : self._starts[index + 1]]
         if not self._sound[index]:
-            if zlib.crc32(memoryview(np.ascontiguousarray(frames)).cast("B")) != self._crcs[index]:
+            if zlib.crc32(np.ascontiguousarray(frames).data.cast("B")) != self._crcs[index]:
                 return self._replace(index)
             self._sound[index] = True
         return frames
 
     def _replace(self, index: int) -> np.ndarray[Any, np.dtype[np.float32]]:
         self._lost.add(index)
-        self._warn(f"the packed copy of {self.trials[index]} is damaged: reading the original, packing again next time")
+        self._warn(
+            f"the packed copy of {self.trials[index]} is damaged: reading the original, packing again next time"
+        )
         _index_path(self._data).unlink(missing_ok=True)
         return read_features(self.trials[index])
 
@@ -155,7 +157,7 @@ def _pack(path: Path, expected: Expectation, data: Path, warn: Callable[[str], N
     try:
         with temporary.open("wb") as out:
             for trial, features in iterate_trials(path, expected):
-                block = memoryview(features).cast("B")
+                block = features.data.cast("B")
                 out.write(block)
                 crcs.append(zlib.crc32(block))
                 trials.append(trial)

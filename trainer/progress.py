@@ -57,7 +57,9 @@ class Console:
     training: a closed pipe or a full disk under the log only silences it.
     """
 
-    def __init__(self, log_file: Path | None = None, stream: TextIO | None = None, quiet: bool = False) -> None:
+    def __init__(
+        self, log_file: Path | None = None, stream: TextIO | None = None, quiet: bool = False
+    ) -> None:
         self._stream = sys.stdout if stream is None else stream
         self._is_terminal = self._stream.isatty()
         self._quiet = quiet

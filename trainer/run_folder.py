@@ -82,7 +82,9 @@ def locate_run(config: Config, run_dir: Path | None, job: JobEnvironment) -> Run
 
 def locate_data(config: Config, data_dir: Path | None, job: JobEnvironment) -> Path:
     """``--data-dir``, else ``LAUNCH_DATA_DIR``, else `dataset.dataset_dir` of the configuration."""
-    found = data_dir or job.data_dir or (Path(config.dataset.dataset_dir) if config.dataset.dataset_dir else None)
+    found = (
+        data_dir or job.data_dir or (Path(config.dataset.dataset_dir) if config.dataset.dataset_dir else None)
+    )
     if found is None:
         raise ConfigError("no data folder: say --data-dir, or set dataset.dataset_dir in the configuration")
     return found

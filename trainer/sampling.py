@@ -58,7 +58,9 @@ class BatchSampler:
         sizes = np.full(len(days), share)
         surplus = share * self._days_per_batch - self._batch_size
         sizes[rng.permutation(len(days))[:surplus]] -= 1
-        picks = [rng.choice(self._by_day[int(d)], size=n, replace=True) for d, n in zip(days, sizes, strict=True)]
+        picks = [
+            rng.choice(self._by_day[int(d)], size=n, replace=True) for d, n in zip(days, sizes, strict=True)
+        ]
         return np.concatenate(picks)
 
 

@@ -81,7 +81,11 @@ class RunSaver:
         Its weights are the best model's; the optimiser's moments are the present ones where the best model
         is the present one, and left out otherwise.
         """
-        if self._folder.best.exists() or not self._progress.best_step or not self._config.save_best_checkpoint:
+        if (
+            self._folder.best.exists()
+            or not self._progress.best_step
+            or not self._config.save_best_checkpoint
+        ):
             return
         optimizer = state["optimizer"]
         if self._best_model is not None:
@@ -103,7 +107,11 @@ class RunSaver:
         progress = state["progress"]
         if self._config.save_best_checkpoint:
             checkpoint = official_checkpoint(
-                state["model"], state["optimizer"], state["scheduler"], progress["best_per"], progress["best_loss"]
+                state["model"],
+                state["optimizer"],
+                state["scheduler"],
+                progress["best_per"],
+                progress["best_loss"],
             )
             save_official(self._folder.best, checkpoint)
         self._add_metrics(state)

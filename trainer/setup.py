@@ -56,7 +56,20 @@ def prepare(
         progress = _resume(checkpoint, runner, config, environment(device, precision.name), console)
         runner.seed = progress.seed
     _announce(console, runner, checkpoint, progress, config)
-    return _assemble(config, folder, console, device, precision, sessions, data, runner, progress, checkpoint, job, limit_batches)
+    return _assemble(
+        config,
+        folder,
+        console,
+        device,
+        precision,
+        sessions,
+        data,
+        runner,
+        progress,
+        checkpoint,
+        job,
+        limit_batches,
+    )
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,7 +88,9 @@ def prepare_compute(config: Config, console: Console) -> tuple[torch.device, Pre
     if device.type == "cuda":
         torch.set_float32_matmul_precision("high")
     precision = choose_precision(config, device)
-    name = torch.cuda.get_device_name(device) if device.type == "cuda" else f"{torch.get_num_threads()} threads"
+    name = (
+        torch.cuda.get_device_name(device) if device.type == "cuda" else f"{torch.get_num_threads()} threads"
+    )
     console.say(f"device: {device} ({name}; {why})")
     console.say(f"precision: {precision.name} ({precision.reason})")
     return device, precision
@@ -99,7 +114,9 @@ def _load_data(config: Config, root: Path, sessions: Sequence[str], console: Con
             if day not in val_days:
                 console.say(f"no validation on session {sessions[day]}")
     num_val = sum(len(val.by_day[day]) for day in val_days)
-    console.say(f"data: {len(sessions)} sessions, {len(train)} training and {num_val} validation trials in {root}")
+    console.say(
+        f"data: {len(sessions)} sessions, {len(train)} training and {num_val} validation trials in {root}"
+    )
     return _Data(train, val, val_days, Smoother(config.dataset.data_transforms))
 
 
@@ -153,7 +170,9 @@ def _announce(
     total, of_days = parameter_counts(dict(runner.model.named_parameters()))
     console.say(f"model: {total:,} parameters, {of_days:,} of them in session layers")
     if checkpoint is not None:
-        console.say(f"resume: going on after step {progress.step} of {config.num_training_batches}, from {checkpoint.path}")
+        console.say(
+            f"resume: going on after step {progress.step} of {config.num_training_batches}, from {checkpoint.path}"
+        )
     else:
         console.say(f"fresh start: {config.num_training_batches} steps, seed {progress.seed}")
 

@@ -26,7 +26,7 @@ def gaussian_taps(std: float, size: int) -> np.ndarray[Any, np.dtype[np.float64]
     impulse[size // 2] = 1.0
     filtered = np.convolve(np.pad(impulse, radius, mode="symmetric"), weights / weights.sum(), mode="valid")
     kept = filtered[filtered > 0.01]
-    return kept / kept.sum()
+    return np.asarray(kept / kept.sum())
 
 
 class Smoother:

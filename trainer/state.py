@@ -87,7 +87,7 @@ def _flat(tree: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
 def environment(device: torch.device, precision: str) -> dict[str, Any]:
     """What else the last bits of a result depend on."""
     return {
-        "torch": torch.__version__,
+        "torch": str(torch.__version__),
         "cpu": _cpu_name(),
         "threads": torch.get_num_threads(),
         "device": torch.cuda.get_device_name(device) if device.type == "cuda" else "cpu",
@@ -110,7 +110,9 @@ def environment_differences(saved: Mapping[str, Any], now: Mapping[str, Any]) ->
     return [f"{key} {saved[key]} → {now[key]}" for key in now if key in saved and saved[key] != now[key]]
 
 
-def pack_state(runner: StepRunner, progress: Progress, config: Config, place: Mapping[str, Any]) -> dict[str, Any]:
+def pack_state(
+    runner: StepRunner, progress: Progress, config: Config, place: Mapping[str, Any]
+) -> dict[str, Any]:
     """The state as `Checkpointer.save` takes it; tensors are still the live ones."""
     return {
         "format": FORMAT,
@@ -156,7 +158,9 @@ def _check_kind(state: Mapping[str, Any], source: Path) -> None:
             hint="use init_from_checkpoint and init_checkpoint_path to start from its weights",
         )
     if state.get("format") != FORMAT:
-        raise CheckpointMismatch(f"{source} is not a resume state of this trainer (format {state.get('format')!r})")
+        raise CheckpointMismatch(
+            f"{source} is not a resume state of this trainer (format {state.get('format')!r})"
+        )
 
 
 def pack_metrics(content: bytes) -> Tensor:

@@ -62,7 +62,9 @@ class TrainingRun:
         positions = self.sampler.batch(step)
         size = self.progress.micro_batch_size
         return [
-            self.train_assembler.training_batch(step, positions[a : a + size], range(a, min(a + size, len(positions))))
+            self.train_assembler.training_batch(
+                step, positions[a : a + size], range(a, min(a + size, len(positions)))
+            )
             for a in range(0, len(positions), size)
         ]
 
@@ -115,7 +117,9 @@ class TrainingRun:
                     ),
                 )  # fmt: skip
             if config.save_all_val_steps:
-                self.saver.save_model(f"checkpoint_batch_{self.progress.step}", evaluation.per, evaluation.loss)
+                self.saver.save_model(
+                    f"checkpoint_batch_{self.progress.step}", evaluation.per, evaluation.loss
+                )
         except OSError as error:
             self.console.warn(f"{self.folder.official}: {error.strerror or error}; training goes on")
 
@@ -124,7 +128,9 @@ class TrainingRun:
         progress = self.progress
         if self.config.save_final_model:
             self.saver.save_model(
-                f"final_checkpoint_batch_{progress.step}", self.last_per or progress.best_per, progress.best_loss
+                f"final_checkpoint_batch_{progress.step}",
+                self.last_per or progress.best_per,
+                progress.best_loss,
             )
         if self.stopped_early:
             self.console.say(
@@ -132,7 +138,9 @@ class TrainingRun:
                 f"{progress.validations_since_best} validations without a better PER"
             )
         if progress.skipped_steps:
-            self.console.warn(f"{progress.skipped_steps} steps were skipped because their gradient was not finite")
+            self.console.warn(
+                f"{progress.skipped_steps} steps were skipped because their gradient was not finite"
+            )
         if progress.best_step:
             self.console.say(
                 f"done: {progress.step} steps, best validation PER {100 * progress.best_per:.2f} % "
