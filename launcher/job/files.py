@@ -77,12 +77,14 @@ def required_at_home(job: Job, path: str) -> pathlib.Path | None:
     return job.workdir_path / wanted
 
 
-def environment_at_launch(job: Job, environment: Environment) -> PlacedEnvironment:
+def environment_at_launch(job: Job, environment: Environment | None) -> PlacedEnvironment:
     """Read what the environment is made from, as it is now: later edits change nothing.
 
     Raises:
         JobFileError: the requirements file is not there or is not text.
     """
+    if environment is None:
+        return PlacedEnvironment()
     if environment.requirements is None:
         return PlacedEnvironment(python=environment.python)
     path = job.home_path(environment.requirements)
