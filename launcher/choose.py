@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 from launcher.errors import NothingToRent, OverBudget
-from launcher.estimate import Estimate
+from launcher.estimates import Estimate
 from launcher.status import offer_words
 from launcher.throughput import Source
 from provisioning import Offer

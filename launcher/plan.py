@@ -11,7 +11,7 @@ from typing import Any
 
 from launcher.choose import Asked, Choice, choose
 from launcher.conditions import Conditions, Sizes, default_conditions, disk_gib
-from launcher.estimate import Estimate, estimate
+from launcher.estimates import Estimate, estimate
 from launcher.limits import Limits, default_limits
 from launcher.records import from_json, to_json
 from launcher.status import offer_words
