@@ -114,6 +114,24 @@ class Store:
         """Change some columns of a run."""
         self._update(RunRow, (run_id,), changes)
 
+    def revive_run(self, run_id: str, *, limits: Mapping[str, Any], now: datetime) -> None:
+        """Make an ended run live again, its verdict and wishes forgotten; `NameTaken` when its name is in use."""
+        changes = {
+            "ended_at": None,
+            "verdict": None,
+            "intent": Intent.NONE,
+            "intent_options": {},
+            "limits": limits,
+            "updated_at": now,
+        }
+        try:
+            self._update(RunRow, (run_id,), changes)
+        except sqlite3.IntegrityError as err:
+            name = self.run(run_id).name
+            raise NameTaken(
+                f"a run named {name!r} is live", hint=f"end it with `launch stop {name}` before this one goes on"
+            ) from err
+
     def ask(self, run_id: str, intent: Intent, **options: Any) -> None:
         """Note what a person wants of a run; a live one's supervisor will see it."""
         self._update(RunRow, (run_id,), {"intent": intent, "intent_options": options})

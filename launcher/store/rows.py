@@ -81,8 +81,8 @@ class AttemptRow:
     ended_at: datetime | None = None
     cause: str = ""
     reason: str = ""
-    starts: int = 0
-    """How often the job was submitted on this instance; counted before each submission."""
+    starts: int = 1
+    """The number of the present start of the job on this instance; a restart here is the next one."""
     errors: int = 0
     """How many of those ended in an error that counts against ``max_restarts_on_errors``."""
     fruitless: int = 0

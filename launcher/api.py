@@ -1,0 +1,144 @@
+"""The Python API: the same words as the command line, without a print or a prompt."""
+
+from __future__ import annotations
+
+import os
+import random
+import shutil
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from launcher import results
+from launcher.errors import NameTaken, UsageError
+from launcher.estimates import Estimate
+from launcher.events import Event, Kind
+from launcher.home import Home
+from launcher.job import Job, new_run_id
+from launcher.job.files import environment_at_launch
+from launcher.orchestrate.context import RunContext
+from launcher.preparation import Prepared, prepare
+from launcher.records import to_json
+from launcher.run import Run
+from launcher.secrets import write_secrets
+from launcher.snapshot import kept_out, pack
+from launcher.states import RunState
+from launcher.status import Status, offer_words, status_of
+from launcher.store import RunRow, Store
+from launcher.supervise import ensure_supervisor, supervise
+from provisioning.models import utc_now
+
+__all__ = ["attach", "estimate", "launch", "list_runs", "watch"]
+
+
+def launch(job: Job | Prepared, **options: Any) -> Run:
+    """Start a job and return a handle on the run at once; SPENDS MONEY without asking, within the plan's limits.
+
+    ``options`` are those of `launcher.prepare`. The record is written before anything is rented, and a background
+    supervisor follows the run from then on, whatever becomes of this process.
+
+    Raises:
+        JobFileError, UsageError, HomeError, DependencyMissing: something is wrong; nothing was rented or recorded.
+        NameTaken: a live run has this name.
+        NothingToRent, OverBudget: nothing fits within the limits.
+    """
+    if isinstance(job, Prepared) and options:
+        raise UsageError(f"options are given to prepare(), not with what it returned: {', '.join(options)}")
+    prepared = job if isinstance(job, Prepared) else prepare(job, **options)
+    prepared.require_ok()
+    home = Home.open(prepared.environ)
+    store = Store(home.database)
+    _refuse_taken_name(store, prepared.name)
+    run_id = new_run_id(prepared.name, random.Random())
+    paths = home.run(run_id)
+    paths.root.mkdir(mode=0o700)
+    try:
+        pack(
+            prepared.job.workdir_path,
+            paths.snapshot,
+            kept_out=kept_out(prepared.job, out=prepared.plan.out, home=home.root),
+        )
+        write_secrets(paths.secrets, prepared.variables.secrets)
+        store.add_run(_row(prepared, run_id))
+    except BaseException:
+        shutil.rmtree(paths.root, ignore_errors=True)
+        raise
+    context = RunContext(home, store, run_id, prepared.environ)
+    context.report(
+        Kind.PLANNED,
+        f"{run_id}: {offer_words(prepared.plan.offer)}",
+        estimate=prepared.plan.estimate.to_json(),
+        candidates=len(prepared.plan.candidates),
+    )
+    ensure_supervisor(home)
+    return Run(home, store, run_id, prepared.environ)
+
+
+def _refuse_taken_name(store: Store, name: str) -> None:
+    """Say early what `Store.add_run` would refuse after the code has been packed."""
+    for run in store.live_runs():
+        if run.name == name:
+            raise NameTaken(
+                f"a run named {name!r} is live: {run.run_id}",
+                hint=f"follow it with `launch logs -f {name}`, end it with `launch stop {name}`, "
+                "or choose another --name",
+            )
+
+
+def _row(prepared: Prepared, run_id: str) -> RunRow:
+    job, now = prepared.job, utc_now()
+    stage = job.every_stage[0]
+    return RunRow(
+        run_id=run_id,
+        name=prepared.name,
+        state=RunState.QUEUED.value,
+        reason="waits for the supervisor",
+        created_at=now,
+        updated_at=now,
+        job={
+            "fields": job.to_dict(),
+            "base_dir": str(job.base_dir),
+            "environment": to_json(environment_at_launch(job, stage.environment or job.environment)),
+            "envs": dict(prepared.variables.envs),
+        },
+        plan=prepared.plan.to_json(),
+        limits=to_json(prepared.plan.limits),
+        workdir=str(job.workdir_path),
+        results_dir=str(results.results_dir(job, run_id, out=prepared.plan.out)),
+    )
+
+
+def estimate(job: Job, **options: Any) -> tuple[Estimate, ...]:
+    """Price the whole run: the choice first, then the other candidates; free of charge.
+
+    ``options`` and errors are those of `launcher.prepare`; what only forbids starting the job is no obstacle here.
+    """
+    prepared = prepare(job, **options)
+    return (prepared.estimate, *prepared.others)
+
+
+def attach(run: str, *, environ: Mapping[str, str] | None = None) -> Run:
+    """Return the handle on a run: by id, unique prefix, or name (its newest run); `RunNotFound` when there is none."""
+    env = dict(os.environ) if environ is None else environ
+    home = Home.open(env)
+    store = Store(home.database)
+    return Run(home, store, store.find_run(run).run_id, env)
+
+
+def list_runs(*, limit: int | None = 20, environ: Mapping[str, str] | None = None) -> list[Status]:
+    """Return live runs and the newest others, newest first; all with ``limit=None``. Reads the record alone."""
+    store = Store(Home.open(environ).database)
+    rows = {row.run_id: row for row in (*store.newest_runs(limit), *store.live_runs())}
+    now = utc_now()
+    newest_first = sorted(rows.values(), key=lambda row: row.created_at, reverse=True)
+    return [
+        status_of(row, store.attempts(row.run_id), store.instances(row.run_id), (), now)
+        for row in newest_first
+    ]
+
+
+def watch(
+    *, on_event: Callable[[Event], None] | None = None, environ: Mapping[str, str] | None = None
+) -> bool:
+    """Follow all live runs in this process until none is live; False when another supervisor already does."""
+    home = Home.open(environ)
+    return supervise(home, sinks=() if on_event is None else (on_event,))

@@ -1,0 +1,160 @@
+"""Bringing things home: the log as it grows, checkpoints as they are made, outputs at the end. All of it repeatable."""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import itertools
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+from launcher import results
+from launcher.checkpoints import Mirrored, newest_good_checkpoint, patterns_of, prune, what_to_mirror
+from launcher.events import Kind
+from launcher.home import RunPaths
+from launcher.orchestrate.context import RunContext
+from launcher.records import from_json, to_json
+from launcher.runners.base import Area, FetchReport, Handle, Progress, Runner
+from launcher.store import AttemptRow
+
+__all__ = ["bring_log", "bring_outputs", "mirror_checkpoints", "resume_source"]
+
+LOG_CHUNKS_PER_LOOK = 16
+"""Of a mebibyte each: a job that floods its log must not keep us from looking at it."""
+
+
+def bring_log(
+    context: RunContext, runner: Runner, handle: Handle, attempt: AttemptRow, *, to_the_end: bool = False
+) -> AttemptRow:
+    """Copy what is new of the machine's output to the run's log at home, without gaps or repeats.
+
+    The file may be longer than the record says, when we were killed in between: it is cut back first.
+    """
+    for _ in itertools.count() if to_the_end else range(LOG_CHUNKS_PER_LOOK):
+        chunk = runner.logs(handle, attempt.log_offset)
+        if not chunk.data:
+            break
+        log_bytes = context.run.log_bytes
+        if chunk.offset > attempt.log_offset:  # the machine dropped its oldest output to save its disk
+            context.report(
+                Kind.WARNING,
+                f"{chunk.offset - attempt.log_offset} bytes of output were dropped on the machine before they were home",
+            )
+        with context.paths.log.open("ab") as log:
+            log.truncate(log_bytes)
+            log.seek(0, os.SEEK_END)
+            log.write(chunk.data)
+            log.flush()
+            os.fsync(log.fileno())
+        attempt = context.store.advance_log(
+            attempt, log_bytes=log_bytes + len(chunk.data), log_offset=chunk.next_offset
+        )
+    return attempt
+
+
+def mirror_checkpoints(
+    context: RunContext,
+    runner: Runner,
+    handle: Handle,
+    attempt: AttemptRow,
+    progress: Progress,
+    *,
+    force: bool = False,
+) -> AttemptRow:
+    """Copy the newest complete checkpoint home when it is due (``force``: now), and drop what is older than ``keep``."""
+    checkpoint = context.job.checkpoint
+    if checkpoint.mirror == "none":
+        return attempt
+    known = {name: from_json(Mirrored, entry) for name, entry in attempt.mirrored.items()}
+    every_s = 0.0 if force else context.plan.mirror_every_s
+    due = what_to_mirror(progress.checkpoints, known, now=context.clock(), every_s=every_s)
+    for entry in due:
+        report = runner.fetch(handle, patterns_of(entry.name), context.paths.mirror, area=Area.CHECKPOINTS)
+        if not report.files:  # the program deleted it meanwhile
+            continue
+        known[entry.name] = Mirrored(modified_at=entry.modified_at, at=context.clock())
+        attempt = context.store.update_attempt(attempt, mirrored=to_json(known))
+        context.report(
+            Kind.CHECKPOINT,
+            f"checkpoint {entry.name} is home",
+            name=entry.name,
+            where="home",
+            bytes=entry.size_bytes,
+        )
+    if due:
+        prune(context.paths.mirror, keep=max(2, checkpoint.keep))
+    return attempt
+
+
+def resume_source(context: RunContext) -> Path | None:
+    """Return the newest checkpoint at home that is whole, saying so loudly when a newer one is not."""
+    found = newest_good_checkpoint(context.paths.mirror)
+    for name, problem in found.skipped:
+        context.report(
+            Kind.WARNING,
+            f"checkpoint {name} at home is not used: {problem}; falling back to the one before",
+            name=name,
+        )
+    return found.path
+
+
+def bring_outputs(
+    context: RunContext, runner: Runner, handle: Handle, *, dest: Path | None = None
+) -> tuple[FetchReport, ...]:
+    """Bring the outputs home, verified; what is home already is not copied again. ``dest``: to that folder instead.
+
+    Raises:
+        MachineUnreachable, FetchError, HomeError, UsageError: what came so far is kept; call again.
+    """
+    job, out = context.job, dest if dest is not None else context.plan.out
+    fetches = results.wanted(job, context.run_id, out=out)
+    main = results.results_dir(job, context.run_id, out=out)
+    with _pulling(context.paths):
+        reports = [_fetch(context, runner, handle, fetch, main) for fetch in fetches]
+        work = [report for fetch, report in zip(fetches, reports, strict=True) if fetch.area is Area.WORK]
+        if job.file_outputs and (why := results.why_everything(job, work)):
+            context.report(Kind.WARNING, why)
+            everything = results.everything_changed(job, context.run_id, out=out)
+            reports.append(_fetch(context, runner, handle, everything, main))
+        warning = results.point_latest(main)
+    if warning:
+        context.report(Kind.WARNING, warning)
+    return tuple(reports)
+
+
+def _fetch(
+    context: RunContext, runner: Runner, handle: Handle, fetch: results.Fetch, main: Path
+) -> FetchReport:
+    results.claim(main, context.run_id)
+    if not fetch.dest.is_relative_to(main):
+        results.claim(fetch.dest, context.run_id)
+    report = runner.fetch(handle, fetch.patterns, fetch.dest, area=fetch.area)
+    context.store.add_outputs(
+        context.run_id,
+        [(str(file.path), file.size_bytes, file.sha256) for file in report.files],
+        context.clock(),
+    )
+    for file in report.files:
+        if not file.was_home:
+            context.report(
+                Kind.OUTPUT,
+                f"{file.path.name} is home",
+                path=str(file.path),
+                bytes=file.size_bytes,
+                sha256=file.sha256,
+            )
+    for name, reason in report.refused:
+        context.report(Kind.WARNING, f"{name} was not fetched: {reason}", path=name)
+    return report
+
+
+@contextlib.contextmanager
+def _pulling(paths: RunPaths) -> Iterator[None]:
+    """Let one process at a time write a run's results: a person may pull while the supervisor does."""
+    descriptor = os.open(paths.pull_lock, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(descriptor)

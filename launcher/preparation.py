@@ -1,0 +1,278 @@
+"""Everything that can be known and decided before money is spent: checked, priced, planned. Rents nothing."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+from launcher import results
+from launcher.errors import NothingToRent, UsageError
+from launcher.estimates import Estimate
+from launcher.history import earlier_runs
+from launcher.home import Home
+from launcher.job import Job
+from launcher.job.variables import Variables
+from launcher.plan import Plan, Wants, make_plan, price
+from launcher.preflight import Finding, Level, Preflight, preflight
+from launcher.sizes import sizes_of
+from launcher.snapshot import Manifest
+from launcher.store import Store
+from launcher.throughput import Work
+from provisioning import Capabilities, CloudError, NoOffer, Offer, ProviderContext, WhenUnattended
+from provisioning.models import utc_now
+from provisioning.registry import names as provider_names
+from provisioning.registry import provider as build_provider
+from provisioning.registry import provider_class
+
+__all__ = ["Prepared", "prepare"]
+
+ON_THIS_COMPUTER = frozenset({"local", "fake"})
+"""Providers whose machines are processes here, so that tmux must be here too."""
+
+FIELDS = {
+    "provider": "resources.cloud",
+    "instance": "resources.instance_type",
+    "gpu": "resources.accelerators",
+    "region": "resources.region",
+    "zone": "resources.zone",
+    "spot": "resources.use_spot",
+    "max_price": "resources.max_hourly_cost",
+    "max_cost": "max_cost",
+    "name": "name",
+}
+"""Options of a launch, and the field of the job that each replaces."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Prepared:
+    """A job that has been checked, priced and planned; `launcher.launch` starts it as it stands."""
+
+    job: Job
+    """With the options applied."""
+    plan: Plan
+    findings: tuple[Finding, ...]
+    manifest: Manifest | None
+    """What goes up and what stays; None when there is no working folder."""
+    variables: Variables = field(repr=False)
+    results_base: Path
+    """Outputs come home to a folder of the run's own in here."""
+    others: tuple[Estimate, ...] = ()
+    """The other candidates, priced."""
+    environ: Mapping[str, str] = field(repr=False)
+
+    @property
+    def name(self) -> str:
+        """Name of the run to be; its id begins with it."""
+        return self.job.name
+
+    @property
+    def results_dir(self) -> Path:
+        """Where the outputs of the run will lie, its id still open."""
+        return self.results_base / f"{self.name}-…"
+
+    @property
+    def estimate(self) -> Estimate:
+        """Of the chosen offer."""
+        return self.plan.estimate
+
+    @property
+    def bills(self) -> bool:
+        """Starting it costs money."""
+        return self.plan.bills
+
+    @property
+    def errors(self) -> tuple[Finding, ...]:
+        """The findings that forbid starting it."""
+        return tuple(finding for finding in self.findings if finding.level is Level.ERROR)
+
+    def require_ok(self) -> None:
+        """Raise the first error of the preflight, if there is one."""
+        for finding in self.errors:
+            if finding.error is not None:
+                raise finding.error
+
+
+def prepare(
+    job: Job,
+    *,
+    provider: str | None = None,
+    instance: str | None = None,
+    gpu: str | None = None,
+    region: str | None = None,
+    zone: str | None = None,
+    host: str | None = None,
+    spot: bool | None = None,
+    max_price: float | None = None,
+    max_cost: float | None = None,
+    max_duration_s: float | None = None,
+    until: datetime | None = None,
+    name: str | None = None,
+    out: Path | None = None,
+    environ: Mapping[str, str] | None = None,
+) -> Prepared:
+    """Check, price and plan a job; free of charge, changes nothing.
+
+    Options replace the fields of the job that they name. What the preflight finds wrong is in ``findings``.
+
+    Raises:
+        UsageError, JobFileError: an option or field that cannot be.
+        NothingToRent, OverBudget: nothing fits within the limits.
+        CloudError: the provider does not know us, or has no such thing.
+    """
+    if host is not None:
+        raise UsageError(
+            "--host needs a provider that reaches machines by SSH, which this release does not have yet"
+        )
+    env = dict(os.environ) if environ is None else environ
+    home = Home.open(env)
+    told = {
+        "provider": provider,
+        "instance": instance,
+        "gpu": gpu,
+        "region": region,
+        "zone": zone,
+        "spot": spot,
+        "max_price": max_price,
+        "max_cost": max_cost,
+        "name": name,
+    }
+    overrides: dict[str, Any] = {FIELDS[key]: value for key, value in told.items() if value is not None}
+    if max_duration_s is not None:
+        overrides["max_duration"] = f"{max_duration_s:g}s"
+    job = job.with_overrides(overrides) if overrides else job
+    clouds = _clouds(job)
+    out = out.expanduser().absolute() if out is not None else None
+    tools = ("tmux",) if ON_THIS_COMPUTER.intersection(clouds) else ()
+    checked = preflight(job, environ=env, tools=tools, out=out, home=home.root)
+    wants = _wants(job, checked, Store(home.database), until=until, out=out, clouds=clouds)
+    offers, misses = _offers(job, home, env)
+    if not offers and misses:
+        raise _nothing(misses)
+    capabilities = {cloud: provider_class(cloud).capabilities for cloud in clouds}
+    plan = make_plan(offers, wants, capabilities=capabilities, now=utc_now())
+    return Prepared(
+        job=job,
+        plan=plan,
+        findings=checked.findings,
+        manifest=checked.manifest,
+        variables=checked.variables,
+        results_base=results.results_bases(job, out=out)[0],
+        others=_others(plan, wants, capabilities),
+        environ=env,
+    )
+
+
+def _clouds(job: Job) -> tuple[str, ...]:
+    """Return the providers that the job names, in its order; `UsageError` when it names none."""
+    named = [item.cloud for item in job.resources.alternatives()]
+    if None in named:
+        known = ", ".join(provider_names())
+        raise UsageError(
+            "no provider is named",
+            hint=f"--provider NAME, or `resources: {{cloud: NAME}}` in the job file; there are: {known}",
+        )
+    return tuple(dict.fromkeys(cloud for cloud in named if cloud is not None))
+
+
+def _wants(
+    job: Job,
+    checked: Preflight,
+    store: Store,
+    *,
+    until: datetime | None,
+    out: Path | None,
+    clouds: Sequence[str],
+) -> Wants:
+    work, checkpoint = job.work, job.checkpoint
+    duration = job.max_duration
+    return Wants(
+        work=Work(steps=work.steps, hours=work.hours, on=work.on) if work is not None else Work(),
+        sizes=sizes_of(job, checked.manifest),
+        history=earlier_runs(store, job.to_dict()),
+        has_environment=job.environment.requirements is not None,
+        has_setup=job.setup is not None,
+        save_every_s=checkpoint.every.total_seconds() if checkpoint.every else None,
+        mirrored=checkpoint.mirror != "none",
+        mirror_every_s=_mirror_every_s(job, clouds),
+        keep_checkpoints=checkpoint.keep,
+        bucket_named=checkpoint.mirror.startswith(("s3://", "gs://")),
+        disk_gib=job.resources.disk_size.gib if job.resources.disk_size is not None else None,
+        when_unattended=WhenUnattended(job.when_unattended) if job.when_unattended is not None else None,
+        spot=bool(job.resources.use_spot),
+        in_order=bool(job.resources.ordered),
+        max_cost_usd=job.max_cost,
+        max_usd_per_hour=job.resources.max_hourly_cost,
+        max_duration_s=duration.total_seconds() if duration is not None else None,
+        until=until,
+        out=out,
+    )
+
+
+def _mirror_every_s(job: Job, clouds: Sequence[str]) -> float | None:
+    """What the job says; on this computer, where a copy costs nothing, as often as it saves."""
+    if job.checkpoint.mirror_every is not None:
+        return job.checkpoint.mirror_every.total_seconds()
+    return 5.0 if ON_THIS_COMPUTER.issuperset(clouds) else None
+
+
+def _offers(job: Job, home: Home, environ: Mapping[str, str]) -> tuple[list[Offer], list[str]]:
+    """Ask every provider that the job allows, in its order; return offers, and what did not fit and why."""
+    offers: list[Offer] = []
+    misses: list[str] = []
+    for wanted in job.resources.alternatives():
+        assert wanted.cloud is not None
+        context = ProviderContext(
+            home=home.root, environ=environ, options=job.provider_options.get(wanted.cloud, {})
+        )
+        provider = build_provider(wanted.cloud, context)
+        provider.check()
+        query = wanted.query()
+        query = replace(query, spot=None if wanted.cloud not in ON_THIS_COMPUTER else query.spot)
+        try:
+            found = provider.offers(query)
+        except NoOffer as err:
+            misses.append(f"{wanted.cloud}: {err}")
+            continue
+        fitting = [item for item in found if wanted.accepts(vcpus=item.vcpus, memory_gib=item.memory_gib)]
+        offers += fitting
+        if not fitting:
+            misses.append(f"{wanted.cloud} offers nothing like {_words(query)}")
+    return offers, misses
+
+
+def _words(query: object) -> str:
+    said = {
+        name: value
+        for name in (
+            "instance_type",
+            "gpu_name",
+            "gpu_count",
+            "region",
+            "zone",
+            "min_vcpus",
+            "min_memory_gib",
+        )
+        if (value := getattr(query, name)) is not None
+    }
+    return ", ".join(f"{name} {value}" for name, value in said.items()) or "what was asked"
+
+
+def _nothing(misses: Sequence[str]) -> NothingToRent:
+    return NothingToRent(
+        "nothing to rent: " + "; ".join(misses),
+        hint="ask for less, for another place, or for another provider",
+    )
+
+
+def _others(plan: Plan, wants: Wants, capabilities: Mapping[str, Capabilities]) -> tuple[Estimate, ...]:
+    priced = []
+    for offer in plan.candidates[1:]:
+        try:
+            priced.append(price(offer, wants, capabilities[offer.provider]))
+        except CloudError:  # an offer that cannot be priced is no alternative
+            continue
+    return tuple(priced)

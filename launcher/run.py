@@ -1,0 +1,313 @@
+"""A handle on one run: the same whether it was launched a second ago or is picked up again tomorrow."""
+
+from __future__ import annotations
+
+import dataclasses
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+from launcher.connect import runner_for
+from launcher.errors import MachineUnreachable, OverBudget, RunFailed, WrongState
+from launcher.events import Event
+from launcher.home import Home
+from launcher.limits import Limits, raise_max_cost
+from launcher.orchestrate.budget import spent_now
+from launcher.orchestrate.context import RunContext
+from launcher.orchestrate.homecoming import bring_outputs
+from launcher.records import from_json, to_json
+from launcher.remote.shell import Result
+from launcher.runners.base import FetchReport, Handle, LogChunk
+from launcher.runners.machines import MachineRunner
+from launcher.states import RunState
+from launcher.status import Status, status_of
+from launcher.store import InstanceRow, Intent, Store
+from launcher.supervise import ensure_supervisor
+from provisioning import Instance, InstanceRef, Interruptible
+from provisioning.models import utc_now
+
+__all__ = ["Run", "RunResult"]
+
+POLL_S = 0.1
+SUPERVISOR_CHECK_S = 2.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RunResult:
+    """What became of a run."""
+
+    run_id: str
+    state: str
+    reason: str
+    files: tuple[Path, ...]
+    """Outputs that are home, verified."""
+    results_dir: Path
+    metrics: Mapping[str, float]
+    cost_usd: float
+    seconds: float
+    """From launch to the end."""
+    estimate: Mapping[str, Any]
+    """What was said before: ``{"hours": {"low", "likely", "high"}, "usd": {...}}``."""
+    exit_code: int | None
+
+    @property
+    def succeeded(self) -> bool:
+        """The job finished and its outputs are home."""
+        return self.state == RunState.SUCCEEDED.value
+
+
+class Run:
+    """One run. Looking is free and reads the record; asking for something is carried out by the supervisor."""
+
+    def __init__(self, home: Home, store: Store, run_id: str, environ: Mapping[str, str]) -> None:
+        self._home = home
+        self._store = store
+        self._environ = environ
+        self.id = run_id
+        self.name = store.run(run_id).name
+
+    def __repr__(self) -> str:
+        return f"Run({self.id!r}, {self._store.run(self.id).state})"
+
+    # Looking
+
+    def status(self, *, now: datetime | None = None) -> Status:
+        """Return how the run stands by the record; ``looked_at`` says how old that is."""
+        return status_of(
+            self._store.run(self.id),
+            self._store.attempts(self.id),
+            self._store.instances(self.id),
+            self._store.outputs(self.id),
+            now or utc_now(),
+        )
+
+    def events(self, after: int = 0) -> list[Event]:
+        """Return what happened after a position, oldest first."""
+        return self._store.events(self.id, after)
+
+    def wait(
+        self,
+        *,
+        on_event: Callable[[Event], None] | None = None,
+        after: int = 0,
+        timeout_s: float | None = None,
+    ) -> RunResult:
+        """Wait until the run has ended, however it ends; ``on_event`` sees every event after position ``after``.
+
+        A supervisor that died meanwhile is started again. Interrupting the wait leaves the run as it is.
+
+        Raises:
+            TimeoutError: it has not ended within ``timeout_s``.
+        """
+        give_up_at = None if timeout_s is None else time.monotonic() + timeout_s
+        check_at = 0.0
+        while True:
+            ended = self._store.run(self.id).ended_at is not None  # before the events: none can come after
+            for event in self._store.events(self.id, after):
+                after = event.seq
+                if on_event is not None:
+                    on_event(event)
+            if ended:
+                return self._result()
+            now = time.monotonic()
+            if now >= check_at:
+                ensure_supervisor(self._home)
+                check_at = now + SUPERVISOR_CHECK_S
+            if give_up_at is not None and now >= give_up_at:
+                raise TimeoutError(f"{self.id} has not ended within {timeout_s:g} s")
+            time.sleep(POLL_S)
+
+    def result(self) -> RunResult:
+        """Return files, metrics and cost beside the estimate.
+
+        Raises:
+            WrongState: the run has not ended.
+            RunFailed: it ended without success.
+        """
+        run = self._store.run(self.id)
+        if run.ended_at is None:
+            raise WrongState(f"{self.id} is {run.state}", hint="`wait()` returns when it has ended")
+        if run.state != RunState.SUCCEEDED.value:
+            raise RunFailed(
+                f"{self.id} {run.state}: {run.reason}",
+                left_behind=f"what came home is in {run.results_dir}"
+                if self._store.outputs(self.id)
+                else None,
+                hint=f"`launch logs {self.id}` shows its output; `launch resume {self.id}` goes on",
+            )
+        return self._result()
+
+    def _result(self) -> RunResult:
+        status = self.status()
+        ended = status.ended_at or utc_now()
+        return RunResult(
+            run_id=self.id,
+            state=status.state,
+            reason=status.reason,
+            files=tuple(Path(output.path) for output in status.outputs),
+            results_dir=Path(status.results_dir),
+            metrics=status.metrics,
+            cost_usd=status.cost_usd,
+            seconds=(ended - status.created_at).total_seconds(),
+            estimate=status.estimate,
+            exit_code=status.exit_code,
+        )
+
+    # The job's output
+
+    def log_bytes(self) -> int:
+        """Return how much of the job's output is home."""
+        return self._store.run(self.id).log_bytes
+
+    def read_log(self, offset: int = 0, limit: int = 1 << 20) -> LogChunk:
+        """Return output of all attempts from a byte offset on, as far as it is home."""
+        home = self.log_bytes()
+        if offset >= home:
+            return LogChunk(offset=offset, data=b"")
+        with self._home.run(self.id).log.open("rb") as log:
+            log.seek(offset)
+            return LogChunk(offset=offset, data=log.read(min(limit, home - offset)))
+
+    def follow_log(self, offset: int = 0) -> Iterator[bytes]:
+        """Yield output as it comes home, until the run has ended and all of it is out."""
+        check_at = 0.0
+        while True:
+            ended = self._store.run(self.id).ended_at is not None
+            chunk = self.read_log(offset)
+            if chunk.data:
+                offset = chunk.next_offset
+                yield chunk.data
+                continue
+            if ended:
+                return
+            if time.monotonic() >= check_at:
+                ensure_supervisor(self._home)
+                check_at = time.monotonic() + SUPERVISOR_CHECK_S
+            time.sleep(POLL_S)
+
+    # Asking
+
+    def stop(self, *, keep_disk: bool = False) -> None:
+        """Ask for: save, bring home, end. The run can be resumed. Returns at once; `wait` until it has ended."""
+        self._ask(Intent.STOP, keep_disk=keep_disk)
+
+    def down(self, *, discard: bool = False) -> None:
+        """Ask for: bring home and end; with ``discard`` end now and bring nothing home."""
+        self._ask(Intent.DOWN, discard=discard)
+
+    def _ask(self, intent: Intent, **options: bool) -> None:
+        run = self._store.run(self.id)
+        if run.ended_at is not None:
+            raise WrongState(f"{self.id} has ended already: {run.state}", hint=f"`launch status {self.id}`")
+        self._store.ask(self.id, intent, **options)
+        ensure_supervisor(self._home)
+
+    def resume(self, *, max_cost: str | float | None = None, max_duration_s: float | None = None) -> None:
+        """Go on from the newest checkpoint; SPENDS MONEY. Returns at once.
+
+        ``max_cost``: a new limit in USD over all attempts, or ``"+2"`` for two more than now.
+
+        Raises:
+            WrongState: it has not ended, or it succeeded.
+            OverBudget: the limits leave nothing to go on with.
+            NameTaken: another live run has its name.
+        """
+        run = self._store.run(self.id)
+        state = RunState(run.state)
+        if not state.is_resumable:
+            words = "has not ended" if state.is_live else "succeeded: there is nothing to go on with"
+            raise WrongState(f"{self.id} {words}", hint=f"`launch status {self.id}`")
+        context = self._context()
+        limits = _resumed_limits(context, max_cost, max_duration_s)
+        self._store.revive_run(self.id, limits=to_json(limits), now=utc_now())
+        context.move(RunState.RECOVERING, "resumed on request")
+        ensure_supervisor(self._home)
+
+    def interrupt(self, *, notice_s: float = 30.0) -> None:
+        """Have the provider announce the machine's end and take it away, as a spot market would: for rehearsals.
+
+        Raises:
+            WrongState: no machine is rented, or its provider cannot do this.
+        """
+        row, _ = self._live_instance()
+        ref = InstanceRef.parse(row.ref)
+        provider = self._context().provider(ref.provider)
+        if not isinstance(provider, Interruptible):
+            raise WrongState(f"{ref.provider} cannot be told to interrupt a machine")
+        provider.interrupt(ref, notice_s=notice_s)
+
+    # Reaching into the machine
+
+    def pull(self, dest: Path | None = None) -> FetchReport:
+        """Bring outputs home now, verified; what is home already is not copied again.
+
+        With ``dest`` the files go there and the run's own folder of results is left alone.
+        """
+        attempt = self._context().attempt
+        if attempt is None or attempt.handle is None:
+            raise WrongState(f"{self.id} has not started anything yet", hint=f"`launch status {self.id}`")
+        runner = self._runner()
+        reports = bring_outputs(self._context(), runner, from_json(Handle, attempt.handle), dest=dest)
+        return FetchReport(
+            files=tuple(file for report in reports for file in report.files),
+            refused=tuple(item for report in reports for item in report.refused),
+            unmatched=tuple(item for report in reports for item in report.unmatched),
+        )
+
+    def execute(self, argv: Sequence[str], *, timeout_s: float | None = None) -> Result:
+        """Run a command in the job's working folder on its machine and return what it left."""
+        attempt = self._context().attempt
+        if attempt is None or attempt.handle is None:
+            raise WrongState(f"{self.id} has not started anything yet", hint=f"`launch status {self.id}`")
+        handle = from_json(Handle, attempt.handle)
+        if timeout_s is None:
+            return self._runner().execute(handle, argv)
+        return self._runner().execute(handle, argv, timeout_s=timeout_s)
+
+    def attach_argv(self) -> list[str]:
+        """Return the command that shows the job's tmux session on this terminal."""
+        attempt = self._context().attempt
+        if attempt is None or attempt.handle is None:
+            raise WrongState(f"{self.id} has no session", hint=f"`launch logs {self.id}` shows its output")
+        return self._runner().attach_command(from_json(Handle, attempt.handle))
+
+    def _runner(self) -> MachineRunner:
+        _, instance = self._live_instance()
+        if instance.access is None:
+            raise MachineUnreachable(f"{instance.ref} is {instance.state.value} and has no address")
+        return runner_for(instance)
+
+    def _live_instance(self) -> tuple[InstanceRow, Instance]:
+        rows = [row for row in self._store.instances(self.id) if row.ended_at is None]
+        if not rows:
+            raise WrongState(
+                f"{self.id} has no machine: it is {self._store.run(self.id).state}",
+                hint=f"its outputs are in {self._store.run(self.id).results_dir}",
+            )
+        ref = InstanceRef.parse(rows[-1].ref)
+        return rows[-1], self._context().provider(ref.provider).get(ref)
+
+    def _context(self) -> RunContext:
+        return RunContext(self._home, self._store, self.id, self._environ)
+
+
+def _resumed_limits(
+    context: RunContext, max_cost: str | float | None, max_duration_s: float | None
+) -> Limits:
+    """Return the limits of a resumed run; a time limit that is used up by default grows by as much again."""
+    limits, spent = context.limits, spent_now(context)
+    limits = raise_max_cost(limits, None if max_cost is None else str(max_cost), spent)
+    if max_duration_s is not None:
+        limits = dataclasses.replace(limits, max_duration_s=max_duration_s, duration_is_default=False)
+    elif limits.duration_is_default and spent.seconds >= 0.5 * limits.max_duration_s:
+        limits = dataclasses.replace(limits, max_duration_s=limits.max_duration_s + spent.seconds)
+    if spent.seconds >= limits.max_duration_s:
+        raise OverBudget(
+            f"the run has used {spent.seconds / 3600:.2f} h and its limit is {limits.max_duration_s / 3600:.2f} h",
+            left_behind="the run stays as it is",
+            hint="launch resume RUN --max-duration 2h gives it a new limit",
+        )
+    return limits

@@ -1,0 +1,31 @@
+"""How much a job has to carry: the code's manifest and the data on disk, measured where it can be."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+from launcher.conditions import Sizes
+from launcher.job import Job
+from launcher.snapshot import Manifest
+
+__all__ = ["sizes_of", "tree_bytes"]
+
+
+def sizes_of(job: Job, manifest: Manifest | None) -> Sizes:
+    """Return what is known about bytes before anything runs; what nobody knows stays unknown."""
+    local = [mount for mount in job.mounts if "://" not in mount.source]
+    return Sizes(
+        code_bytes=manifest.size_bytes if manifest is not None else 0,
+        data_bytes=sum(tree_bytes(Path(mount.source)) for mount in local),
+    )
+
+
+def tree_bytes(path: Path) -> int:
+    """Return the bytes of a file, or of all files below a folder; what cannot be read counts nothing."""
+    try:
+        if not path.is_dir():
+            return path.stat().st_size
+        return sum(tree_bytes(Path(entry.path)) for entry in os.scandir(path) if not entry.is_symlink())
+    except OSError:
+        return 0

@@ -1,0 +1,171 @@
+"""How a run stands, put together from the record: pure, and the form that scripts may rely on."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any
+
+from launcher.money import spent_usd
+from launcher.records import from_json
+from launcher.store import AttemptRow, InstanceRow, RunRow
+from provisioning import InstanceState, Offer
+
+__all__ = ["AttemptStatus", "Output", "Status", "status_of"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AttemptStatus:
+    """One attempt: what was rented, why it ended, what it did and what it cost."""
+
+    n: int
+    stage: str
+    instances: tuple[str, ...]
+    offer: str
+    started: datetime
+    ended: datetime | None
+    cause: str
+    steps_done: int
+    steps_lost: int
+    usd: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Output:
+    """A file that came home, verified."""
+
+    path: str
+    size_bytes: int
+    sha256: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Status:
+    """One run as the record knows it. ``looked_at`` says how old the supervisor's last look is."""
+
+    run_id: str
+    name: str
+    state: str
+    reason: str
+    reason_code: str
+    provider: str
+    instance: str | None
+    instance_state: str | None
+    """The provider's word on the machine; the job's state is ``state``."""
+    attempts: tuple[AttemptStatus, ...]
+    step: int | None
+    total: int | None
+    metrics: Mapping[str, float]
+    steps_per_s: float | None
+    seconds_left: float | None
+    cost_usd: float
+    usd_per_hour_now: float
+    outputs: tuple[Output, ...]
+    results_dir: str
+    exit_code: int | None
+    created_at: datetime
+    working_since: datetime | None
+    ended_at: datetime | None
+    looked_at: datetime | None
+    estimate: Mapping[str, Any] = field(default_factory=dict)
+    """What was promised at launch: ``{"hours": {...}, "usd": {...}}``."""
+    limits: Mapping[str, Any] = field(default_factory=dict)
+
+    @property
+    def is_live(self) -> bool:
+        """The run has not ended: something of it is still going on or still to be done."""
+        return self.ended_at is None
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the document that ``launch status --json`` prints."""
+        from launcher.records import to_json
+
+        document: dict[str, Any] = to_json(self)
+        return document
+
+
+def status_of(
+    run: RunRow,
+    attempts: Sequence[AttemptRow],
+    instances: Sequence[InstanceRow],
+    outputs: Sequence[tuple[str, int, str]],
+    now: datetime,
+) -> Status:
+    """Put together how a run stands at ``now``."""
+    burning = [row for row in instances if row.ended_at is None]
+    newest = burning[-1] if burning else (instances[-1] if instances else None)
+    shown = tuple(_attempt_status(row, instances, now) for row in attempts)
+    candidates = run.plan.get("candidates") or [{}]
+    return Status(
+        run_id=run.run_id,
+        name=run.name,
+        state=run.state,
+        reason=run.reason,
+        reason_code=run.reason_code,
+        provider=str((attempts[-1].offer if attempts else candidates[0]).get("provider", "")),
+        instance=newest.ref if newest else None,
+        instance_state=newest.state if newest else None,
+        attempts=shown,
+        step=run.step,
+        total=run.total,
+        metrics=run.metrics,
+        steps_per_s=run.steps_per_s,
+        seconds_left=_seconds_left(run),
+        cost_usd=round(sum(attempt.usd for attempt in shown), 6),
+        usd_per_hour_now=sum(_usd_per_hour_now(row) for row in burning),
+        outputs=tuple(Output(path=path, size_bytes=size, sha256=digest) for path, size, digest in outputs),
+        results_dir=run.results_dir,
+        exit_code=run.exit_code,
+        created_at=run.created_at,
+        working_since=run.working_since,
+        ended_at=run.ended_at,
+        looked_at=run.looked_at,
+        estimate={key: run.plan.get("estimate", {}).get(key, {}) for key in ("hours", "usd")},
+        limits=run.limits,
+    )
+
+
+def _attempt_status(attempt: AttemptRow, instances: Sequence[InstanceRow], now: datetime) -> AttemptStatus:
+    of_attempt = [row for row in instances if (row.stage, row.attempt) == (attempt.stage, attempt.n)]
+    offer = from_json(Offer, attempt.offer)
+    return AttemptStatus(
+        n=attempt.n,
+        stage=attempt.stage,
+        instances=tuple(row.ref for row in of_attempt),
+        offer=offer_words(offer),
+        started=attempt.started_at,
+        ended=attempt.ended_at,
+        cause=attempt.cause,
+        steps_done=max(0, (attempt.step_last or 0) - (attempt.step_at_attempt or 0)),
+        steps_lost=attempt.steps_lost,
+        usd=round(
+            sum(
+                spent_usd(from_json(Offer, row.offer), row.created_at, row.ended_at or now)
+                for row in of_attempt
+            ),
+            6,
+        ),
+    )
+
+
+def offer_words(offer: Offer) -> str:
+    """Name an offer in one short phrase: ``aws g4dn.xlarge (T4) us-east-1a spot``."""
+    gpu = f" ({offer.gpu_count} × {offer.gpu_name})" if offer.gpu_count > 1 else f" ({offer.gpu_name})"
+    place = offer.zone or offer.region
+    return f"{offer.provider} {offer.instance_type}{gpu if offer.gpu_name else ''} {place}{' spot' if offer.spot else ''}"
+
+
+def _usd_per_hour_now(row: InstanceRow) -> float:
+    offer = from_json(Offer, row.offer)
+    if row.state in (InstanceState.STOPPED.value, InstanceState.TERMINATED.value):
+        return 0.0
+    return offer.usd_per_hour + offer.ipv4_usd_per_hour
+
+
+def _seconds_left(run: RunRow) -> float | None:
+    if run.ended_at is not None or run.verdict is not None:
+        return None
+    if run.step is None or run.total is None or not run.steps_per_s:
+        return None
+    return max(0.0, (run.total - run.step) / run.steps_per_s)

@@ -1,0 +1,274 @@
+"""The one background process per home that follows all live runs.
+
+``python -m launcher.supervise`` holds ``supervisor.lock`` for as long as it lives, advances every live run when
+its next look is due, and ends when no run is live. Everything it knows is in the record, so that killing it at
+any moment loses nothing: the next one, started by any command, goes on where it was.
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import fcntl
+import os
+import subprocess
+import sys
+import time
+import traceback
+from collections.abc import Callable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from launcher.errors import LaunchError, StoreError
+from launcher.events import Kind
+from launcher.processes import is_alive, start_mark
+from launcher.store import Intent, Store
+from provisioning.models import utc_now
+
+if TYPE_CHECKING:
+    from launcher.events import Event
+    from launcher.home import Home
+
+__all__ = ["Supervisor", "ensure_supervisor", "supervisor_pid"]
+
+Advance = Callable[[str], "float | None"]
+"""Move one run on; returns seconds until its next look, or None when the run has ended."""
+
+WORKERS = 8
+LEASE_S = 60.0
+TICK_S = 0.2
+RETRY_MIN_S = 1.0
+RETRY_MAX_S = 60.0
+
+
+@dataclass(slots=True)
+class _Followed:
+    """What the supervisor remembers of one live run between two looks."""
+
+    due_at: float = 0.0
+    intent: Intent = Intent.NONE
+    work: Future[float | None] | None = None
+    leased_until: datetime | None = None
+    failures: int = 0
+
+
+@dataclass(slots=True)
+class Supervisor:
+    """The loop over all live runs of one home."""
+
+    store: Store
+    advance: Advance
+    clock: Callable[[], datetime] = utc_now
+    monotonic: Callable[[], float] = time.monotonic
+    wait: Callable[[float], None] = time.sleep
+    complain: Callable[[str], None] = field(default=lambda text: print(text, file=sys.stderr, flush=True))  # noqa: T201
+    _followed: dict[str, _Followed] = field(default_factory=dict)
+    _version: int = -1
+
+    def run_until_idle(self) -> None:
+        """Follow all live runs until there are none."""
+        with ThreadPoolExecutor(WORKERS, thread_name_prefix="run") as pool:
+            while True:
+                self._read_record()
+                if not self._followed:
+                    return
+                self._collect()
+                self._start_due(pool)
+                self.wait(TICK_S)
+
+    def _read_record(self) -> None:
+        """Notice new runs, ended ones, and what people asked for; cheap when nothing was written."""
+        version = self.store.data_version()
+        if version == self._version:
+            return
+        self._version = version
+        live = {run.run_id: run for run in self.store.live_runs()}
+        for run_id in self._followed.keys() - live.keys():
+            if self._followed[run_id].work is None:
+                del self._followed[run_id]
+                self.store.drop_lease(run_id, pid=os.getpid())
+        for run_id, run in live.items():
+            followed = self._followed.setdefault(run_id, _Followed(due_at=self.monotonic()))
+            if run.intent is not followed.intent:
+                followed.intent = run.intent
+                followed.due_at = self.monotonic()
+
+    def _collect(self) -> None:
+        for run_id, followed in list(self._followed.items()):
+            if followed.work is None or not followed.work.done():
+                continue
+            work, followed.work = followed.work, None
+            try:
+                next_look_s = work.result()
+            except Exception as err:  # a fault of ours in one run must not leave the others alone
+                self._put_off(run_id, followed, err)
+                continue
+            followed.failures = 0
+            if next_look_s is None:
+                del self._followed[run_id]
+                self.store.drop_lease(run_id, pid=os.getpid())
+            else:
+                followed.due_at = self.monotonic() + next_look_s
+
+    def _put_off(self, run_id: str, followed: _Followed, err: Exception) -> None:
+        """Look at a run again later and later while looking at it fails; its machine's own deadline still holds."""
+        followed.failures += 1
+        pause_s = min(RETRY_MAX_S, RETRY_MIN_S * 2 ** (followed.failures - 1))
+        followed.due_at = self.monotonic() + pause_s
+        words = f"launch itself failed ({type(err).__name__}: {err}); the run is looked at again in {pause_s:.0f} s"
+        self.complain(f"{run_id}: {words}\n{''.join(traceback.format_exception(err))}")
+        with contextlib.suppress(StoreError):  # the record itself may be what fails
+            self.store.append(run_id, Kind.WARNING, words, self.clock(), {"error": type(err).__name__})
+
+    def _start_due(self, pool: ThreadPoolExecutor) -> None:
+        for run_id, followed in self._followed.items():
+            if not self._hold_lease(run_id, followed):
+                continue
+            if followed.work is None and followed.due_at <= self.monotonic():
+                followed.work = pool.submit(self.advance, run_id)
+
+    def _hold_lease(self, run_id: str, followed: _Followed) -> bool:
+        """Take or renew the lease in good time, also while a long step of the run is under way."""
+        now = self.clock()
+        if followed.leased_until is not None and now < followed.leased_until - timedelta(seconds=LEASE_S / 2):
+            return True
+        holder = self.store.lease_holder(run_id)
+        expires_at = now + timedelta(seconds=LEASE_S)
+        taken = self.store.take_lease(
+            run_id,
+            pid=os.getpid(),
+            pid_started=start_mark(os.getpid()),
+            now=now,
+            expires_at=expires_at,
+            holder_lives=holder is not None and is_alive(*holder),
+        )
+        followed.leased_until = expires_at if taken else None
+        return taken
+
+
+def ensure_supervisor(home: Home, *, timeout_s: float = 15.0) -> None:
+    """Make sure that a supervisor follows the runs of ``home``; starts one in the background when none does.
+
+    Raises:
+        LaunchError: it would not start; the message carries its last words.
+    """
+    if _is_held(home.supervisor_lock):
+        return
+    with home.supervisor_log.open("ab") as log:
+        process = subprocess.Popen(
+            [sys.executable, "-m", "launcher.supervise"],
+            cwd=home.root,
+            env={**os.environ, "LAUNCH_HOME": str(home.root), "PYTHONPATH": _python_path()},
+            stdin=subprocess.DEVNULL,
+            stdout=log,
+            stderr=log,
+            start_new_session=True,
+        )
+    give_up_at = time.monotonic() + timeout_s
+    while time.monotonic() < give_up_at:
+        if _is_held(home.supervisor_lock):
+            return
+        if process.poll() == 0:  # it found that nothing is live: that is an answer too
+            return
+        if process.poll() is not None:
+            break
+        time.sleep(0.01)
+    raise LaunchError(
+        f"the supervisor did not start: {_last_line(home.supervisor_log)}",
+        left_behind="the run is recorded and nobody follows it",
+        hint=f"see {home.supervisor_log}; `launch watch` follows all runs in the foreground",
+    )
+
+
+def supervisor_pid(home: Home) -> int | None:
+    """Return the pid of the supervisor of this home, or None when none lives."""
+    if not _is_held(home.supervisor_lock):
+        return None
+    text = home.supervisor_lock.read_text().strip()
+    return int(text) if text.isdigit() else None
+
+
+@contextlib.contextmanager
+def hold_lock(home: Home, *, patience_s: float = 1.0) -> Iterator[bool]:
+    """Hold the supervisor's lock for the block; gives False when another supervisor holds it.
+
+    Commands look at the lock by sharing it for an instant (`_is_held`): a little patience tells them from a holder.
+    """
+    descriptor = os.open(home.supervisor_lock, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    give_up_at = time.monotonic() + patience_s
+    try:
+        while True:
+            try:
+                fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                break
+            except BlockingIOError:
+                if time.monotonic() >= give_up_at:
+                    yield False
+                    return
+                time.sleep(0.02)
+        os.ftruncate(descriptor, 0)
+        os.pwrite(descriptor, f"{os.getpid()}\n".encode(), 0)
+        yield True
+    finally:
+        os.close(descriptor)
+
+
+def supervise(home: Home, *, sinks: tuple[Callable[[Event], None], ...] = ()) -> bool:
+    """Follow all live runs of ``home`` in this process until none is live; False when another one does already.
+
+    ``sinks`` hear every event that is appended here, from several threads.
+    """
+    from launcher.orchestrate import Orchestrator  # the orchestrator imports half the product
+
+    store = Store(home.database)
+    while True:
+        with hold_lock(home) as held:
+            if not held:
+                return False
+            Supervisor(store, Orchestrator(home, store, sinks=sinks).advance).run_until_idle()
+        # A run that was recorded before the lock was free again relied on us: look once more.
+        if not store.live_runs():
+            return True
+
+
+def _is_held(path: Path) -> bool:
+    try:
+        descriptor = os.open(path, os.O_RDWR | os.O_CLOEXEC)
+    except FileNotFoundError:
+        return False
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return True
+    else:
+        return False
+    finally:
+        os.close(descriptor)
+
+
+def _python_path() -> str:
+    """Make this very installation importable in the child, also when it runs from a checkout."""
+    ours = str(Path(__file__).resolve().parent.parent)
+    inherited = os.environ.get("PYTHONPATH")
+    return f"{ours}{os.pathsep}{inherited}" if inherited else ours
+
+
+def _last_line(path: Path) -> str:
+    lines = path.read_text(errors="replace").strip().splitlines()
+    return lines[-1] if lines else "it said nothing"
+
+
+def main() -> int:
+    """Run as the background supervisor; 0 also when another one was faster."""
+    from launcher.home import Home
+
+    argparse.ArgumentParser(prog="launcher.supervise", description=__doc__).parse_args()
+    supervise(Home.open())
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
