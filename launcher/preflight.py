@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from launcher.errors import DependencyMissing, HomeError, JobFileError, LaunchError
-from launcher.job.files import missing_files, required_at_home
+from launcher.job.files import missing_files, mount_above
 from launcher.job.problem import FieldError
 from launcher.job.support import require_supported
 from launcher.job.units import Size
@@ -164,9 +164,8 @@ def _files(job: Job, manifest: Manifest | None) -> Iterator[Finding]:
 def _required_but_left_out(job: Job, manifest: Manifest) -> Iterator[FieldError]:
     """A file that is at home and would not be on the machine is as good as missing."""
     for position, path in enumerate(job.requires):
-        at_home = required_at_home(job, path)
-        in_workdir = at_home == job.workdir_path / os.path.normpath(path)
-        if not in_workdir or at_home is None or not at_home.exists() or manifest.holds(path):
+        here = (job.workdir_path / path).exists()
+        if not here or mount_above(job, path) is not None or manifest.holds(path):
             continue
         reason = manifest.why_left_out(path) or "holds no file"
         yield FieldError(

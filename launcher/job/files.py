@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from launcher.job.model import Job
     from launcher.job.parts import Environment
 
-__all__ = ["environment_at_launch", "missing_files", "required_at_home"]
+__all__ = ["environment_at_launch", "missing_files", "mount_above", "required_at_home"]
 
 _ENVIRONMENT_FILES = ("requirements", "lock", "conda")
 
@@ -63,18 +63,25 @@ def _error(path: pathlib.Path, what: str, field: Path) -> FieldError:
 
 
 def required_at_home(job: Job, path: str) -> pathlib.Path | None:
-    """Return where a path of ``requires`` comes from at home; None when a machine will fetch it from elsewhere.
-
-    The longest target of ``file_mounts`` above it wins; otherwise it is part of the code.
-    """
+    """Return where a path of ``requires`` comes from at home; None when a machine will fetch it from elsewhere."""
     wanted = os.path.normpath(path)
-    targets = {os.path.normpath(target): source for target, source in job.file_mounts.items()}
-    for target in sorted(targets, key=len, reverse=True):
-        if wanted == target or wanted.startswith(target + "/"):
-            if "://" in targets[target]:
-                return None
-            return job.home_path(targets[target]) / wanted[len(target) :].lstrip("/")
-    return job.workdir_path / wanted
+    target = mount_above(job, path)
+    if target is None:
+        return job.workdir_path / wanted
+    source = job.file_mounts[target]
+    if "://" in source:
+        return None
+    return job.home_path(source) / wanted[len(os.path.normpath(target)) :].lstrip("/")
+
+
+def mount_above(job: Job, path: str) -> str | None:
+    """Return the target of ``file_mounts`` through which a path comes, the longest one; None when it is code."""
+    wanted = os.path.normpath(path)
+    for target in sorted(job.file_mounts, key=len, reverse=True):
+        normal = os.path.normpath(target)
+        if wanted == normal or wanted.startswith(normal + "/"):
+            return target
+    return None
 
 
 def environment_at_launch(job: Job, environment: Environment | None) -> PlacedEnvironment:

@@ -1,0 +1,181 @@
+"""What is said before anything is rented."""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from launcher.errors import DependencyMissing, HomeError, JobFileError
+from launcher.job import Job
+from launcher.job.files import environment_at_launch, missing_files
+from launcher.preflight import Finding, Level, Preflight, install_line, preflight
+from tests.launcher.files.trees import grow, repository
+
+
+def job_in(folder: Path, **fields: Any) -> Job:
+    return Job.from_dict({"run": "x", **fields}, base_dir=folder)
+
+
+def look(job: Job, **options: Any) -> Preflight:
+    return preflight(job, **{"environ": {}, "tools": (), **options})
+
+
+def of(found: Preflight, check: str, level: Level) -> list[Finding]:
+    return [finding for finding in found.findings if (finding.check, finding.level) == (check, level)]
+
+
+def test_nothing_to_complain_about(tmp_path: Path) -> None:
+    folder = grow(tmp_path / "p", {"train.py": "1"})
+    found = look(job_in(folder), home=tmp_path / "home", free_bytes=lambda path: 2**40)
+    assert found.errors == ()
+    assert {finding.level for finding in found.findings} == {Level.OK}
+    assert found.manifest is not None
+    assert found.manifest.files == 1
+    found.require_ok()
+    assert list(tmp_path.iterdir()) == [folder]
+
+
+def test_a_missing_tool_comes_with_the_line_that_installs_it(tmp_path: Path) -> None:
+    found = look(job_in(tmp_path), tools=("tmux",), which={"apt-get": "/usr/bin/apt-get"}.get)
+    (finding,) = of(found, "tools", Level.ERROR)
+    assert isinstance(finding.error, DependencyMissing)
+    assert finding.message == "tmux is not installed"
+    assert (finding.fix or "").removeprefix("sudo ") == "apt-get install -y tmux"
+    with pytest.raises(DependencyMissing):
+        found.require_ok()
+
+
+def test_the_line_where_no_package_manager_is_known() -> None:
+    assert install_line("tmux", which=lambda name: None) == "install tmux with this system's package manager"
+    assert install_line("tmux", which={"brew": "/opt/brew"}.get) == "brew install tmux"
+
+
+def test_every_missing_file_is_named_with_its_field(tmp_path: Path) -> None:
+    folder = grow(tmp_path / "p", {"train.py": "1", "requirement.txt": "", "data/a.pkl": "1"})
+    job = job_in(
+        folder,
+        file_mounts={"raw": "/nowhere/raw", "net": "https://example.org/x.zip"},
+        environment={"requirements": "requirements.txt"},
+        requires=["data/a.pkl", "data/features.pkl", "raw/x.h5", "net/y"],
+    )
+    fields = {err.field: err for err in missing_files(job)}
+    assert list(fields) == ["file_mounts.raw", "environment.requirements", "requires[1]", "requires[2]"]
+    assert fields["environment.requirements"].hint == f"did you mean {folder / 'requirement.txt'}?"
+    assert str(fields["requires[2]"]) == "requires[2]: /nowhere/raw/x.h5 does not exist"
+    assert len(of(look(job), "files", Level.ERROR)) == 4
+
+
+def test_a_missing_working_folder_is_the_only_thing_said_about_files(tmp_path: Path) -> None:
+    found = look(job_in(tmp_path, workdir="gone", requires=["x"]))
+    assert [finding.message for finding in found.errors] == [f"workdir: {tmp_path / 'gone'} does not exist"]
+    assert found.manifest is None
+
+
+def test_a_required_file_that_would_stay_at_home_is_missing(tmp_path: Path) -> None:
+    folder = repository(tmp_path / "p", {"train.py": "1", ".gitignore": "data/\n"})
+    grow(folder, {"data/features.pkl": "1"})
+    (finding,) = look(job_in(folder, requires=["data/features.pkl", "train.py"])).errors
+    assert finding.message == (
+        "requires[0]: data/features.pkl is here and would not be on the machine: ignored by git"
+    )
+    assert finding.fix == "file_mounts: {data/features.pkl: data/features.pkl} takes it there"
+    mounted = job_in(folder, requires=["data/features.pkl"], file_mounts={"data": "data"})
+    assert look(mounted).errors == ()
+
+
+def test_secrets_and_variables_come_from_the_environment_here(tmp_path: Path) -> None:
+    job = job_in(tmp_path, envs={"LR": "1", "PROJECT": None}, secrets={"TOKEN": None, "WRITTEN": "w"})
+    found = look(job, environ={"TOKEN": "t", "PROJECT": ""})
+    assert (found.variables.envs, found.variables.secrets) == (
+        {"LR": "1", "PROJECT": ""},
+        {"TOKEN": "t", "WRITTEN": "w"},
+    )
+    assert [finding.message for finding in of(found, "variables", Level.OK)] == [
+        "secrets found: TOKEN, WRITTEN"
+    ]
+    (warning,) = of(found, "variables", Level.WARNING)
+    assert "WRITTEN" in warning.message
+    assert "'t'" not in repr(found)
+
+
+def test_a_secret_that_nobody_gave(tmp_path: Path) -> None:
+    (finding,) = look(job_in(tmp_path, secrets={"HF_TOKEN": None})).errors
+    assert finding.message.startswith("secrets.HF_TOKEN: HF_TOKEN has no value")
+    assert "export HF_TOKEN=" in (finding.fix or "")
+    assert isinstance(finding.error, JobFileError)
+
+
+def test_what_this_release_cannot_run(tmp_path: Path) -> None:
+    (finding,) = of(look(job_in(tmp_path, smoke={"run": "y"})), "job", Level.ERROR)
+    assert finding.message == "smoke: smoke runs are not made yet"
+
+
+def test_results_that_cannot_be_written(tmp_path: Path) -> None:
+    grow(tmp_path, {"file": ""})
+    found = look(job_in(tmp_path), out=tmp_path / "file" / "results")
+    (finding,) = of(found, "results", Level.ERROR)
+    assert isinstance(finding.error, HomeError)
+    assert finding.fix == "name another folder with --out"
+
+
+@pytest.fixture
+def nobody() -> Iterator[Path]:
+    """A folder that everybody can see, and no right to write but what its modes say: root would have them all."""
+    with tempfile.TemporaryDirectory() as name:
+        Path(name).chmod(0o755)
+        if os.geteuid() == 0:
+            os.setreuid(65534, 0)
+        try:
+            yield Path(name)
+        finally:
+            if os.geteuid() == 0:
+                os.setreuid(0, 0)
+
+
+def test_folders_without_permission(nobody: Path) -> None:
+    folder = grow(nobody / "p", {"a": "1"})
+    (nobody / "closed").mkdir(mode=0o500)
+    (nobody / "open").mkdir()
+    (nobody / "open").chmod(0o777)
+    found = look(job_in(folder), out=nobody / "closed" / "r", home=nobody / "closed" / "h")
+    assert [finding.check for finding in found.errors] == ["results", "home"]
+    assert look(job_in(folder), out=nobody / "open" / "r", home=nobody / "open" / "h").errors == ()
+
+
+def test_latest_that_is_no_link_is_said_beforehand(tmp_path: Path) -> None:
+    grow(tmp_path, {"results/latest/x": "1"})
+    (warning,) = of(look(job_in(tmp_path)), "results", Level.WARNING)
+    assert "latest is no link" in warning.message
+
+
+@pytest.mark.parametrize(
+    ("free", "level"), [(10 * 2**20, Level.ERROR), (2**30, Level.WARNING), (2**40, Level.OK)]
+)
+def test_room_at_home(free: int, level: Level, tmp_path: Path) -> None:
+    found = look(job_in(tmp_path), home=tmp_path / "home", free_bytes=lambda path: free)
+    assert len(of(found, "results", level)) == len(of(found, "home", level)) == 1
+
+
+def test_much_code_and_links_that_lead_out_are_warned_about(tmp_path: Path) -> None:
+    folder = grow(tmp_path / "p", {"a.py": "1"})
+    with (folder / "weights.bin").open("wb") as file:
+        file.truncate(150 * 10**6)
+    (folder / "out").symlink_to("/etc/hosts")
+    much, links = of(look(job_in(folder)), "code", Level.WARNING)
+    assert "150.0 MB is much for code: weights.bin" in much.message
+    assert "links that point out of the working folder stay here: out" in links.message
+
+
+def test_requirements_are_read_at_launch(tmp_path: Path) -> None:
+    grow(tmp_path, {"requirements.txt": "numpy\n"})
+    job = job_in(tmp_path, environment={"python": "3.11", "requirements": "requirements.txt"})
+    placed = environment_at_launch(job, job.environment)
+    assert (placed.python, placed.requirements) == ("3.11", "numpy\n")
+    (tmp_path / "requirements.txt").unlink()
+    with pytest.raises(JobFileError, match=r"environment\.requirements: .* cannot be read: No such file"):
+        environment_at_launch(job, job.environment)
