@@ -1,9 +1,11 @@
-"""The programs that we put on a machine, and calling them there."""
+"""The one file of ours on a machine, and calling it there."""
 
 from __future__ import annotations
 
 import hashlib
+import io
 import json
+import zipfile
 from functools import cache
 from importlib import resources
 from typing import TYPE_CHECKING, Any
@@ -13,40 +15,41 @@ if TYPE_CHECKING:
 
     from launcher.remote.shell import Result, Shell
 
-__all__ = ["Tools"]
+__all__ = ["Tools", "archive"]
 
-NAMES = ("watchdog.py", "place.py", "manifest.py", "environment.py", "download.py")
+PACKAGE = "onboard"
+MAIN = f"import sys\nfrom {PACKAGE}.main import main\nsys.exit(main(sys.argv[1:]))\n"
 ISOLATED = ("-I", "-S")
-"""No user site, no PYTHON* variables, no site-packages: they run on the standard library, and start faster."""
+"""No user site, no PYTHON* variables, no site-packages: it runs on the standard library, and starts faster."""
+LONG_AGO = (1980, 1, 1, 0, 0, 0)
 
 
 class Tools:
-    """Our programs in a folder of one machine; the folder's name is their version."""
+    """``watchdog-<version>.pyz`` in a folder of one machine, run by that machine's Python."""
 
-    def __init__(self, shell: Shell, python: str, parent: PurePosixPath) -> None:
+    def __init__(self, shell: Shell, python: str, folder: PurePosixPath) -> None:
         self._shell = shell
         self._python = python
-        self._folder = parent / f"tools-{_version()}"
+        digest = hashlib.sha256(archive()).hexdigest()
+        self._file = folder / f"watchdog-{digest[:12]}.pyz"
 
     def install(self) -> None:
-        """Put them there unless they are; the last one written marks them complete."""
-        marker = self._folder / "complete"
+        """Put it there unless it is; its name tells its version."""
         try:
-            self._shell.read(marker, limit=1)
+            self._shell.read(self._file, limit=1)
         except FileNotFoundError:
-            for name, content in _contents().items():
-                self._shell.write(self._folder / name, content)
-            self._shell.write(marker, b"")
+            self._shell.write(self._file, archive())
 
-    def argv(self, name: str, *arguments: str) -> tuple[str, ...]:
-        """The command line of ``<name>.py``."""
-        return (self._python, *ISOLATED, str(self._folder / f"{name}.py"), *arguments)
+    def argv(self, command: str, *arguments: str) -> tuple[str, ...]:
+        """The command line of one of its commands."""
+        return (self._python, *ISOLATED, str(self._file), command, *arguments)
 
-    def call(self, name: str, request: dict[str, Any], *, timeout_s: float) -> tuple[Result, dict[str, Any]]:
-        """Run a program that takes a JSON request and answers with one; the answer is empty when it gave none."""
-        result = self._shell.run(
-            self.argv(name), stdin=json.dumps(request).encode("ascii"), timeout_s=timeout_s
-        )
+    def call(
+        self, command: str, request: dict[str, Any], *, timeout_s: float
+    ) -> tuple[Result, dict[str, Any]]:
+        """Give a command its JSON request and return its answer, which is empty when it gave none."""
+        stdin = json.dumps(request).encode("ascii")
+        result = self._shell.run(self.argv(command), stdin=stdin, timeout_s=timeout_s)
         try:
             answer = json.loads(result.stdout)
         except ValueError:
@@ -55,14 +58,16 @@ class Tools:
 
 
 @cache
-def _contents() -> dict[str, bytes]:
-    package = resources.files("launcher.remote")
-    return {name: package.joinpath(name).read_bytes() for name in NAMES}
-
-
-@cache
-def _version() -> str:
-    digest = hashlib.sha256()
-    for name, content in _contents().items():
-        digest.update(name.encode() + b"\0" + content)
-    return digest.hexdigest()[:12]
+def archive() -> bytes:
+    """The folder ``onboard`` as an archive that Python runs; the same bytes for the same sources."""
+    folder = resources.files("launcher.remote").joinpath(PACKAGE)
+    sources = {
+        f"{PACKAGE}/{file.name}": file.read_bytes() for file in folder.iterdir() if file.name.endswith(".py")
+    }
+    packed = io.BytesIO()
+    with zipfile.ZipFile(packed, "w", zipfile.ZIP_DEFLATED) as pyz:
+        for name, content in sorted({**sources, "__main__.py": MAIN.encode()}.items()):
+            member = zipfile.ZipInfo(name, LONG_AGO)
+            member.compress_type = zipfile.ZIP_DEFLATED
+            pyz.writestr(member, content)
+    return packed.getvalue()

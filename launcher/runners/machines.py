@@ -191,7 +191,7 @@ class MachineRunner:
         deadline = time.monotonic() + START_TIMEOUT_S
         socket = tmux.socket_name(start.folder, start.stage)
         keep_words = ("sh", "-c", 'exec "$@" 2>>"$0"', str(self._words(start)))
-        argv = (*keep_words, *tools.argv("watchdog", str(start.runfile)))
+        argv = (*keep_words, *tools.argv("run", str(start.runfile)))
         while True:
             result = self._shell.run(
                 tmux.new_session(socket, start.folder.run_id, argv), cwd=start.folder.workdir
@@ -369,7 +369,7 @@ class MachineRunner:
         except FileNotFoundError:
             return
         tools.install()
-        self._shell.run(tools.argv("watchdog", "sweep", str(start.runfile)))
+        self._shell.run(tools.argv("sweep", str(start.runfile)))
 
     # For people.
 

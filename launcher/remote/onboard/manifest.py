@@ -1,6 +1,4 @@
-"""Lists what can be fetched from a run folder. Standard library, Python 3.8; runs alone on the machine::
-
-    python3 manifest.py < request (JSON)
+"""Lists what can be fetched from a run folder. The request is JSON on standard input.
 
 ``root`` is the folder to list, ``run`` the run folder that links must not leave, ``patterns`` choose. Optional:
 ``inputs`` (folders and links that hold data that was brought here: passed over), ``baseline`` (the record of the
@@ -224,7 +222,7 @@ def answer(request: dict[str, Any]) -> dict[str, Any]:
     return {"files": files, "refused": listing.refused, "unmatched": listing.unmatched()}
 
 
-def main() -> int:
+def main(_: list[str]) -> int:
     """Read the request from standard input, answer on standard output."""
     try:
         content = answer(json.loads(sys.stdin.buffer.read()))
@@ -232,7 +230,3 @@ def main() -> int:
         content = {"error": str(error)}
     sys.stdout.write(json.dumps(content) + "\n")
     return 1 if "error" in content else 0
-
-
-if __name__ == "__main__":
-    sys.exit(main())

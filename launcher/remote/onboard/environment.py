@@ -1,6 +1,6 @@
-"""Builds the Python environment of a stage once per machine. Standard library, Python 3.8; runs alone::
+"""Builds the Python environment of a stage once per machine. Arguments::
 
-    python3 environment.py ENVIRONMENT_DIR PYTHON_VERSION|"" REQUIREMENTS_FILE|""
+    environment ENVIRONMENT_DIR PYTHON_VERSION|"" REQUIREMENTS_FILE|""
 
 The folder's name carries the hash of its inputs. It is built under a lock, and marked when it is whole; one that
 was left half-built is built anew. Uses uv where the machine has it, else venv and pip. Output is for the log.
@@ -111,7 +111,3 @@ def main(arguments: list[str]) -> int:
         say(str(error))
         return error.exit_code
     return 0
-
-
-if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))

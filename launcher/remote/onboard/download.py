@@ -1,6 +1,6 @@
-"""Fetches the ``https://`` sources of ``file_mounts`` on the machine. Standard library, Python 3.8; runs alone::
+"""Fetches the ``https://`` sources of ``file_mounts`` on the machine. Argument::
 
-    python3 download.py downloads.json
+    download LIST.json
 
 ``{"downloads": [{"url", "folder", "link", "sha256": hex|null}, …]}``: each is fetched into ``folder`` (going on where
 an earlier try stopped), unpacked there when it is an archive, and ``link`` is made to lead to it. What is complete is
@@ -167,7 +167,3 @@ def main(arguments: list[str]) -> int:
             say(str(error))
             return 1
     return 0
-
-
-if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))

@@ -1,6 +1,6 @@
-"""Unpacks the code of a run on its machine, once. Standard library, Python 3.8; runs alone::
+"""Unpacks the code of a run on its machine, once. The request, on standard input::
 
-    python3 place.py < {"run", "snapshot", "workdir", "record", "digest", "links", "folders", "mounts"} (JSON)
+    {"run", "snapshot", "workdir", "record", "digest", "links", "folders", "mounts"}
 
 The code is unpacked beside and renamed, so a working folder that exists is whole; what the job changes in it
 afterwards is never touched again. ``record`` keeps size and time of every file as it was placed: that is how
@@ -122,7 +122,7 @@ def write_json(path: Path, content: Any) -> None:
     beside.replace(path)
 
 
-def main() -> int:
+def main(_: list[str]) -> int:
     """Read what to do from standard input, do it, and answer on standard output."""
     told = json.loads(sys.stdin.buffer.read())
     try:
@@ -136,7 +136,3 @@ def main() -> int:
     with contextlib.suppress(BrokenPipeError):
         sys.stdout.write(json.dumps(answer) + "\n")
     return 1 if "error" in answer else 0
-
-
-if __name__ == "__main__":
-    sys.exit(main())

@@ -1,0 +1,36 @@
+"""The commands of the archive::
+
+    run RUN.json            run one start of one stage: its parent, its log, its alarm clock (inside tmux)
+    sweep RUN.json          kill whatever watchdogs of this stage left behind
+    guard DEADLINE.json     destroy the machine at its hard deadline (started by ``run``)
+    place                   unpack the code and lay out the data; request and answer are JSON on stdin and stdout
+    manifest                list files with their digests; the same
+    download LIST.json      fetch data from the web
+    environment …           build a Python environment
+
+What ``run`` is told is ``run.json``; what it tells is ``status.json``; ``docs/run-directory.md`` describes both.
+"""
+
+from __future__ import annotations
+
+import sys
+from importlib import import_module
+from typing import List
+
+COMMANDS = {
+    "run": "start",
+    "sweep": "sweep",
+    "guard": "guard",
+    "place": "place",
+    "manifest": "manifest",
+    "download": "download",
+    "environment": "environment",
+}
+
+
+def main(arguments: List[str]) -> int:
+    """Run a command and return its exit code; only its own module is imported."""
+    if not arguments or arguments[0] not in COMMANDS:
+        sys.exit("usage: watchdog.pyz %s …" % "|".join(COMMANDS))
+    module = import_module("." + COMMANDS[arguments[0]], __package__)
+    return int(module.main(arguments[1:]))

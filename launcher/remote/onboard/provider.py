@@ -1,0 +1,65 @@
+"""How this machine learns that it is about to be taken away, and how it ends itself: the provider's words, as data."""
+
+from __future__ import annotations
+
+import os
+import re
+from typing import Any, Dict, Optional, Tuple
+
+from .files import read_text
+
+
+def http(request: Dict[str, Any], timeout_s: float) -> Tuple[int, str]:
+    """Send a request, past any proxy: metadata services are on the machine's own link. (status, text)."""
+    import urllib.error
+    import urllib.request
+
+    body = request.get("body")
+    prepared = urllib.request.Request(
+        request["url"],
+        data=None if body is None else body.encode(),
+        headers=dict(request.get("headers") or {}),
+        method=request.get("method", "GET"),
+    )
+    opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
+    try:
+        with opener.open(prepared, timeout=timeout_s) as answer:
+            return answer.status, answer.read(1 << 16).decode("utf-8", "replace")
+    except urllib.error.HTTPError as error:
+        with error:
+            return error.code, ""
+
+
+class NoticeProbe:
+    """Asks whether the machine is about to be taken away, as `run.json` says how."""
+
+    def __init__(self, spec: Dict[str, Any]) -> None:
+        self._spec = spec
+        self._match = re.compile(spec["match"])
+        self.interval_s = float(spec["interval_s"])
+
+    @property
+    def is_file(self) -> bool:
+        """Looking at a file needs no thread."""
+        return str(self._spec["url"]).startswith("file:")
+
+    def ask(self) -> Optional[str]:
+        """The notice's text, or None when there is none; an unreachable service is no notice."""
+        text = self._file() if self.is_file else self._http()
+        return text.strip() or "notice" if text is not None and self._match.search(text) else None
+
+    def _file(self) -> Optional[str]:
+        from urllib.parse import unquote, urlsplit
+
+        path = unquote(urlsplit(self._spec["url"]).path)
+        return read_text(path) if os.path.exists(path) else None
+
+    def _http(self) -> Optional[str]:
+        timeout_s = max(1.0, min(self.interval_s, 5.0))
+        headers = dict(self._spec.get("headers") or {})
+        if self._spec.get("token_request"):
+            code, token = http(self._spec["token_request"], timeout_s)
+            if code == 200:
+                headers[self._spec["token_header"]] = token.strip()
+        code, text = http({"method": "GET", "url": self._spec["url"], "headers": headers}, timeout_s)
+        return text if code == 200 else None
