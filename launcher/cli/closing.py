@@ -1,0 +1,43 @@
+"""How following a run ends: the summary, or the status document, and the exit code."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from launcher.render.facts import after_detaching
+
+if TYPE_CHECKING:
+    from launcher import Run, RunResult
+    from launcher.cli.screen import Screen
+
+__all__ = ["close", "exit_code", "handed_over"]
+
+LAST_WORDS_BYTES = 16_384
+
+
+def close(screen: Screen, run: Run, result: RunResult) -> None:
+    """Say how it ended: what came home and where, metrics, real time and cost beside the estimate, how to go on."""
+    status = run.status()
+    if screen.json:
+        screen.line(status.to_json())
+    last_words = b""
+    if result.state == "failed":
+        last_words = run.read_log(max(0, run.log_bytes() - LAST_WORDS_BYTES)).data
+    from launcher.render.summary import summary
+    from provisioning.models import utc_now
+
+    screen.show(summary(status, last_words, utc_now()))
+
+
+def exit_code(result: RunResult) -> int:
+    """Return 0 for a success and 1 for every other end, whatever the program's own exit code was."""
+    return 0 if result.state == "succeeded" else 1
+
+
+def handed_over(screen: Screen, run: Run) -> int:
+    """Say that the run goes on without us."""
+    status = run.status()
+    if screen.json:
+        screen.document(status.to_json())
+    screen.say(after_detaching(status))
+    return 0

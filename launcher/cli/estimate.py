@@ -1,0 +1,63 @@
+"""`launch estimate`: the bill before the run."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import click
+
+from launcher.cli.arguments import example
+from launcher.cli.failures import nothing_rented
+from launcher.cli.options import COMMAND, ESTIMATE_PARAMS, api_options, split_at_dashes, write_sections
+from launcher.cli.screen import Screen
+from launcher.cli.start import job_of
+
+__all__ = ["estimate"]
+
+
+@click.pass_context
+def _estimate(ctx: click.Context, /, **given: Any) -> int:
+    screen = Screen(json=given["as_json"], debug=given["debug"])
+    from launcher.api import estimate as price
+
+    with nothing_rented():
+        job = job_of(ctx, given)
+        with screen.busy("Asking for prices"):
+            estimates = price(job, **api_options(given))
+    if screen.json:
+        from launcher.render.documents import estimates_document
+
+        screen.document(estimates_document(estimates))
+        return 0
+    from launcher.render.bill import estimates_view
+
+    screen.show(estimates_view(job.name, estimates))
+    return 0
+
+
+class EstimateCommand(click.Command):
+    """Reads its arguments as the main form does: a job file, or a command after ``--``."""
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        """Take the command after ``--`` aside."""
+        ctx.allow_extra_args = True
+        before, ctx.meta[COMMAND] = split_at_dashes(args)
+        return super().parse_args(ctx, before)
+
+    def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """Show the options in groups."""
+        write_sections(self, ctx, formatter)
+
+    def collect_usage_pieces(self, ctx: click.Context) -> list[str]:
+        """For the usage line."""
+        return ["[JOB.yaml]", "[OPTIONS]"]
+
+
+estimate = EstimateCommand(
+    name="estimate",
+    callback=_estimate,
+    params=list(ESTIMATE_PARAMS),
+    short_help="The bill before the run.",
+    help="Price the whole run, line by line, before anything is rented; without a choice of your own, every offer.",
+    epilog=example("launch estimate train.yaml", "launch estimate --gpu T4 --json"),
+)

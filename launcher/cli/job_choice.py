@@ -1,0 +1,72 @@
+"""Which job is meant: a file, a command after ``--``, or the nearest ``launch.yaml``."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from launcher.errors import UsageError
+
+if TYPE_CHECKING:
+    from launcher.job import Job
+
+__all__ = ["choose_job"]
+
+
+def choose_job(
+    named: Sequence[str],
+    command: Sequence[str] | None,
+    *,
+    settings: Mapping[str, str],
+    envs: Mapping[str, str],
+    commands: Sequence[str],
+    cwd: Path,
+) -> Job:
+    """Return the job that the arguments name, with ``--set`` and ``--env`` applied.
+
+    Raises:
+        UsageError: two jobs are named, or none and no ``launch.yaml`` is near.
+        JobFileError: the file, a setting or the command is wrong.
+    """
+    from launcher.job import Job, find_job_file
+
+    if len(named) > 1:
+        raise UsageError(
+            f"one job file at a time, came {' '.join(named)}",
+            hint="to run a command, put -- before it: launch [options] -- python train.py",
+        )
+    if named and command is not None:
+        raise UsageError(f"{named[0]} and a command after -- are two jobs", hint="give one of the two")
+    if command is not None:
+        job = Job.from_command(command, base_dir=cwd)
+    elif named:
+        _refuse_a_misspelt_command(named[0], commands)
+        job = Job.from_yaml(named[0])
+    else:
+        found = find_job_file(cwd)
+        if found is None:
+            raise UsageError(
+                "no job: none was named, and there is no launch.yaml here or above, up to the git root",
+                hint="launch JOB.yaml, or launch [options] -- python train.py",
+            )
+        job = Job.from_yaml(found)
+    if settings:
+        job = job.with_overrides(settings)
+    return job.with_envs(envs) if envs else job
+
+
+def _refuse_a_misspelt_command(word: str, commands: Sequence[str]) -> None:
+    """Tell a missing file from a word that was meant as a command."""
+    if "/" in word or "." in word or Path(word).exists():
+        return
+    import difflib
+
+    close = difflib.get_close_matches(word, commands, n=1, cutoff=0.6)
+    if word in commands:
+        hint = f"a command comes first: launch {word} …"
+    elif close:
+        hint = f"did you mean `launch {close[0]}`?"
+    else:
+        hint = "`launch --help` lists the commands"
+    raise UsageError(f"{word!r} is neither a command nor a job file", hint=hint)

@@ -1,0 +1,63 @@
+"""`launch ls` and `launch status`: the record, and how old the last look at the machines is."""
+
+from __future__ import annotations
+
+import click
+
+from launcher.cli.arguments import example, find_run, run_argument
+from launcher.cli.screen import Screen, with_screen
+
+__all__ = ["ls", "status"]
+
+LATEST = 20
+
+
+@click.command(
+    "ls", short_help="Live runs, the latest ones, what they cost now.", epilog=example("launch ls --all")
+)
+@click.option(
+    "--all", "everything", is_flag=True, help=f"All runs, not only the live ones and the latest {LATEST}."
+)
+@with_screen
+def ls(screen: Screen, everything: bool) -> int:
+    """List live runs and the latest ones, and what they cost now."""
+    from launcher.api import list_runs
+    from provisioning.models import utc_now
+
+    runs = list_runs(limit=None if everything else LATEST)
+    if screen.json:
+        burning = sum(run.usd_per_hour_now for run in runs)
+        screen.document({"runs": [run.to_json() for run in runs], "usd_per_hour_now": burning})
+        return 0
+    from launcher.render.runs import runs_table
+
+    screen.show(runs_table(runs, utc_now()))
+    return 0
+
+
+@click.command("status", short_help="How a run stands.", epilog=example("launch status demo --events"))
+@run_argument
+@click.option("--events", "with_events", is_flag=True, help="Everything that happened, with reasons.")
+@with_screen
+def status(screen: Screen, run_text: str, with_events: bool) -> int:
+    """Show how a run stands: progress, attempts, cost, where results are."""
+    from provisioning.models import utc_now
+
+    run = find_run(run_text)
+    now = run.status()
+    events = run.events() if with_events else []
+    if screen.json:
+        from launcher.render.lines import event_document
+
+        extra = {"events": [event_document(event) for event in events]} if with_events else {}
+        screen.document({**now.to_json(), **extra})
+        return 0
+    from launcher.render.lines import event_line
+    from launcher.render.runs import status_view
+
+    screen.show(status_view(now, utc_now()))
+    if events:
+        screen.say("")
+    for event in events:
+        screen.say(event_line(event, with_date=True))
+    return 0

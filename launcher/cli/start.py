@@ -1,0 +1,85 @@
+"""The main form: job, preflight, plan and bill, one question, and then following the run."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from launcher.cli.failures import EXIT_DECLINED, nothing_rented
+from launcher.cli.options import COMMAND, api_options, refuse_what_is_not_there
+from launcher.cli.screen import Screen
+
+if TYPE_CHECKING:
+    from launcher import Prepared
+    from launcher.job import Job
+
+__all__ = ["job_of", "start"]
+
+
+def start(ctx: click.Context, **given: Any) -> int:
+    """Carry out ``launch [JOB.yaml] [options]``; everything before the question is free of charge."""
+    screen = Screen(json=given["as_json"], debug=given["debug"])
+    with nothing_rented():
+        refuse_what_is_not_there(given)
+        job = job_of(ctx, given)
+        with screen.busy("Checking, and asking for prices"):
+            prepared = _prepare(job, given)
+        _show_plan(screen, prepared, as_document=given["dry_run"])
+        prepared.require_ok()
+        if given["dry_run"]:
+            return 0
+        if not given["yes"] and not _agreed(screen, prepared):
+            return EXIT_DECLINED
+    return _launch(screen, prepared, detach=given["detach"])
+
+
+def job_of(ctx: click.Context, given: Any) -> Job:
+    """Return the job that the command line names, changed as it says."""
+    from launcher.cli.app import COMMANDS
+    from launcher.cli.job_choice import choose_job
+
+    return choose_job(
+        ctx.args,
+        ctx.meta.get(COMMAND),
+        settings=dict(given["settings"]),
+        envs=dict(given["envs"]),
+        commands=list(COMMANDS),
+        cwd=Path.cwd(),
+    )
+
+
+def _prepare(job: Job, given: Any) -> Prepared:
+    from launcher.preparation import prepare
+
+    return prepare(job, **api_options(given))
+
+
+def _show_plan(screen: Screen, prepared: Prepared, *, as_document: bool) -> None:
+    if screen.json and as_document:
+        from launcher.render.documents import plan_document
+
+        screen.document(plan_document(prepared))
+    from launcher.render.plan import plan_view
+
+    screen.show(plan_view(prepared))
+
+
+def _agreed(screen: Screen, prepared: Prepared) -> bool:
+    if prepared.plan.bills:
+        return screen.confirm("Rent?", default=False, otherwise="nothing was rented")
+    return screen.confirm("Start?", default=True, otherwise="nothing was started")
+
+
+def _launch(screen: Screen, prepared: Prepared, *, detach: bool) -> int:
+    from launcher.api import launch
+    from launcher.cli.closing import close, exit_code, handed_over
+    from launcher.cli.follow import follow
+
+    run = launch(prepared)
+    if detach:
+        return handed_over(screen, run)
+    result = follow(screen, run)
+    close(screen, run, result)
+    return exit_code(result)

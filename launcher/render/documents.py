@@ -1,0 +1,72 @@
+"""JSON documents that are put together from several records. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from launcher import Prepared
+    from launcher.estimates import Estimate
+    from launcher.preflight import Finding
+    from launcher.snapshot import Manifest
+
+__all__ = ["estimates_document", "plan_document"]
+
+
+def estimates_document(estimates: Sequence[Estimate]) -> dict[str, Any]:
+    """Return the document of ``launch estimate``; the oldest price decides ``prices_as_of``."""
+    oldest = min((estimate.offer.priced_at for estimate in estimates), default=None)
+    return {
+        "estimates": [estimate.to_json() for estimate in estimates],
+        "prices_as_of": oldest.isoformat() if oldest else None,
+    }
+
+
+def plan_document(prepared: Prepared) -> dict[str, Any]:
+    """Return the document of ``launch --dry-run``: everything that was found out and decided."""
+    from launcher.records import to_json
+
+    plan = prepared.plan
+    return {
+        "job": prepared.job.to_dict(),
+        "name": prepared.name,
+        "bills": plan.bills,
+        "plan": {
+            **plan.estimate.to_json(),
+            "alternatives": [item.words for item in plan.alternatives],
+            "candidates": [to_json(offer) for offer in plan.candidates],
+            "limits": to_json(plan.limits),
+            "market": plan.market,
+            "mirror_every_s": plan.mirror_every_s,
+            "if_asleep": plan.if_asleep,
+            "warnings": list(plan.warnings),
+        },
+        "code": _code(prepared.manifest),
+        "findings": [_finding(finding) for finding in prepared.findings],
+        "results_dir": str(prepared.results_dir),
+    }
+
+
+def _code(manifest: Manifest | None) -> dict[str, Any] | None:
+    if manifest is None:
+        return None
+    return {
+        "workdir": str(manifest.workdir),
+        "files": manifest.files,
+        "size_bytes": manifest.size_bytes,
+        "largest": [{"path": entry.path, "size_bytes": entry.size_bytes} for entry in manifest.largest],
+        "left_out": [
+            {"path": item.path, "reason": item.reason, "size_bytes": item.size_bytes}
+            for item in manifest.left_out
+        ],
+    }
+
+
+def _finding(finding: Finding) -> dict[str, Any]:
+    return {
+        "check": finding.check,
+        "level": finding.level.value,
+        "message": finding.message,
+        "fix": finding.fix,
+    }

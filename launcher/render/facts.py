@@ -1,0 +1,131 @@
+"""How a run stands, as short labelled facts. Pure, standard library only; the drawing is elsewhere."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from datetime import datetime
+from typing import TYPE_CHECKING
+
+from launcher.render import words
+
+if TYPE_CHECKING:
+    from launcher.status import AttemptStatus, Status
+
+__all__ = [
+    "Fact",
+    "after_detaching",
+    "attempt_seconds",
+    "cost",
+    "how_to_go_on",
+    "machine",
+    "metrics",
+    "progress",
+    "results",
+    "status_facts",
+    "time_taken",
+]
+
+Fact = tuple[str, str]
+"""A label and what is to be said under it."""
+
+SEP = " · "
+
+
+def status_facts(status: Status, now: datetime) -> list[Fact]:
+    """Return what `launch status` says about a run, in order; facts about which nothing is known are left out."""
+    facts = [
+        ("machine", machine(status, now)),
+        ("progress", progress(status)),
+        ("metrics", metrics(status.metrics)),
+        ("time", time_taken(status, now)),
+        ("cost", cost(status)),
+        ("results", results(status)),
+    ]
+    return [(label, text) for label, text in facts if text]
+
+
+def machine(status: Status, now: datetime) -> str:
+    """Say where it runs and how old the last look at it is."""
+    if status.instance is None:
+        return "none yet" if status.is_live else ""
+    parts = [status.instance]
+    if status.instance_state:
+        parts.append(status.instance_state)
+    if status.looked_at and status.is_live:
+        parts.append(f"seen {words.ago((now - status.looked_at).total_seconds())}")
+    return SEP.join(parts)
+
+
+def progress(status: Status) -> str:
+    """Say how far the job is, in its own words; without steps progress is by time, and said so."""
+    if status.step is None:
+        return "by time alone: the job reports no steps" if status.state == "running" else ""
+    parts = [f"step {status.step:,}"]
+    if status.total:
+        parts = [f"step {status.step:,} of {status.total:,} ({words.percent(status.step, status.total)})"]
+    if status.steps_per_s and status.is_live:
+        parts.append(words.rate(status.steps_per_s))
+    if status.seconds_left is not None and status.state == "running":
+        parts.append(f"{words.duration(status.seconds_left)} left")
+    return SEP.join(parts)
+
+
+def metrics(values: Mapping[str, float]) -> str:
+    """List the newest numbers that the job reported."""
+    return SEP.join(f"{name} {words.number(value)}" for name, value in values.items())
+
+
+def cost(status: Status) -> str:
+    """Say what it has cost, what it costs now, what was estimated and where it ends."""
+    parts = [words.usd(status.cost_usd) + (" so far" if status.is_live else "")]
+    if status.is_live or status.usd_per_hour_now > 0:
+        parts.append(f"{words.usd_per_hour(status.usd_per_hour_now)} now")
+    if estimated := status.estimate.get("usd"):
+        parts.append(f"estimated {words.span(estimated, words.usd)}")
+    if limit := status.limits.get("max_cost_usd"):
+        parts.append(f"limit {words.usd(limit)}")
+    return SEP.join(parts)
+
+
+def time_taken(status: Status, now: datetime) -> str:
+    """Say how long it has taken since launch, beside the estimate."""
+    until = status.ended_at or now
+    parts = [
+        words.duration((until - status.created_at).total_seconds()) + (" so far" if status.is_live else "")
+    ]
+    if estimated := status.estimate.get("hours"):
+        parts.append(f"estimated {words.span(estimated, lambda hours: words.duration(3600 * hours))}")
+    return SEP.join(parts)
+
+
+def results(status: Status) -> str:
+    """Say where outputs are, and how many are home."""
+    place = words.home_path(status.results_dir) if status.results_dir else ""
+    if not status.outputs:
+        return place
+    total = sum(output.size_bytes for output in status.outputs)
+    return f"{place} ({words.count(len(status.outputs), 'file')}, {words.size(total)})"
+
+
+def attempt_seconds(attempt: AttemptStatus, now: datetime) -> float:
+    """Return how long an attempt has lasted."""
+    return ((attempt.ended or now) - attempt.started).total_seconds()
+
+
+def after_detaching(status: Status) -> str:
+    """Return the last line of a viewer that leaves: what still burns, how to come back, how to end it."""
+    if not status.is_live:
+        return f"{status.run_id} has ended ({status.state}). See: launch status {status.run_id}"
+    return (
+        f"{status.run_id} goes on and costs {words.usd_per_hour(status.usd_per_hour_now)}. "
+        f"Come back: launch logs -f {status.run_id} · End it: launch stop {status.run_id}"
+    )
+
+
+def how_to_go_on(status: Status) -> str | None:
+    """Return what to do with a run that has ended without success; None after a success."""
+    if status.is_live or status.state == "succeeded":
+        return None
+    if status.reason_code == "budget":
+        return f"launch resume {status.run_id} --max-cost +2    (goes on from the last checkpoint)"
+    return f"launch resume {status.run_id}    (goes on from the last checkpoint, if there is one)"

@@ -1,0 +1,119 @@
+"""`launch status` and `launch ls`, drawn."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from datetime import datetime
+from typing import TYPE_CHECKING
+
+from rich import box
+from rich.console import Group, RenderableType
+from rich.padding import Padding
+from rich.table import Table
+from rich.text import Text
+
+from launcher.render import facts, style, words
+from launcher.render.facts import Fact
+
+if TYPE_CHECKING:
+    from launcher.status import AttemptStatus, Status
+
+__all__ = ["attempts_table", "burning_now", "fact_grid", "headline", "runs_table", "status_view", "table"]
+
+
+def headline(status: Status) -> Text:
+    """Return the run, its state and the reason, in one line."""
+    parts: list[tuple[str, str]] = [
+        (status.run_id, "bold"),
+        ("  ", ""),
+        (status.state, style.of_state(status.state)),
+    ]
+    if status.reason:
+        parts.append((f"  {status.reason}", style.QUIET))
+    return Text.assemble(*parts)
+
+
+def fact_grid(rows: Iterable[Fact]) -> RenderableType:
+    """Lay labelled facts out in two columns."""
+    grid = Table.grid(padding=(0, 2))
+    grid.add_column(style=style.LABEL, no_wrap=True)
+    grid.add_column(overflow="fold")
+    for label, text in rows:
+        grid.add_row(label, text)
+    return Padding(grid, (0, 0, 0, 2))
+
+
+def status_view(status: Status, now: datetime) -> RenderableType:
+    """Draw one run."""
+    parts: list[RenderableType] = [headline(status), fact_grid(facts.status_facts(status, now))]
+    if status.attempts:
+        parts.append(Padding(attempts_table(status.attempts, now), (1, 0, 0, 0)))
+    if advice := facts.how_to_go_on(status):
+        parts.append(fact_grid([("go on", advice)]))
+    return Group(*parts)
+
+
+def attempts_table(attempts: Sequence[AttemptStatus], now: datetime) -> Table:
+    """Draw the attempts of a run, one a line."""
+    rows = table("#", "STAGE", "MACHINE", "LASTED", "STEPS", "LOST", "COST", "ENDED BY")
+    for attempt in attempts:
+        rows.add_row(
+            str(attempt.n),
+            attempt.stage,
+            attempt.offer,
+            words.duration(facts.attempt_seconds(attempt, now)),
+            f"{attempt.steps_done:,}",
+            f"{attempt.steps_lost:,}",
+            words.usd(attempt.usd),
+            attempt.cause.replace("_", " ") if attempt.ended else "goes on",
+        )
+    return rows
+
+
+def runs_table(runs: Sequence[Status], now: datetime) -> RenderableType:
+    """Draw several runs, one a line, and what they cost now."""
+    if not runs:
+        return Text("no runs yet. Try: launch estimate, or launch --help")
+    rows = table("RUN", "STATE", "MACHINE", "PROGRESS", "COST", "NOW", "LAUNCHED", "SEEN")
+    for run in runs:
+        rows.add_row(
+            Text(run.run_id, style="bold" if run.is_live else ""),
+            Text(run.state, style=style.of_state(run.state)),
+            run.provider,
+            _progress(run),
+            words.usd(run.cost_usd),
+            words.usd_per_hour(run.usd_per_hour_now) if run.is_live or run.usd_per_hour_now else "",
+            words.ago((now - run.created_at).total_seconds()),
+            words.ago((now - run.looked_at).total_seconds()) if run.is_live and run.looked_at else "",
+        )
+    return Group(rows, Text(burning_now(runs), style=style.QUIET))
+
+
+def burning_now(runs: Sequence[Status]) -> str:
+    """Say what all runs together cost now."""
+    burning = sum(run.usd_per_hour_now for run in runs)
+    live = sum(run.is_live for run in runs)
+    return f"{words.count(live, 'live run')}, {words.usd_per_hour(burning)} now"
+
+
+def _progress(run: Status) -> str:
+    if run.step is None:
+        return ""
+    if not run.total:
+        return f"step {run.step:,}"
+    left = ""
+    if run.seconds_left is not None and run.state == "running":
+        left = f", {words.duration(run.seconds_left)} left"
+    return f"{words.percent(run.step, run.total)}{left}"
+
+
+def table(*columns: str) -> Table:
+    """Return an empty table in the one look that all tables have."""
+    drawn = Table(
+        box=box.SIMPLE_HEAD, show_edge=False, pad_edge=False, header_style=style.LABEL, padding=(0, 2, 0, 0)
+    )
+    for column in columns:
+        drawn.add_column(
+            column, overflow="fold", no_wrap=column in ("#", "RUN", "STATE", "NOW", "COST", "LOST", "PRICE")
+        )
+    return drawn

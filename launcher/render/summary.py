@@ -1,0 +1,68 @@
+"""The last thing that is shown of a run: how it ended, what came home, what it took beside what was estimated."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from rich.console import Group, RenderableType
+from rich.padding import Padding
+from rich.table import Table
+from rich.text import Text
+
+from launcher.render import facts, style, words
+from launcher.render.live import last_lines
+from launcher.render.runs import fact_grid, headline
+
+if TYPE_CHECKING:
+    from launcher.status import Output, Status
+
+__all__ = ["summary"]
+
+FILES = 12
+LAST_WORDS = 15
+
+
+def summary(status: Status, last_words: bytes, now: datetime) -> RenderableType:
+    """Draw the end of a run; ``last_words`` is the end of the program's output, shown after a failure."""
+    rows = [
+        ("metrics", facts.metrics(status.metrics)),
+        ("time", facts.time_taken(status, now)),
+        ("cost", facts.cost(status)),
+        ("exit code", str(status.exit_code) if status.exit_code else ""),
+        ("results", facts.results(status)),
+    ]
+    parts: list[RenderableType] = [Text(), headline(status)]
+    if said := last_lines(last_words, LAST_WORDS):
+        parts.append(_said(said))
+    parts.append(fact_grid([(label, text) for label, text in rows if text]))
+    if status.outputs:
+        parts.append(_files(status))
+    if advice := facts.how_to_go_on(status):
+        parts.append(fact_grid([("go on", advice), ("look", f"launch status {status.run_id} --events")]))
+    return Group(*parts)
+
+
+def _said(lines: list[str]) -> RenderableType:
+    head = Text("  the program's last lines:", style=style.LABEL)
+    return Group(head, *(Text(f"  │ {line}") for line in lines))
+
+
+def _files(status: Status) -> RenderableType:
+    grid = Table.grid(padding=(0, 2))
+    grid.add_column(justify="right", no_wrap=True)
+    grid.add_column(overflow="fold")
+    shown = sorted(status.outputs, key=lambda output: output.path)
+    for output in shown[:FILES]:
+        grid.add_row(words.size(output.size_bytes), _name(output, status.results_dir))
+    if len(shown) > FILES:
+        grid.add_row("", f"… and {words.count(len(shown) - FILES, 'more', 'more')}")
+    return Padding(grid, (0, 0, 0, 4))
+
+
+def _name(output: Output, results_dir: str) -> str:
+    path = Path(output.path)
+    if path.is_absolute() and results_dir and path.is_relative_to(results_dir):
+        return str(path.relative_to(results_dir))
+    return output.path

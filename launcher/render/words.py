@@ -1,0 +1,131 @@
+"""Numbers as people read them: money, time, sizes. Pure, standard library only."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+__all__ = [
+    "Writer",
+    "ago",
+    "clock_time",
+    "count",
+    "duration",
+    "home_path",
+    "number",
+    "percent",
+    "rate",
+    "size",
+    "span",
+    "usd",
+    "usd_per_hour",
+]
+
+Writer = Callable[[float], str]
+
+_SIZE_UNITS = ("B", "kB", "MB", "GB", "TB")
+
+
+def usd(amount: float) -> str:
+    """Write an amount of US dollars: ``$0``, ``$0.004``, ``$1.20``, ``$1,234``."""
+    if amount == 0:
+        return "$0"
+    if abs(amount) < 0.001:
+        return "<$0.001"
+    if abs(amount) < 0.095:
+        return f"${amount:.3f}"
+    return f"${amount:,.2f}" if abs(amount) < 1000 else f"${amount:,.0f}"
+
+
+def usd_per_hour(amount: float) -> str:
+    """Write a price: ``$0.526/h``."""
+    return f"{usd(amount)}/h" if amount == 0 or amount >= 10 or amount < 0.001 else f"${amount:.3f}/h"
+
+
+def duration(seconds: float) -> str:
+    """Write a length of time with its two leading units: ``8 s``, ``4 min 10 s``, ``2 h 5 min``, ``3 d 4 h``."""
+    whole = max(0, round(seconds))
+    if whole < 60:
+        return f"{whole} s"
+    for unit, unit_s, lower, lower_s in (
+        ("d", 86_400, "h", 3_600),
+        ("h", 3_600, "min", 60),
+        ("min", 60, "s", 1),
+    ):
+        if whole >= unit_s:
+            large, small = whole // unit_s, whole % unit_s // lower_s
+            return f"{large} {unit} {small} {lower}" if small else f"{large} {unit}"
+    raise AssertionError("unreachable: every duration of a minute or more has a unit")
+
+
+def clock_time(seconds: float) -> str:
+    """Write elapsed time as a clock does: ``0:42``, ``1:02:33``."""
+    minutes, second = divmod(max(0, int(seconds)), 60)
+    hour, minute = divmod(minutes, 60)
+    return f"{hour}:{minute:02d}:{second:02d}" if hour else f"{minute}:{second:02d}"
+
+
+def ago(seconds: float) -> str:
+    """Write an age: ``now``, ``12 s ago``, ``3 min ago``; one unit is enough."""
+    if seconds < 2:
+        return "now"
+    for unit, unit_s in (("d", 86_400), ("h", 3_600), ("min", 60)):
+        if seconds >= unit_s:
+            return f"{int(seconds // unit_s)} {unit} ago"
+    return f"{int(seconds)} s ago"
+
+
+def size(num_bytes: float) -> str:
+    """Write a number of bytes in decimal units: ``17 B``, ``4.1 kB``, ``1.25 GB``."""
+    value = float(num_bytes)
+    for unit in _SIZE_UNITS:
+        if value < 999.5 or unit == _SIZE_UNITS[-1]:
+            break
+        value /= 1000
+    if unit == "B":
+        return f"{value:.0f} B"
+    return f"{value:.0f} {unit}" if value >= 100 else f"{value:.1f} {unit}"
+
+
+def count(amount: int, singular: str, plural: str | None = None) -> str:
+    """Write how many: ``1 file``, ``5,000 files``."""
+    return f"{amount:,} {singular if amount == 1 else plural or singular + 's'}"
+
+
+def number(value: float) -> str:
+    """Write a number that a job reported, with four significant digits: ``0.1235``, ``1,234``, ``3.2e-07``."""
+    if isinstance(value, int) or (float(value).is_integer() and abs(value) < 1e15):
+        return f"{int(value):,}"
+    return f"{value:,.1f}" if abs(value) >= 1000 else f"{value:.4g}"
+
+
+def percent(part: float, whole: float) -> str:
+    """Write a share; never ``100 %`` before the end."""
+    return f"{int(100 * part / whole)} %" if whole > 0 else "0 %"
+
+
+def rate(steps_per_s: float) -> str:
+    """Write a speed in steps: ``14.2 steps/s``, ``3.1 s/step``."""
+    if steps_per_s >= 1:
+        return f"{steps_per_s:.1f} steps/s"
+    return f"{1 / steps_per_s:.1f} s/step" if steps_per_s > 0 else "0 steps/s"
+
+
+def span(values: Mapping[str, Any], write: Writer) -> str:
+    """Write a ``{"low", "likely", "high"}``: ``$1.20 ($0.90 to $2.10)``; one number when all three read the same."""
+    low, likely, high = (write(float(values[key])) for key in ("low", "likely", "high"))
+    return likely if low == high else f"{likely} ({low} to {high})"
+
+
+def home_path(path: str | Path) -> str:
+    """Shorten a path for reading: relative inside the working folder, ``~`` inside the home."""
+    text = str(path)
+    for prefix, short in ((str(Path.cwd()), ""), (str(Path.home()), "~")):
+        if text == prefix:
+            return short or "."
+        if text.startswith(prefix.rstrip(os.sep) + os.sep):
+            rest = text[len(prefix.rstrip(os.sep)) + 1 :]
+            return f"{short}/{rest}" if short else rest
+    return text
