@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import enum
 import os
+import re
 import shutil
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
@@ -27,6 +28,13 @@ __all__ = ["Finding", "Level", "Preflight", "install_line", "preflight"]
 WARN_FREE_BYTES = 5 * 2**30
 REFUSE_FREE_BYTES = 100 * 2**20
 """Besides what is known to be needed: room for logs and the record."""
+
+
+_CREDENTIALS = re.compile(
+    r"(.*/)?(\.env(\.(?!example$|sample$|template$).*)?|\.netrc|kaggle\.json|id_(rsa|ed25519|ecdsa)"
+    r"|.*\.pem|\.aws/credentials|(.*[_-])?service[_-]account.*\.json|application_default_credentials\.json)"
+)
+"""Files that hold keys by their usual names."""
 
 
 class Level(str, enum.Enum):
@@ -193,6 +201,15 @@ def _code(job: Job, out: Path | None, home: Path | None) -> tuple[Manifest | Non
         found.append(
             _warning(
                 "code", f"{size} is much for code: {names}", "put data into file_mounts and .launchignore"
+            )
+        )
+    credentials = [entry.path for entry in manifest.entries if _CREDENTIALS.fullmatch(entry.path)]
+    if credentials:
+        found.append(
+            _warning(
+                "code",
+                f"looks like credentials, and would go up: {', '.join(credentials[:3])}",
+                "name it in .gitignore or .launchignore, and give the values as secrets",
             )
         )
     links = [item.path for item in manifest.left_out if item.reason.startswith("a link out")]

@@ -15,6 +15,7 @@ from launcher.job.order import check_stages
 from launcher.job.overrides import replaced
 from launcher.job.parts import Checkpoint, Environment, Metric, Notify, Recovery, Smoke, Stage, Work
 from launcher.job.problem import FieldError
+from launcher.job.record import Record, RecordOf
 from launcher.job.resources import Resources
 from launcher.job.rules import (
     Choice,
@@ -22,8 +23,6 @@ from launcher.job.rules import (
     ListOf,
     MapOf,
     Number,
-    Record,
-    RecordOf,
     Text,
     VariableText,
     came,

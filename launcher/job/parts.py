@@ -11,8 +11,9 @@ from typing import ClassVar
 
 from launcher.job.names import NAME
 from launcher.job.problem import FieldError
+from launcher.job.record import Record, RecordOf
 from launcher.job.resources import Resources
-from launcher.job.rules import Choice, Duration, Folder, ListOf, Number, Record, RecordOf, Text, ruled
+from launcher.job.rules import Choice, Duration, Folder, ListOf, Number, Text, ruled
 
 __all__ = [
     "Checkpoint",

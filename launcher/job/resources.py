@@ -9,21 +9,8 @@ from dataclasses import dataclass, field
 from typing import Any, ClassVar
 
 from launcher.job.problem import FieldError
-from launcher.job.rules import (
-    Amounts,
-    Flag,
-    ListOf,
-    MapOf,
-    Memory,
-    Number,
-    Record,
-    RecordOf,
-    Sizes,
-    Text,
-    came,
-    fields_of,
-    ruled,
-)
+from launcher.job.record import Record, RecordOf, fields_of
+from launcher.job.rules import Amounts, Flag, ListOf, MapOf, Memory, Number, Sizes, Text, came, ruled
 from launcher.job.units import Amount, MemoryAmount, Size
 from launcher.job.written import natural
 from provisioning.models import Query

@@ -1,4 +1,4 @@
-"""Rules: what a field accepts, and how its value is written back. Every field of a `Record` carries one.
+"""Rules: what a field accepts, and how its value is written back. Every field of a record carries one.
 
 A rule reads what stands in a file, what Python code passes, and its own results (so that a record can check
 itself whoever built it). ``write`` returns plain data, from which ``read`` makes an equal value.
@@ -6,13 +6,12 @@ itself whoever built it). ``write`` returns plain data, from which ``read`` make
 
 from __future__ import annotations
 
-import dataclasses
 import enum
 import math
 from collections.abc import Callable, Mapping
-from dataclasses import MISSING, dataclass
+from dataclasses import dataclass
 from datetime import timedelta
-from typing import Any, ClassVar, Generic, Protocol, TypeVar
+from typing import Any, Generic, Protocol, TypeVar
 
 from launcher.job.problem import FieldError, nearest
 from launcher.job.units import Amount, MemoryAmount, Size, format_duration, parse_duration
@@ -28,15 +27,12 @@ __all__ = [
     "MapOf",
     "Memory",
     "Number",
-    "Record",
-    "RecordOf",
     "Rule",
     "Sizes",
     "Text",
     "VariableText",
     "came",
-    "fields_of",
-    "names_of",
+    "expected",
     "outside_working_folder",
     "ruled",
 ]
@@ -44,7 +40,6 @@ __all__ = [
 T = TypeVar("T")
 T_co = TypeVar("T_co", covariant=True)
 EnumT = TypeVar("EnumT", bound=enum.Enum)
-RecordT = TypeVar("RecordT", bound="Record")
 
 
 class Rule(Protocol[T_co]):
@@ -80,7 +75,8 @@ def came(value: object) -> str:
     return f"a {type(value).__name__}"
 
 
-def _expected(what: str, value: object, *, hint: str | None = None) -> FieldError:
+def expected(what: str, value: object, *, hint: str | None = None) -> FieldError:
+    """Return the error for a value that is no ``what``."""
     return FieldError(f"expected {what}, came {came(value)}", hint=hint)
 
 
@@ -95,7 +91,7 @@ class Text:
     def read(self, value: object) -> str:
         """Return the checked value."""
         if isinstance(value, bool) or not isinstance(value, str | int | float):
-            raise _expected(self.what, value)
+            raise expected(self.what, value)
         text = str(value)
         if not (text or self.allow_empty):
             raise FieldError(f"expected {self.what}, came an empty text")
@@ -139,7 +135,7 @@ class Flag:
         words = {"true": True, "yes": True, "on": True, "false": False, "no": False, "off": False}
         if isinstance(value, Plain) and value.lower() in words:
             return words[value.lower()]
-        raise _expected("true or false", value)
+        raise expected("true or false", value)
 
     def write(self, value: bool) -> bool:
         """Return it as plain data."""
@@ -160,9 +156,9 @@ class Number(Generic[T]):
         """Return the checked value."""
         number = natural(value)
         if isinstance(number, bool) or not isinstance(number, int | float):
-            raise _expected(self.what, value)
+            raise expected(self.what, value)
         if not math.isfinite(number) or (self.kind is int and number != int(number)):
-            raise _expected(self.what, value)
+            raise expected(self.what, value)
         if self.at_least is not None and number < self.at_least:
             raise FieldError(f"must be at least {self.at_least:g}, is {number:g}")
         if self.more_than is not None and number <= self.more_than:
@@ -196,13 +192,13 @@ class Duration:
         what = "a duration such as 8h, 90m or 1d12h" + (f", or {self.word}" if self.word else "")
         number = natural(value)
         if isinstance(number, int | float) and not isinstance(number, bool):
-            raise _expected(what, value, hint=f"a number has no unit: {number}m is minutes, {number}h hours")
+            raise expected(what, value, hint=f"a number has no unit: {number}m is minutes, {number}h hours")
         if not isinstance(value, str):
-            raise _expected(what, value)
+            raise expected(what, value)
         try:
             return parse_duration(value)
         except ValueError:
-            raise _expected(what, value) from None
+            raise expected(what, value) from None
 
     def write(self, value: timedelta | None) -> str | None:
         """Return it as plain data."""
@@ -224,11 +220,11 @@ class _Measured(Generic[T]):
             measured = value
         else:
             if isinstance(value, bool) or not isinstance(value, str | int | float):
-                raise _expected(self.what, value)
+                raise expected(self.what, value)
             try:
                 measured = self.parse(str(value))
             except ValueError:
-                raise _expected(self.what, value) from None
+                raise expected(self.what, value) from None
         if not self.magnitude(measured) > 0:
             raise FieldError(f"must be more than 0, is {measured}")
         return measured
@@ -277,7 +273,7 @@ class Choice(Generic[EnumT]):
             return self.of(str(value))
         close = nearest(value, words) if isinstance(value, str) else None
         hint = f"did you mean {close!r}?" if close else None
-        raise _expected("one of " + ", ".join(words), value, hint=hint)
+        raise expected("one of " + ", ".join(words), value, hint=hint)
 
     def write(self, value: EnumT) -> str:
         """Return it as plain data."""
@@ -314,7 +310,7 @@ class ListOf(Generic[T]):
         if self.single and isinstance(value, str | Mapping):
             value = [value]
         if not isinstance(value, list | tuple):
-            raise _expected(self.what, value)
+            raise expected(self.what, value)
         items = []
         for position, item in enumerate(value):
             try:
@@ -341,7 +337,7 @@ class MapOf(Generic[T]):
     def read(self, value: object) -> dict[str, T | None]:
         """Return the checked value."""
         if not isinstance(value, Mapping):
-            raise _expected(self.what, value)
+            raise expected(self.what, value)
         result: dict[str, T | None] = {}
         for key, item in value.items():
             name = Text(what="a name", check=self.check_key)
@@ -355,97 +351,3 @@ class MapOf(Generic[T]):
     def write(self, value: Mapping[str, T | None]) -> dict[str, Any]:
         """Return it as plain data."""
         return {key: None if item is None else self.item.write(item) for key, item in value.items()}
-
-
-class Record:
-    """A group of fields, each with a rule; it checks itself however it was built, and refuses with the path.
-
-    Subclasses are frozen, keyword-only dataclasses. A field without a rule is no part of the job file.
-    """
-
-    __slots__ = ()
-
-    also_accepted: ClassVar[tuple[str, ...]] = ()
-    """Names that `prepare` turns into fields."""
-    refused: ClassVar[Mapping[str, str]] = {}
-    """Names that users of other launchers will try, and what to write instead."""
-
-    def __post_init__(self) -> None:
-        for item in fields_of(type(self)):
-            value = getattr(self, item.name)
-            if value is item.default:
-                continue
-            try:
-                object.__setattr__(self, item.name, item.metadata["rule"].read(value))
-            except FieldError as err:
-                raise err.under(item.name) from None
-        self.check()
-
-    def check(self) -> None:
-        """Refuse what no single field can see; raises `FieldError`."""
-
-    @classmethod
-    def prepare(cls, value: object) -> object:
-        """Turn a short form into a mapping of fields, before anything is checked."""
-        return value
-
-
-def fields_of(record: type[Record]) -> tuple[dataclasses.Field[Any], ...]:
-    """Return the fields of the job file that ``record`` has."""
-    every = dataclasses.fields(record)  # type: ignore[arg-type]  # every subclass is a dataclass
-    return tuple(item for item in every if "rule" in item.metadata)
-
-
-def names_of(record: type[Record]) -> tuple[str, ...]:
-    """Return every name that may stand in a file where ``record`` is expected."""
-    return tuple(item.name for item in fields_of(record)) + record.also_accepted
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class RecordOf(Generic[RecordT]):
-    """A group of fields; the type is given by a function, so that a record may hold its own kind."""
-
-    type: Callable[[], type[RecordT]]
-
-    def read(self, value: object, **outside: Any) -> RecordT:
-        """``outside``: fields that the file does not hold."""
-        cls = self.type()
-        if isinstance(value, cls):
-            return value
-        value = cls.prepare(value)
-        if not isinstance(value, Mapping):
-            raise _expected("a mapping with " + ", ".join(names_of(cls)), value)
-        known = {item.name: item for item in fields_of(cls)}
-        for key in value:
-            if key not in known:
-                raise _unknown(str(key), cls)
-        given = {str(key): item for key, item in value.items() if item is not None}
-        for name, item in known.items():
-            if item.default is MISSING and item.default_factory is MISSING and name not in given:
-                raise FieldError("is missing", path=(name,))
-        return cls(**given, **outside)
-
-    def write(self, value: RecordT) -> dict[str, Any]:
-        """Only what differs from the defaults."""
-        return {
-            item.name: item.metadata["rule"].write(getattr(value, item.name))
-            for item in fields_of(type(value))
-            if getattr(value, item.name) != _default(item)
-        }
-
-
-def _default(item: dataclasses.Field[Any]) -> Any:
-    return item.default_factory() if item.default_factory is not MISSING else item.default
-
-
-def _unknown(name: str, record: type[Record]) -> FieldError:
-    instead = record.refused.get(name)
-    close = nearest(name, names_of(record))
-    if instead:
-        hint: str | None = instead
-    elif close:
-        hint = f"did you mean {close!r}?"
-    else:
-        hint = "the fields here are " + ", ".join(sorted(names_of(record)))
-    reason = "there is no such field" + (f"; did you mean {close!r}?" if close and not instead else "")
-    return FieldError(reason, path=(name,), hint=hint if not (close and not instead) else None)

@@ -57,11 +57,23 @@ def read_yaml(text: str) -> Any:
         FieldError: not YAML, a key twice, an unknown tag; names the line.
     """
     try:
-        return yaml.load(text, Loader=_Loader)
+        tree = yaml.load(text, Loader=_Loader)
+        _refuse_endless(tree, ())
+        return tree
     except yaml.MarkedYAMLError as err:
         raise FieldError(_in_words(err), hint=_hint(err)) from None
     except (yaml.YAMLError, RecursionError, ValueError) as err:
         raise FieldError(f"not readable as YAML: {_one_line(str(err))}") from None
+
+
+def _refuse_endless(node: object, above: tuple[int, ...]) -> None:
+    """An alias inside of what it stands for makes a tree without an end."""
+    if not isinstance(node, Mapping | list):
+        return
+    if id(node) in above:
+        raise FieldError("an alias stands inside of what it stands for")
+    for item in node.values() if isinstance(node, Mapping) else node:
+        _refuse_endless(item, (*above, id(node)))
 
 
 def read_scalar(text: str) -> Any:

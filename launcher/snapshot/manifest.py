@@ -106,6 +106,7 @@ def survey(workdir: Path, *, kept_out: Mapping[str, str] | None = None) -> Manif
         JobFileError: ``workdir`` is no folder, is a whole home folder, cannot be read or is too large.
     """
     _require_folder(workdir)
+    workdir = workdir.resolve()
     rules = _Rules(workdir, {os.path.normpath(path): why for path, why in (kept_out or {}).items()})
     listing = list_folder(workdir, prune=rules.why_folder)
     out: dict[str, str] = {
@@ -152,6 +153,8 @@ class _Rules:
         if path in self._kept_out:
             return self._kept_out[path]
         full = self._workdir / path
+        if full.is_symlink():
+            return ""  # the link itself is looked at; git still lists what lay below before it was one
         if (full / "pyvenv.cfg").exists() or (full / "conda-meta").is_dir():
             return "a Python environment"
         if (full / MARKER).exists():

@@ -171,6 +171,14 @@ def test_much_code_and_links_that_lead_out_are_warned_about(tmp_path: Path) -> N
     assert "links that point out of the working folder stay here: out" in links.message
 
 
+def test_credentials_on_their_way_up_are_warned_about(tmp_path: Path) -> None:
+    folder = grow(
+        tmp_path / "p", {".env": "1", ".env.example": "1", "keys/id_rsa": "1", "environment.py": "1"}
+    )
+    (warning,) = of(look(job_in(folder)), "code", Level.WARNING)
+    assert "looks like credentials, and would go up: .env, keys/id_rsa" in warning.message
+
+
 def test_requirements_are_read_at_launch(tmp_path: Path) -> None:
     grow(tmp_path, {"requirements.txt": "numpy\n"})
     job = job_in(tmp_path, environment={"python": "3.11", "requirements": "requirements.txt"})

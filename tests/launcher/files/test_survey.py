@@ -177,6 +177,16 @@ def test_links(tmp_path: Path) -> None:
     assert all("a link out of the working folder" in item.reason for item in found.left_out)
 
 
+def test_a_folder_that_became_a_link_brings_nothing_from_behind_it(tmp_path: Path) -> None:
+    repo = repository(tmp_path / "r", {"a.py": "1", "data/x.csv": "1"})
+    elsewhere = grow(tmp_path / "elsewhere", {"x.csv": "private"})
+    (repo / "data" / "x.csv").unlink()
+    (repo / "data").rmdir()
+    (repo / "data").symlink_to(elsewhere)
+    assert goes_up(repo) == ["a.py"]
+    assert stays(repo) == {"data": f"a link out of the working folder, to {elsewhere}"}
+
+
 def test_sockets_and_pipes_stay(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     folder = grow(tmp_path / "p", {"a.py": "1"})
     os.mkfifo(folder / "pipe")

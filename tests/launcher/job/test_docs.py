@@ -11,7 +11,7 @@ import pytest
 
 from launcher import job as jobs
 from launcher.job import Job, unsupported
-from launcher.job.rules import Record, fields_of, names_of
+from launcher.job.record import Record, fields_of, names_of
 
 DOCS = Path(__file__).parents[3] / "docs" / "job-file.md"
 SECTIONS: dict[str, type[Record]] = {
