@@ -14,7 +14,8 @@ BIN := $(VENV)/bin
 .PHONY: demo test test-long lint format typecheck environment tools clean
 
 demo: environment tools
-	@$(BIN)/python examples/demo.py
+	@$(BIN)/trainer synthesize --out .demo/data --size demo
+	@$(BIN)/launch examples/demo.yaml --provider local --yes
 
 test: environment tools lint
 	$(BIN)/python -m pytest -n 2 --dist worksteal
