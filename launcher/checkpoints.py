@@ -118,9 +118,10 @@ def what_is_wrong(folder: Path, name: str) -> str | None:
         return "has no digest: it was not complete"
     except (OSError, ValueError) as err:
         return f"its digest cannot be read: {err}"
-    if not expected or any(path != name and not path.startswith(name + "/") for path in expected):
+    mine = _about(folder, name, expected)
+    if not mine:
         return "its digest is not about it"
-    for path, digest in expected.items():
+    for path, digest in mine.items():
         try:
             actual = _sha256(folder / path)
         except OSError as err:
@@ -128,6 +129,17 @@ def what_is_wrong(folder: Path, name: str) -> str | None:
         if actual != digest:
             return f"{path} does not match its digest"
     return None
+
+
+def _about(folder: Path, name: str, digests: Mapping[str, str]) -> dict[str, str]:
+    """Return the digests that belong to one checkpoint, by path in ``folder``; none when others are among them.
+
+    The line of a file may carry whatever folder the program called ``sha256sum`` from.
+    """
+    if (folder / name).is_file():
+        named = [digest for path, digest in digests.items() if path.rpartition("/")[2] == name]
+        return {name: named[0]} if len(named) == len(digests) == 1 else {}
+    return dict(digests) if all(path.startswith(name + "/") for path in digests) else {}
 
 
 def _read_digests(text: bytes) -> dict[str, str]:
@@ -142,10 +154,7 @@ def _read_digests(text: bytes) -> dict[str, str]:
         name = match[3]
         if match[1]:
             name = re.sub(rb"\\(.)", lambda m: {b"n": b"\n", b"r": b"\r"}.get(m[1], m[1]), name)
-        path = os.fsdecode(name).removeprefix("./")
-        if path.startswith("/") or ".." in path.split("/"):
-            raise ValueError(f"a name that leaves the folder: {path!r}")
-        digests[path] = match[2].decode().lower()
+        digests[os.path.normpath(os.fsdecode(name))] = match[2].decode().lower()
     return digests
 
 

@@ -129,6 +129,15 @@ def test_a_broken_newest_one_falls_back_and_says_so(tmp_path: Path) -> None:
     assert "not a line of sha256sum" in reasons["step_2"]
 
 
+def test_a_digest_written_from_another_folder(tmp_path: Path) -> None:
+    save(tmp_path / "checkpoints", "step_1.pt", "a", 1)
+    line = subprocess.run(
+        ["sha256sum", "checkpoints/step_1.pt"], cwd=tmp_path, capture_output=True, check=True
+    ).stdout
+    (tmp_path / "checkpoints/step_1.pt.sha256").write_bytes(line)
+    assert newest_good_checkpoint(tmp_path / "checkpoints").path == tmp_path / "checkpoints/step_1.pt"
+
+
 @pytest.mark.parametrize("line", ["{} ../outside", "{}  /etc/passwd", "{}  other.pt", ""])
 def test_a_digest_about_something_else(line: str, tmp_path: Path) -> None:
     grow(tmp_path, {"step_1.pt": "a", "step_1.pt.sha256": line.format("0" * 64) + "\n"})
@@ -176,3 +185,12 @@ def test_deleting_keeps_what_it_says(by_age: list[str], keep: int) -> None:
     assert {"best", "model_best.pt"} & set(by_age) <= set(left)
     others = [name for name in by_age if name not in ("best", "model_best.pt")]
     assert [name for name in left if name in others] == others[-max(keep, 1) :]
+
+
+@pytest.mark.parametrize("inner", ["../other.pt", "/etc/hostname", "step_2/../other.pt"])
+def test_a_digest_of_a_folder_never_reads_elsewhere(inner: str, tmp_path: Path) -> None:
+    save(tmp_path, "other.pt", "a", 1)
+    save(tmp_path, "step_2", {"m.pt": "b"}, 2)
+    with (tmp_path / "step_2.sha256").open("a") as file:
+        file.write(f"{'0' * 64}  {inner}\n")
+    assert dict(newest_good_checkpoint(tmp_path).skipped) == {"step_2": "its digest is not about it"}
