@@ -1,0 +1,272 @@
+from __future__ import annotations
+
+import errno
+import os
+import resource
+import signal
+import subprocess
+import sys
+import threading
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from tests.trainer.conftest import Start
+from trainer.checkpoint import Checkpointer, load, newest_good, step_files
+from trainer.durable import digest_path, file_digest, link_into_place, publish, remove_stale
+from trainer.errors import CheckpointCorrupt, CheckpointNotSaved, NoCheckpoint
+
+
+def state(value: float, size: int = 100) -> dict[str, object]:
+    return {"model": {"w": torch.full((size,), float(value))}, "list": [1, (2.5, "x", None)], "flag": True}
+
+
+def saved_steps(folder: Path) -> list[int]:
+    return [int(path.stem.partition("_")[2]) for path in step_files(folder)]
+
+
+def test_what_was_saved_comes_back(tmp_path: Path) -> None:
+    with Checkpointer(tmp_path) as checkpoints:
+        assert checkpoints.load_newest() is None
+        checkpoints.save(7, state(1.5), wait=True)
+        found = checkpoints.load_newest()
+    assert found is not None
+    assert found.step == 7
+    assert found.state["list"] == [1, (2.5, "x", None)]
+    assert torch.equal(found.state["model"]["w"], torch.full((100,), 1.5))
+
+
+def test_the_digest_is_one_that_sha256sum_checks(tmp_path: Path) -> None:
+    with Checkpointer(tmp_path) as checkpoints:
+        checkpoints.save(1, state(1.0))
+    subprocess.run(["sha256sum", "-c", "step_00000001.pt.sha256"], cwd=tmp_path, check=True, capture_output=True)
+
+
+def test_changing_the_model_after_save_returns_does_not_change_the_checkpoint(tmp_path: Path) -> None:
+    weights = torch.zeros(1_000_000)
+    with Checkpointer(tmp_path, keep=10) as checkpoints:
+        for step in range(5):
+            weights.fill_(step)
+            checkpoints.save(step, {"w": weights})
+            weights.fill_(-1)
+    for step in range(5):
+        assert torch.equal(load(tmp_path / f"step_{step:08d}.pt")["w"], torch.full((1_000_000,), float(step)))
+
+
+def test_the_newest_are_kept_and_the_best(tmp_path: Path) -> None:
+    with Checkpointer(tmp_path, keep=2) as checkpoints:
+        for step in range(1, 6):
+            checkpoints.save(step, state(step), best=step == 2)
+    assert saved_steps(tmp_path) == [4, 5]
+    assert torch.equal(load(tmp_path / "best.pt")["model"]["w"], torch.full((100,), 2.0))
+    subprocess.run(["sha256sum", "-c", "best.pt.sha256"], cwd=tmp_path, check=True, capture_output=True)
+
+
+def test_values_that_would_not_load_again_are_refused_when_saving(tmp_path: Path) -> None:
+    with Checkpointer(tmp_path) as checkpoints, pytest.raises(TypeError, match=r"state\[a/b\] is a float64"):
+        checkpoints.save(1, {"a": {"b": np.float64(1)}})
+    assert not step_files(tmp_path)
+
+
+@pytest.mark.parametrize("damage", ["truncate", "flip", "no digest"])
+def test_a_damaged_newest_falls_back_and_says_so(tmp_path: Path, damage: str) -> None:
+    with Checkpointer(tmp_path) as checkpoints:
+        checkpoints.save(1, state(1))
+        checkpoints.save(2, state(2))
+    newest = tmp_path / "step_00000002.pt"
+    if damage == "truncate":
+        os.truncate(newest, 200)
+    elif damage == "flip":
+        content = bytearray(newest.read_bytes())
+        content[len(content) // 2] ^= 1
+        newest.write_bytes(content)
+    else:
+        digest_path(newest).unlink()
+    said: list[str] = []
+    found = newest_good(tmp_path, said.append)
+    assert found is not None
+    assert found.step == 1
+    assert "step_00000002.pt" in said[0]
+
+
+def test_a_file_that_is_no_checkpoint_is_corrupt_and_an_absent_one_is_absent(tmp_path: Path) -> None:
+    path = tmp_path / "step_00000001.pt"
+    path.write_bytes(b"hello")
+    with pytest.raises(CheckpointCorrupt, match="cannot be read"):
+        load(path)
+    with pytest.raises(NoCheckpoint):
+        load(tmp_path / "step_00000002.pt")
+
+
+def test_code_in_a_checkpoint_is_not_run(tmp_path: Path) -> None:
+    class Bomb:
+        def __reduce__(self) -> object:
+            return (os.mkdir, (str(tmp_path / "boom"),))
+
+    torch.save({"x": Bomb()}, tmp_path / "step_00000001.pt")
+    with pytest.raises(CheckpointCorrupt):
+        load(tmp_path / "step_00000001.pt")
+    assert not (tmp_path / "boom").exists()
+
+
+def test_what_killed_writers_left_is_cleaned_and_living_writers_are_left_alone(tmp_path: Path) -> None:
+    dead = subprocess.Popen([sys.executable, "-c", ""])
+    dead.wait()
+    (tmp_path / f".step_00000009.pt.{dead.pid}.tmp").write_bytes(b"half")
+    living = tmp_path / f".step_00000008.pt.{os.getppid()}.tmp"
+    living.write_bytes(b"half")
+    (tmp_path / "step_00000009.pt.sha256").write_text("0 step_00000009.pt\n")
+    Checkpointer(tmp_path).close()
+    assert list(tmp_path.iterdir()) == [living]
+
+
+WRITER = """
+import sys, torch
+from trainer.checkpoint import Checkpointer
+checkpoints = Checkpointer(sys.argv[1], keep=3)
+for step in range(1, 10**6):
+    checkpoints.save(step, {"w": torch.full((300_000,), float(step))})
+    print(step, flush=True)
+"""
+
+
+@pytest.mark.parametrize("after", [3, 8, 15])
+def test_kill_9_while_writing_never_leaves_a_wrong_pair(tmp_path: Path, start: Start, after: int) -> None:
+    process = start([sys.executable, "-c", WRITER, str(tmp_path / "c")])
+    assert process.stdout is not None
+    for _ in range(after):
+        assert process.stdout.readline()
+    process.kill()
+    process.wait()
+    folder = tmp_path / "c"
+    for path in step_files(folder):
+        assert digest_path(path).read_text().split()[0] == file_digest(path)
+        assert float(load(path)["w"][0]) == int(path.stem.partition("_")[2])
+    assert remove_stale(folder) is not None
+    assert all(p.suffix in (".pt", ".sha256") for p in folder.iterdir())
+
+
+def limited_file_size(limit: int) -> None:
+    signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (limit, resource.RLIM_INFINITY))
+
+
+def test_a_disk_that_refuses_costs_only_that_checkpoint(tmp_path: Path) -> None:
+    said: list[str] = []
+    with Checkpointer(tmp_path, warn=said.append) as checkpoints:
+        checkpoints.save(1, state(1), wait=True)
+        before = resource.getrlimit(resource.RLIMIT_FSIZE)
+        try:
+            limited_file_size(4096)
+            checkpoints.save(2, state(2, size=100_000))
+            checkpoints.close()
+            with pytest.raises(CheckpointNotSaved, match="File too large") as caught:
+                checkpoints.save(3, state(3, size=100_000), wait=True)
+        finally:
+            resource.setrlimit(resource.RLIMIT_FSIZE, before)
+        assert caught.value.left_behind is not None
+        assert "step_00000001.pt" in caught.value.left_behind
+        assert saved_steps(tmp_path) == [1]
+        assert "step_00000002.pt could not be written" in said[0]
+        checkpoints.save(4, state(4), wait=True)
+    assert saved_steps(tmp_path) == [1, 4]
+    assert not list(tmp_path.glob(".*"))
+
+
+@pytest.fixture
+def small_disk(tmp_path: Path) -> object:
+    """A file system of one megabyte; only root can mount one, and other users have the test above."""
+    folder = tmp_path / "disk"
+    folder.mkdir()
+    mounted = subprocess.run(
+        ["mount", "-t", "tmpfs", "-o", "size=1m", "tmpfs", str(folder)], capture_output=True, check=False
+    )
+    if mounted.returncode:
+        pytest.skip("mounting a small tmpfs needs root")
+    yield folder
+    subprocess.run(["umount", str(folder)], check=True)
+
+
+def test_a_full_disk_gives_up_older_checkpoints_before_the_newest(small_disk: Path) -> None:
+    said: list[str] = []
+    with Checkpointer(small_disk, keep=5, warn=said.append) as checkpoints:
+        for step in (1, 2, 3):
+            checkpoints.save(step, state(step, size=70_000), wait=True)  # 280 kB each: the fourth has no room
+        checkpoints.save(4, state(4, size=70_000), wait=True)
+        assert saved_steps(small_disk) == [3, 4]
+        with pytest.raises(CheckpointNotSaved, match=os.strerror(errno.ENOSPC)):
+            checkpoints.save(5, state(5, size=500_000), wait=True)
+        assert saved_steps(small_disk) == [4]
+    assert newest_good(small_disk) is not None
+
+
+def test_publishing_is_all_or_nothing(tmp_path: Path) -> None:
+    path = tmp_path / "file"
+    path.write_text("old")
+
+    def fail(out: object) -> None:
+        raise RuntimeError("half way")
+
+    with pytest.raises(RuntimeError, match="half way"):
+        publish(path, fail)
+    assert path.read_text() == "old"
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_a_link_replaces_what_was_there(tmp_path: Path) -> None:
+    (tmp_path / "a").write_text("new")
+    (tmp_path / "b").write_text("old")
+    link_into_place(tmp_path / "a", tmp_path / "b")
+    assert (tmp_path / "b").read_text() == "new"
+    assert (tmp_path / "a").exists()
+
+
+def test_writing_happens_in_another_thread(tmp_path: Path) -> None:
+    seen: list[str] = []
+    with Checkpointer(tmp_path) as checkpoints:
+        checkpoints.save(1, state(1), prepare=lambda copied: seen.append(threading.current_thread().name))
+    assert seen == ["checkpoint-writer"]
+
+
+FOREIGN = """
+import sys
+import torch
+from trainer.checkpoint import Checkpointer
+from trainer.interrupt import Exit, Interrupt
+
+model = torch.nn.Linear(4, 4)
+optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+checkpoints = Checkpointer(sys.argv[1])
+saved = checkpoints.load_newest()
+start = saved.step if saved else 0
+if saved:
+    model.load_state_dict(saved.state["model"])
+with Interrupt() as interrupt:
+    for step in range(start, 10**9):
+        optimizer.zero_grad()
+        model(torch.ones(1, 4)).sum().backward()
+        optimizer.step()
+        print(step, flush=True)
+        if interrupt.requested:
+            checkpoints.save(step + 1, {"model": model.state_dict()}, wait=True)
+            sys.exit(Exit.INTERRUPTED)
+"""
+
+
+def test_a_foreign_script_saves_on_sigterm_and_goes_on_after_it(tmp_path: Path, start: Start) -> None:
+    argv = [sys.executable, "-c", FOREIGN, str(tmp_path / "c")]
+    last = -1
+    for _ in range(2):
+        process = start(argv)
+        assert process.stdout is not None
+        first = int(process.stdout.readline())
+        assert first == last + 1
+        process.send_signal(signal.SIGTERM)
+        output, _ = process.communicate(timeout=60)
+        assert process.returncode == 75
+        last = int(output.split()[-1]) if output.split() else first
+        assert saved_steps(tmp_path / "c")[-1] == last + 1
+
+
