@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 __all__ = ["SHORTEST_HERE_S", "SHORTEST_S", "MirrorChoice", "choose_mirror_every", "survives_notice"]
 
 SHORTEST_S = 60.0
-SHORTEST_HERE_S = 10.0
+SHORTEST_HERE_S = 5.0
 """On this computer a copy costs next to nothing."""
 LONGEST_S = 3600.0
 """The most that anybody should lose, whatever the traffic costs."""
@@ -55,7 +55,7 @@ def choose_mirror_every(
     transfer_s = checkpoint_bytes / link_bytes_per_s
     usd_each = offer.egress_usd_per_gib * checkpoint_bytes / GIB
     if asked_s is not None:
-        chosen_s, why = max(asked_s, save_every_s, shortest_s), "as the job says"
+        chosen_s, why = max(asked_s, save_every_s), "as the job says"
     else:
         risk_per_hour = 0.0 if notice_survived else offer.interruptions_per_hour
         chosen_s, why = _choose(shortest_s, save_every_s, transfer_s, usd_each, risk_per_hour)

@@ -41,8 +41,8 @@ class Work:
     """The GPU, or ``cpu``, that took ``hours``."""
 
     def __post_init__(self) -> None:
-        if self.steps is not None and self.steps < 0:
-            raise ValueError(f"work.steps is negative: {self.steps}")
+        if self.steps is not None and self.steps < 1:
+            raise ValueError(f"work.steps must be at least 1: {self.steps}")
         if self.hours is not None and not 0.0 < self.hours < float("inf"):
             raise ValueError(f"work.hours must be above 0: {self.hours}")
         if self.hours is not None and self.on is None:

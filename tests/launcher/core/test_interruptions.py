@@ -1,0 +1,75 @@
+"""The formula against a simulation of the process that it describes."""
+
+from __future__ import annotations
+
+import random
+import statistics
+
+import pytest
+
+from launcher.interruptions import HARDLY_GETS_THROUGH, expected_hours, toll
+from launcher.ranges import Range
+
+
+def simulated_hours(
+    chance: random.Random, work_h: float, per_hour: float, segment_h: float, restart_h: float
+) -> float:
+    """One life: segments of work, each safe only when it is complete, and a way back after every interruption."""
+    hours = done = 0.0
+    until_next = chance.expovariate(per_hour)
+    coming_back = 0.0
+    while done < work_h:
+        segment = min(segment_h, work_h - done)
+        needed = coming_back + segment
+        if until_next >= needed:
+            hours, until_next, done, coming_back = hours + needed, until_next - needed, done + segment, 0.0
+        else:
+            hours, until_next, coming_back = hours + until_next, chance.expovariate(per_hour), restart_h
+    return hours
+
+
+@pytest.mark.parametrize(
+    ("work_h", "per_hour", "segment_h", "restart_h"),
+    [
+        (10, 0.05, 0.5, 0.2),
+        (10, 0.5, 0.5, 0.2),
+        (24, 0.1, 1.0, 0.5),
+        (5, 0.125, 0.1, 1.0),
+        (12, 1 / 2.1, 0.25, 0.3),
+    ],
+)
+def test_the_expected_time_is_what_many_lives_take(
+    work_h: float, per_hour: float, segment_h: float, restart_h: float
+) -> None:
+    chance = random.Random(7)
+    lives = [simulated_hours(chance, work_h, per_hour, segment_h, restart_h) for _ in range(6000)]
+    expected = expected_hours(work_h, per_hour=per_hour, segment_h=segment_h, restart_h=restart_h)
+    # The formula is exact for this process: what is left is the error of 6000 lives.
+    assert expected == pytest.approx(statistics.fmean(lives), rel=0.03)
+
+
+@pytest.mark.parametrize("per_hour", [0.02, 0.05, 0.2])
+def test_nine_lives_in_ten_fall_below_the_high_end(per_hour: float) -> None:
+    chance = random.Random(7)
+    lives = sorted(simulated_hours(chance, 10.0, per_hour, 0.5, 0.2) for _ in range(4000))
+    taken = toll(Range.exactly(10.0), per_hour=per_hour, segment_h=0.5, restart_h=Range.exactly(0.2))
+    assert 10.0 + taken.hours.high >= lives[int(0.9 * len(lives))]
+    assert 10.0 + taken.hours.low <= lives[int(0.2 * len(lives))] + 1e-9
+
+
+def test_what_is_never_taken_away_pays_nothing() -> None:
+    taken = toll(Range(1, 2, 3), per_hour=0.0, segment_h=1.0, restart_h=Range.exactly(1.0))
+    assert not taken.hours
+    assert taken.gets_through
+
+
+def test_a_hopeless_rate_is_finite_and_said() -> None:
+    taken = toll(Range.exactly(10.0), per_hour=5.0, segment_h=2.0, restart_h=Range.exactly(2.0))
+    assert not taken.gets_through
+    assert taken.hours.likely == pytest.approx(10.0 * (HARDLY_GETS_THROUGH - 1))
+
+
+def test_a_notice_that_saves_everything_leaves_only_the_way_back() -> None:
+    taken = toll(Range.exactly(100.0), per_hour=0.05, segment_h=0.0, restart_h=Range.exactly(0.1))
+    assert taken.hours.likely == pytest.approx(0.5, rel=0.01)
+    assert taken.times.likely == pytest.approx(5.0, rel=0.01)
