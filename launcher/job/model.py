@@ -14,6 +14,7 @@ from launcher.job.names import derive_name, name_of_command
 from launcher.job.order import check_stages
 from launcher.job.overrides import replaced
 from launcher.job.parts import Checkpoint, Environment, Metric, Notify, Recovery, Smoke, Stage, Work
+from launcher.job.places import check_places
 from launcher.job.problem import FieldError
 from launcher.job.record import Record, RecordOf
 from launcher.job.resources import Resources
@@ -165,6 +166,7 @@ class Job(Record):
         twice = sorted(set(self.envs) & set(self.secrets))
         if twice:
             raise FieldError(f"{twice[0]} is given in envs too", path=("secrets", twice[0]))
+        check_places(self.file_mounts, self.checkpoint.dir)
         check_stages(self.stages)
 
     # -- where it comes from ---------------------------------------------------------------------------

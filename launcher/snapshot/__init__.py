@@ -6,11 +6,10 @@
 from __future__ import annotations
 
 from launcher.snapshot.manifest import REFUSE_BYTES, WARN_BYTES, Entry, LeftOut, Manifest, survey
-from launcher.snapshot.of_job import OUTPUT_DIR, kept_out
+from launcher.snapshot.of_job import kept_out
 from launcher.snapshot.pack import Snapshot, pack
 
 __all__ = [
-    "OUTPUT_DIR",
     "REFUSE_BYTES",
     "WARN_BYTES",
     "Entry",

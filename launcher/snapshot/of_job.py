@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from typing import TYPE_CHECKING
 
+from launcher.job.places import OUTPUT_DIR
 from launcher.job.problem import FieldError
 from launcher.results import results_bases
 
@@ -13,10 +14,7 @@ if TYPE_CHECKING:
 
     from launcher.job import Job
 
-__all__ = ["OUTPUT_DIR", "kept_out"]
-
-OUTPUT_DIR = "outputs"
-"""``LAUNCH_OUTPUT_DIR``, relative to the working folder."""
+__all__ = ["kept_out"]
 
 
 def kept_out(job: Job, *, out: Path | None = None, home: Path | None = None) -> dict[str, str]:

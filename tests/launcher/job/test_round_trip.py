@@ -62,7 +62,10 @@ FIELDS: dict[str, st.SearchStrategy[Any]] = {
     "name": WORD,
     "workdir": PATH,
     "resources": RESOURCES,
-    "file_mounts": st.dictionaries(PATH, PATH | st.just("s3://bucket/key"), max_size=2),
+    # In a place of its own: places that lie in one another are refused.
+    "file_mounts": st.dictionaries(
+        WORD.map("Mounted/{}".format), PATH | st.just("s3://bucket/key"), max_size=2
+    ),
     "envs": st.dictionaries(VARIABLE, st.none() | TEXT, max_size=3),
     "secrets": st.dictionaries(st.from_regex(r"L[0-9]{1,3}", fullmatch=True), st.none(), max_size=2),
     "setup": TEXT,
