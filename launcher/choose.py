@@ -91,9 +91,11 @@ def fallbacks(chosen: Estimate, ranked: Sequence[Estimate], *, in_order: bool = 
     return (first, *(item.offer for item in ordered))[:MOST_CANDIDATES]
 
 
-def _rank(item: Estimate) -> tuple[float, float, str, str, str]:
+def _rank(item: Estimate) -> tuple[float, float, str, str, str, str, str]:
+    """Cheapest whole run first, then fastest; what is equal falls into one fixed order, so that two runs choose alike."""
     offer = item.offer
-    return (item.usd.likely, item.hours.likely, offer.provider, offer.location, offer.instance_type)
+    place = (offer.provider, offer.location, offer.zone or "", offer.instance_type, offer.offer_id or "")
+    return (item.usd.likely, item.hours.likely, *place)
 
 
 def _note(rejected: list[tuple[Offer, str]], item: Estimate, why: str | None) -> bool:
