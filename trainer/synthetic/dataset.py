@@ -1,27 +1,28 @@
-"""Write a whole data set, or nothing.
-
-Everything is written into a hidden folder inside the output folder and moved into place by two renames,
-``synthetic.json`` first and the data last, so that data that are there are whole. A run that was killed leaves only
-its hidden folder, which the next run removes.
-"""
+"""Write a whole data set, or nothing."""
 
 from __future__ import annotations
 
-import contextlib
 import csv
-import fcntl
 import json
-import os
-import shutil
-import tempfile
 from collections import deque
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from trainer.synthetic.errors import BadSpec, CannotWrite, FolderTaken
-from trainer.synthetic.layout import DATA_FOLDER, GENERATOR, data_file, is_synthetic, write_trials
+from trainer.synthetic.errors import BadSpec
+from trainer.synthetic.folder import (
+    DESCRIPTION,
+    RECORD,
+    move_into_place,
+    partial_folder,
+    present_record,
+    refuse_small_disk,
+    refuse_taken,
+    remove_stale,
+    writable,
+)
+from trainer.synthetic.layout import GENERATOR, data_file, write_trials
 from trainer.synthetic.neural import N_FEATURES
 from trainer.synthetic.sentences import corpus_of, sentences, words_of
 from trainer.synthetic.spec import SPLITS, Split, SyntheticSpec
@@ -31,15 +32,8 @@ from trainer.synthetic.trial import Trial, block_of, generate_trial, lexicon_for
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-__all__ = ["DESCRIPTION", "RECORD", "Report", "expected_bytes", "write_dataset"]
+__all__ = ["Report", "expected_bytes", "write_dataset"]
 
-RECORD = "synthetic.json"
-DESCRIPTION = "t15_copyTaskData_description.csv"
-"""Block by block, which corpus was spoken: the official evaluation looks every trial up in it."""
-
-_PARTIAL = ".synthetic-partial-"
-_SPARE = 1.15
-"""Room asked of the disk, beside the expected size."""
 _SAMPLED_TRIALS = 200
 _TRIAL_OVERHEAD_BYTES = 6_000
 
@@ -71,6 +65,7 @@ def expected_bytes(spec: SyntheticSpec) -> int:
         **{split: min(spec.trials(split), _SAMPLED_TRIALS) for split in SPLITS},
     )
     lexicon, texts = lexicon_for(sample), planned_sentences(sample)
+    lexicon.require(word for text in texts for word in words_of(text))
     bins = sum(expected_bins(text, lexicon, sample) for text in texts) / len(texts)
     return round(spec.all_trials() * (bins * N_FEATURES * 4 + _TRIAL_OVERHEAD_BYTES))
 
@@ -94,16 +89,16 @@ def write_dataset(
     if workers < 1:
         raise BadSpec(f"workers is {workers}; it must be at least 1", hint="change --workers")
     identity = {"generator": GENERATOR, "spec": spec.parameters(), "lexicon_sha256": lexicon_for(spec).sha256}
-    with _writable(out) as root:
-        _remove_stale(root)
-        present = _present(root)
+    with writable(out) as root:
+        remove_stale(root)
+        present = present_record(root)
         if present is not None and {key: present.get(key) for key in identity} == identity:
             return _report(root, present, written=False)
-        _refuse_taken(root, present, force)
-        _refuse_small_disk(root, expected_bytes(spec))
+        refuse_taken(root, present, force)
+        refuse_small_disk(root, expected_bytes(spec))
         vocabulary = {word for text in planned_sentences(spec) for word in words_of(text)}
         lexicon_for(spec).require(vocabulary)
-        with _partial_folder(root) as partial:
+        with partial_folder(root) as partial:
             counts = _write_files(partial, spec, workers, on_progress)
             record = {
                 "synthetic": True,
@@ -114,118 +109,13 @@ def write_dataset(
             }
             (partial / RECORD).write_text(json.dumps(record, indent=2) + "\n", "utf-8")
             _write_description(partial / DESCRIPTION, spec)
-            _move_into_place(partial, root, replace=force)
+            move_into_place(partial, root, replace=force)
         return _report(root, record, written=True)
-
-
-# Reading what is there
-
-
-def _present(root: Path) -> dict[str, Any] | None:
-    """The record of the synthetic data set in `root`, or None when there is no whole one."""
-    if not (root / DATA_FOLDER).is_dir():
-        return None
-    try:
-        record = json.loads((root / RECORD).read_text("utf-8"))
-    except (OSError, ValueError):
-        return None
-    return record if isinstance(record, dict) and record.get("synthetic") is True else None
 
 
 def _report(root: Path, record: dict[str, Any], *, written: bool) -> Report:
     counts = {key: int(record[key]) for key in ("files", "trials", "bins", "bytes", "words")}
     return Report(root=root, written=written, **counts)
-
-
-def _refuse_taken(root: Path, present: dict[str, Any] | None, force: bool) -> None:
-    foreign = [p for p in sorted((root / DATA_FOLDER).glob("*/*.hdf5")) if not _marked(p)]
-    if foreign:
-        raise FolderTaken(
-            f"{root} holds data that were not synthesized, such as {foreign[0].relative_to(root)}",
-            hint="choose another --out; data that are not synthetic are never replaced",
-        )
-    if force:
-        return
-    if present is not None:
-        raise FolderTaken(
-            f"{root} holds a synthetic data set with other parameters (see {RECORD})",
-            hint="choose another --out, or replace it with --force",
-        )
-    own = {RECORD, DESCRIPTION}
-    others = sorted(p.name for p in root.iterdir() if p.name not in own and not p.name.startswith(_PARTIAL))
-    if others:
-        raise FolderTaken(
-            f"{root} is not empty: it holds {', '.join(others[:3])}{', …' if len(others) > 3 else ''}",
-            hint="choose another --out, or add the data set beside these files with --force",
-        )
-
-
-def _marked(path: Path) -> bool:
-    try:
-        return is_synthetic(path)
-    except OSError:
-        return False
-
-
-def _refuse_small_disk(root: Path, needed: int) -> None:
-    free = shutil.disk_usage(root).free
-    if free < needed * _SPARE:
-        raise CannotWrite(
-            f"the data set needs about {needed / 1e9:.2f} GB and {root} has {free / 1e9:.2f} GB free",
-            hint="choose a smaller --size or another disk",
-        )
-
-
-# Writing
-
-
-@contextlib.contextmanager
-def _writable(out: Path) -> Iterator[Path]:
-    """Create `out`, turn failures of the file system into ours, and remove `out` again if it is left empty."""
-    created: list[Path] = []
-    try:
-        created += [p for p in (out, *out.parents) if not p.exists()]
-        out.mkdir(parents=True, exist_ok=True)
-        yield out.resolve()
-    except (FileExistsError, NotADirectoryError) as error:
-        raise CannotWrite(f"{out} is not a folder", hint="choose another --out") from error
-    except OSError as error:
-        what = error.strerror or str(error)
-        raise CannotWrite(f"cannot write {error.filename or out}: {what}", hint="check --out") from error
-    finally:
-        for folder in created:
-            with contextlib.suppress(OSError):
-                folder.rmdir()
-
-
-@contextlib.contextmanager
-def _locked(folder: Path, *, wait: bool) -> Iterator[None]:
-    """Hold the lock on a folder, which ends with this process; raises BlockingIOError if not to wait for it."""
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
-        yield
-    finally:
-        os.close(descriptor)
-
-
-@contextlib.contextmanager
-def _partial_folder(root: Path) -> Iterator[Path]:
-    """A folder for what is not whole yet, locked while its writer lives and removed when it ends."""
-    partial = Path(tempfile.mkdtemp(prefix=_PARTIAL, dir=root))
-    with _locked(partial, wait=True):
-        try:
-            yield partial
-        finally:
-            shutil.rmtree(partial, ignore_errors=True)
-
-
-def _remove_stale(root: Path) -> None:
-    """Remove what killed runs left; a folder whose writer lives is locked and stays."""
-    for partial in root.glob(f"{_PARTIAL}*"):
-        # Gone meanwhile, or in use: either way it is not ours to remove.
-        with contextlib.suppress(FileNotFoundError, BlockingIOError), _locked(partial, wait=False):
-            shutil.rmtree(partial, ignore_errors=True)
 
 
 def _generate(
@@ -279,18 +169,3 @@ def _write_description(path: Path, spec: SyntheticSpec) -> None:
                     table.writerow(
                         [date, session + 1, block, n, corpus, "Train" if split == "train" else "Val/Test"]
                     )
-
-
-def _move_into_place(partial: Path, root: Path, *, replace: bool) -> None:
-    """Old data away, new record, new data: at every moment the data that are there are whole and described."""
-    data = root / DATA_FOLDER
-    with _locked(root, wait=True):
-        if data.exists() and not replace:
-            raise FolderTaken(
-                f"another process wrote {data} in the meantime", hint="look at it, or choose another --out"
-            )
-        if data.exists():
-            data.rename(partial / "replaced")
-        (partial / DESCRIPTION).replace(root / DESCRIPTION)
-        (partial / RECORD).replace(root / RECORD)
-        (partial / DATA_FOLDER).rename(data)
