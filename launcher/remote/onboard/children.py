@@ -65,10 +65,10 @@ class Children:
             helper = Helper(argv, timeout_s, done)
             self._helpers[helper.pid] = helper
 
-    def end_late_helpers(self) -> None:
-        """Kill helpers that hang."""
+    def end_helpers(self, late_ones_only: bool) -> None:
+        """Kill helpers that hang, or all of them."""
         for helper in self._helpers.values():
-            if time.monotonic() >= helper.due:
+            if not late_ones_only or time.monotonic() >= helper.due:
                 send(helper.pid, signal.SIGKILL)
 
     def reap(self) -> bool:

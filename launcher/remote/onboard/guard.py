@@ -50,14 +50,16 @@ def main(arguments: List[str]) -> int:
     lock = take_lock(path + ".lock", 0.0, lambda: False)
     if lock is None or os.fork():
         return 0
+    next_try = 0.0
     while True:
         told = read_json(path)
         if told is None:
             return 0
-        if time.time() < (epoch(told["hard_deadline"]) or 0.0):
-            time.sleep(TICK_S)
-        else:
-            time.sleep(AGAIN_S if destroy(told["self_destroy"]) else RETRY_S)
+        is_time = time.time() >= (epoch(told["hard_deadline"]) or 0.0)
+        if is_time and time.monotonic() >= next_try:
+            wait_s = AGAIN_S if destroy(told["self_destroy"]) else RETRY_S
+            next_try = time.monotonic() + wait_s
+        time.sleep(TICK_S)
 
 
 def destroy(how: Dict[str, Any]) -> bool:

@@ -156,7 +156,7 @@ class Watchdog:
             self._ask_to_leave("deadline", "the deadline has come")
         if self._is_late():
             self._kill_rest()
-        self._children.end_late_helpers()
+        self._children.end_helpers(late_ones_only=True)
         self._look_for_wishes()
         self._reap()
         if self._metrics.read() or self._status.fields["log"]["bytes"] != self._output.end:
@@ -280,6 +280,7 @@ class Watchdog:
     def _end_steps(self, code: int, reason: str) -> None:
         """What the steps left running is waited for after a good end, and asked to leave after any other."""
         self._steps_over = True
+        self._children.end_helpers(late_ones_only=False)
         self._status.change(exit_code=code, reason=reason)
         self._output.say(reason)
         living = self._children.living()
