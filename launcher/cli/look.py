@@ -2,10 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
 import click
 
 from launcher.cli.arguments import example, find_run, run_argument
 from launcher.cli.screen import Screen, with_screen
+
+if TYPE_CHECKING:
+    from launcher.events import Event
 
 __all__ = ["ls", "status"]
 
@@ -52,12 +58,22 @@ def status(screen: Screen, run_text: str, with_events: bool) -> int:
         extra = {"events": [event_document(event) for event in events]} if with_events else {}
         screen.document({**now.to_json(), **extra})
         return 0
-    from launcher.render.lines import event_line
     from launcher.render.runs import status_view
 
     screen.show(status_view(now, utc_now()))
-    if events:
+    if with_events:
         screen.say("")
+        _show_events(screen, [event for event in events if event.kind.value != "progress"])
+    return 0
+
+
+def _show_events(screen: Screen, events: Sequence[Event]) -> None:
+    if screen.stream.isatty():
+        from launcher.render.runs import events_grid
+
+        screen.show(events_grid(events, with_date=True))
+        return
+    from launcher.render.lines import event_line
+
     for event in events:
         screen.say(event_line(event, with_date=True))
-    return 0

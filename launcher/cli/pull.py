@@ -28,11 +28,14 @@ __all__ = ["pull"]
 )
 @with_screen
 def pull(screen: Screen, run_text: str, directory: Path | None) -> int:
-    """Bring outputs home now, verified; as often as you like, also while the run goes on."""
+    """Bring outputs home now, verified; as often as you like, also while the run goes on.
+
+    They go to the run's folder of results, or to a folder of the run's id in DIR.
+    """
     run = find_run(run_text)
     with screen.busy(f"Bringing outputs of {run.id} home"):
         report = run.pull(directory)
-    dest = str(directory.absolute() if directory else run.status().results_dir)
+    dest = str(directory.absolute() / run.id if directory else run.status().results_dir)
     if screen.json:
         screen.document({"run_id": run.id, "dest": dest, **report_document(report)})
         return 0

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from launcher.cli.failures import EXIT_DECLINED, nothing_rented
+from launcher.cli.failures import EXIT_DECLINED, Detached, nothing_rented
 from launcher.cli.options import COMMAND, api_options, refuse_what_is_not_there
 from launcher.cli.screen import Screen
 
@@ -77,9 +77,21 @@ def _launch(screen: Screen, prepared: Prepared, *, detach: bool) -> int:
     from launcher.cli.closing import close, exit_code, handed_over
     from launcher.cli.follow import follow
 
-    run = launch(prepared)
+    try:
+        run = launch(prepared)
+    except KeyboardInterrupt:
+        raise Detached(_what_goes_on(prepared.name)) from None
     if detach:
         return handed_over(screen, run)
     result = follow(screen, run)
     close(screen, run, result)
     return exit_code(result)
+
+
+def _what_goes_on(name: str) -> str:
+    """Say what Ctrl-C at the moment of starting has left: a run that is recorded is carried out."""
+    from launcher.api import list_runs
+    from launcher.render.facts import after_detaching
+
+    live = [status for status in list_runs() if status.is_live and status.name == name]
+    return after_detaching(live[0]) if live else "nothing was started"

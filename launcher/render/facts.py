@@ -71,8 +71,9 @@ def progress(status: Status) -> str:
 
 
 def metrics(values: Mapping[str, float]) -> str:
-    """List the newest numbers that the job reported."""
-    return SEP.join(f"{name} {words.number(value)}" for name, value in values.items())
+    """List the newest numbers that the job reported, but for those that `progress` says."""
+    shown = {name: value for name, value in values.items() if name not in ("step", "total")}
+    return SEP.join(f"{name} {words.number(value)}" for name, value in shown.items())
 
 
 def cost(status: Status) -> str:
@@ -117,15 +118,15 @@ def after_detaching(status: Status) -> str:
     if not status.is_live:
         return f"{status.run_id} has ended ({status.state}). See: launch status {status.run_id}"
     return (
-        f"{status.run_id} goes on and costs {words.usd_per_hour(status.usd_per_hour_now)}. "
+        f"{status.run_id} goes on at {words.usd_per_hour(status.usd_per_hour_now)}. "
         f"Come back: launch logs -f {status.run_id} · End it: launch stop {status.run_id}"
     )
 
 
 def how_to_go_on(status: Status) -> str | None:
-    """Return what to do with a run that has ended without success; None after a success."""
+    """Return the command that goes on with a run that has ended without success; None after a success."""
     if status.is_live or status.state == "succeeded":
         return None
     if status.reason_code == "budget":
-        return f"launch resume {status.run_id} --max-cost +2    (goes on from the last checkpoint)"
-    return f"launch resume {status.run_id}    (goes on from the last checkpoint, if there is one)"
+        return f"launch resume {status.run_id} --max-cost +2"
+    return f"launch resume {status.run_id}"

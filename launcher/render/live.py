@@ -16,8 +16,7 @@ from rich.table import Table
 from rich.text import Text
 
 from launcher.render import facts, style, words
-from launcher.render.lines import KIND_WIDTH, event_parts
-from launcher.render.runs import fact_grid, headline
+from launcher.render.runs import events_grid, fact_grid, headline
 
 if TYPE_CHECKING:
     from types import TracebackType
@@ -112,18 +111,6 @@ def _log(log: Sequence[str]) -> RenderableType:
     return Group(*(Text(f"│ {line}", style=style.QUIET, no_wrap=True, overflow="ellipsis") for line in log))
 
 
-def _line_above(event: Event) -> RenderableType:
-    """Draw an event so that a long sentence stays in its column."""
-    colour = style.WARNING if event.kind.value == "warning" else style.QUIET
-    at, kind, message = event_parts(event)
-    grid = Table.grid(padding=(0, 2))
-    grid.add_column(no_wrap=True, style=style.QUIET)
-    grid.add_column(no_wrap=True, width=KIND_WIDTH, style=colour)
-    grid.add_column(overflow="fold", style=colour if event.kind.value == "warning" else "")
-    grid.add_row(at, kind, message)
-    return grid
-
-
 class LiveView:
     """Shows a run on a terminal until it is closed; leaves nothing of the block behind."""
 
@@ -149,7 +136,7 @@ class LiveView:
             self._checkpoints.note(event)
         if event.kind.value in SHOWN_IN_THE_BLOCK:
             return
-        self._console.print(_line_above(event))
+        self._console.print(events_grid([event]))
 
     def look(self, status: Status, log_tail: bytes, now: datetime) -> None:
         """Redraw the block."""

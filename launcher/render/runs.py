@@ -14,11 +14,25 @@ from rich.text import Text
 
 from launcher.render import facts, style, words
 from launcher.render.facts import Fact
+from launcher.render.lines import KIND_WIDTH, event_parts
 
 if TYPE_CHECKING:
+    from launcher.events import Event
     from launcher.status import AttemptStatus, Status
 
-__all__ = ["attempts_table", "burning_now", "fact_grid", "headline", "runs_table", "status_view", "table"]
+__all__ = [
+    "attempts_table",
+    "burning_now",
+    "events_grid",
+    "fact_grid",
+    "headline",
+    "runs_table",
+    "status_view",
+    "table",
+]
+
+LABEL_WIDTH = len("checkpoints")
+"""So that blocks of facts below each other stand in the same columns."""
 
 
 def headline(status: Status) -> Text:
@@ -36,7 +50,7 @@ def headline(status: Status) -> Text:
 def fact_grid(rows: Iterable[Fact]) -> RenderableType:
     """Lay labelled facts out in two columns."""
     grid = Table.grid(padding=(0, 2))
-    grid.add_column(style=style.LABEL, no_wrap=True)
+    grid.add_column(style=style.LABEL, no_wrap=True, min_width=LABEL_WIDTH)
     grid.add_column(overflow="fold")
     for label, text in rows:
         grid.add_row(label, text)
@@ -68,6 +82,24 @@ def attempts_table(attempts: Sequence[AttemptStatus], now: datetime) -> Table:
             attempt.cause.replace("_", " ") if attempt.ended else "goes on",
         )
     return rows
+
+
+def events_grid(events: Iterable[Event], *, with_date: bool = False) -> Table:
+    """Draw events so that a long sentence stays in its column."""
+    grid = Table.grid(padding=(0, 2))
+    grid.add_column(no_wrap=True, style=style.QUIET)
+    grid.add_column(no_wrap=True, width=KIND_WIDTH)
+    grid.add_column(overflow="fold")
+    for event in events:
+        at, kind, message = event_parts(event, with_date=with_date)
+        is_warning = event.kind.value == "warning"
+        colour = style.of_state(kind) if event.kind.value == "state" else style.QUIET
+        grid.add_row(
+            at,
+            Text(kind, style=style.WARNING if is_warning else colour),
+            Text(message, style=style.WARNING if is_warning else ""),
+        )
+    return grid
 
 
 def runs_table(runs: Sequence[Status], now: datetime) -> RenderableType:

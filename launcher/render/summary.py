@@ -27,6 +27,7 @@ LAST_WORDS = 15
 def summary(status: Status, last_words: bytes, now: datetime) -> RenderableType:
     """Draw the end of a run; ``last_words`` is the end of the program's output, shown after a failure."""
     rows = [
+        ("progress", facts.progress(status)),
         ("metrics", facts.metrics(status.metrics)),
         ("time", facts.time_taken(status, now)),
         ("cost", facts.cost(status)),

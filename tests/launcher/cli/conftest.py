@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import subprocess
 import sys
-from collections.abc import Mapping
+import time
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -65,14 +67,52 @@ class Cli:
         return Ended(done.returncode, done.stdout, done.stderr)
 
 
-@pytest.fixture
-def cli(tmp_path: Path) -> Cli:
-    """The command, in an empty folder."""
-    folder = tmp_path / "project"
+def make_cli(root: Path) -> Cli:
+    """Return the command with everything of its own below ``root``."""
+    folder = root / "project"
     folder.mkdir()
     environ = {
         **{key: value for key, value in os.environ.items() if not key.startswith(("LAUNCH_", "NO_COLOR"))},
-        "LAUNCH_HOME": str(tmp_path / "home"),
+        "LAUNCH_HOME": str(root / "home"),
         "PYTHONPATH": str(ROOT),
     }
-    return Cli(tmp_path / "home", folder, environ)
+    return Cli(root / "home", folder, environ)
+
+
+def end_everything(cli: Cli) -> None:
+    """End all live runs and wait until the supervisor has gone too."""
+    if not cli.home.exists():
+        return
+    for run in cli("ls", "--json").document["runs"]:
+        if run["state"] not in ("succeeded", "failed", "stopped"):
+            cli("down", run["run_id"], "--no-pull", "--yes")
+    lock = cli.home / "supervisor.lock"
+    pid = int(lock.read_text() or 0) if lock.exists() else 0
+    give_up_at = time.monotonic() + 20
+    while pid and is_alive(pid) and time.monotonic() < give_up_at:
+        time.sleep(0.05)
+    if pid and is_alive(pid):
+        os.kill(pid, signal.SIGKILL)
+
+
+def is_alive(pid: int) -> bool:
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()[0] != "Z"
+    except OSError:
+        return False
+
+
+@pytest.fixture
+def cli(tmp_path: Path) -> Iterator[Cli]:
+    """The command, in an empty folder; whatever it started is ended afterwards."""
+    command = make_cli(tmp_path)
+    yield command
+    end_everything(command)
+
+
+@pytest.fixture(scope="module")
+def shared_cli(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cli]:
+    """One command for all tests of a module."""
+    command = make_cli(tmp_path_factory.mktemp("shared"))
+    yield command
+    end_everything(command)
