@@ -216,7 +216,7 @@ def _mirror_every_s(job: Job, clouds: Sequence[str]) -> float | None:
     """What the job says; on this computer, where a copy costs nothing, as often as it saves."""
     if job.checkpoint.mirror_every is not None:
         return job.checkpoint.mirror_every.total_seconds()
-    return 5.0 if ON_THIS_COMPUTER.issuperset(clouds) else None
+    return 5.0 if set(clouds) == {"local"} else None
 
 
 def _offers(job: Job, home: Home, environ: Mapping[str, str]) -> tuple[list[Offer], list[str]]:
