@@ -202,7 +202,7 @@ def _after_own_end(s: Situation, seen: Progress) -> Action:
     """Nobody asked the job to leave."""
     if seen.phase is not Phase.ENDED:
         return _restart(s, Reason.WATCHDOG_LOST, "the watchdog was killed, or the machine was restarted")
-    if s.past.in_setup:
+    if s.failed_in_setup:
         return _restart(s, Reason.SETUP_FAILED, f"setup ended with {_exit_words(seen.exit_code)}")
     if s.misconfigured:
         return Finish(reason=Reason.BAD_CONFIG, words=Reason.BAD_CONFIG.words)

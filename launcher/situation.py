@@ -60,7 +60,7 @@ class Past:
     asked_s: float | None = None
     """Seconds since the job was asked to leave, by us or by its watchdog; None when it was not."""
     in_setup: bool = False
-    """The present start has not got beyond ``setup``."""
+    """The present start has not been seen beyond ``setup``; a `Progress` that knows how long setup took wins."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -181,6 +181,11 @@ class Situation:
         return seen.step >= seen.total
 
     @property
+    def failed_in_setup(self) -> bool:
+        """Did ``setup`` end, and not the program? A program may end sooner than anybody looked."""
+        return self.past.in_setup and (self.progress is None or self.progress.setup_s is None)
+
+    @property
     def misconfigured(self) -> bool:
         """The program itself, unasked, says that trying again cannot help."""
         seen = self.progress
@@ -189,7 +194,7 @@ class Situation:
             and seen.phase is Phase.ENDED
             and seen.cause is Cause.NONE
             and seen.exit_code == Exit.BAD_CONFIG
-            and not self.past.in_setup
+            and not self.failed_in_setup
         )
 
 

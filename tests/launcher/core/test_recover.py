@@ -53,6 +53,8 @@ def silent(**changes: Any) -> Any:
         # In setup an exit code of 2 is any tool's failure, not the program's word.
         (ended(2, step=None), TWO_ERRORS, Past(in_setup=True), RestartHere, Reason.SETUP_FAILED),
         (ended(1, step=None), Policy(), Past(in_setup=True), Finish, Reason.SETUP_FAILED),
+        # A program that ended sooner than anybody looked was not in setup any more.
+        (ended(2, setup_s=0.1), TWO_ERRORS, Past(in_setup=True), Finish, Reason.BAD_CONFIG),
         # A killed watchdog is not the job's fault.
         (running(alive=False), Policy(), Past(), RestartHere, Reason.WATCHDOG_LOST),
         (running(alive=False), Policy(), Past(errors=3), Finish, Reason.WATCHDOG_LOST),
