@@ -57,9 +57,8 @@ def _error(path: pathlib.Path, what: str, field: Path) -> FieldError:
     except OSError:
         siblings = []
     close = nearest(path.name, siblings) if what == "does not exist" else None
-    return FieldError(
-        f"{path} {what}", path=field, hint=f"did you mean {path.parent / close}?" if close else None
-    )
+    hint = f"did you mean {path.parent / close}?" if close else "paths at home are relative to the job file"
+    return FieldError(f"{path} {what}", path=field, hint=hint)
 
 
 def required_at_home(job: Job, path: str) -> pathlib.Path | None:

@@ -16,7 +16,8 @@ from launcher.job.overrides import replaced
 from launcher.job.parts import Checkpoint, Environment, Metric, Notify, Recovery, Smoke, Stage, Work
 from launcher.job.places import check_places
 from launcher.job.problem import FieldError
-from launcher.job.record import Record, RecordOf
+from launcher.job.reading import tree_of_file
+from launcher.job.record import Record, RecordOf, names_of
 from launcher.job.resources import Resources
 from launcher.job.rules import (
     Choice,
@@ -32,7 +33,6 @@ from launcher.job.rules import (
 )
 from launcher.job.sources import mount_target_problem, source_problem
 from launcher.job.special import NodesRule, ProviderOptionsRule, name_problem, variable_problem
-from launcher.job.written import read_yaml
 from launcher.runners.base import Mount
 from provisioning.models import WhenUnattended
 
@@ -180,13 +180,7 @@ class Job(Record):
         """
         file = Path(path).expanduser()
         try:
-            tree = read_yaml(_text_of(file))
-            if tree is None:
-                raise FieldError(
-                    "the file is empty", hint="the shortest job is one line: run: python train.py"
-                )
-            if not isinstance(tree, Mapping):
-                raise FieldError(f"expected a mapping of fields such as `run: …`, came {came(tree)}")
+            tree = tree_of_file(file, also_meant=cls.refused, known=names_of(cls))
             base = file.absolute().parent
             stem = base.name if file.stem in ("launch", "job") else file.stem
             return cls._from_tree({"name": derive_name(stem), **_said(tree)}, base)
@@ -292,18 +286,3 @@ class Job(Record):
 def _said(tree: Mapping[str, Any]) -> dict[str, Any]:
     """Without the fields that stand there and say nothing, so that a default can take their place."""
     return {str(key): value for key, value in tree.items() if not (key == "name" and value is None)}
-
-
-def _text_of(file: Path) -> str:
-    try:
-        return file.read_text(encoding="utf-8-sig")
-    except FileNotFoundError:
-        raise FieldError("there is no such file", hint="`launch init` writes one") from None
-    except IsADirectoryError:
-        raise FieldError(
-            "is a folder, not a job file", hint=f"did you mean {file / 'launch.yaml'}?"
-        ) from None
-    except UnicodeDecodeError as err:
-        raise FieldError(f"is not UTF-8 text (byte {err.start})") from None
-    except OSError as err:
-        raise FieldError(f"cannot be read: {err.strerror}") from None

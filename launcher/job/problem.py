@@ -52,8 +52,10 @@ def dotted(path: Path) -> str:
 def nearest(name: str, valid: Iterable[str]) -> str | None:
     """Return the valid name that was probably meant, or None when none is close."""
     by_shape = {_shape(candidate): candidate for candidate in valid}
-    close = difflib.get_close_matches(_shape(name), by_shape, n=1, cutoff=0.6)
-    return by_shape[close[0]] if close else None
+    shape = _shape(name)
+    close = difflib.get_close_matches(shape, by_shape, n=1, cutoff=0.65)
+    longer = [other for other in by_shape if len(other) > 2 and shape.startswith(other)]
+    return next((by_shape[found] for found in (*close, *longer)), None)
 
 
 def _shape(name: str) -> str:

@@ -1,0 +1,48 @@
+"""From a file to a tree of fields, before any of them is looked at."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping
+from pathlib import Path
+from typing import Any
+
+from launcher.job.problem import FieldError, nearest
+from launcher.job.rules import came
+from launcher.job.written import read_yaml
+
+__all__ = ["tree_of_file"]
+
+
+def tree_of_file(file: Path, *, known: Collection[str], also_meant: Collection[str]) -> Mapping[str, Any]:
+    """Read the top of a job file, whose fields are ``known``; ``also_meant`` are refused later, with advice.
+
+    Raises:
+        FieldError: the file cannot be read, is no YAML, or is about something else altogether.
+    """
+    tree = read_yaml(_text_of(file))
+    if tree is None:
+        raise FieldError("the file is empty", hint="the shortest job is one line: run: python train.py")
+    if not isinstance(tree, Mapping):
+        raise FieldError(f"expected a mapping of fields such as `run: …`, came {came(tree)}")
+    names = [str(name) for name in tree]
+    if names and not any(name in known or name in also_meant or nearest(name, known) for name in names):
+        raise FieldError(
+            f"is no job file: {', '.join(names[:3])} {'is' if len(names) == 1 else 'are'} not of a job",
+            hint="a job file says at least `run: …`",
+        )
+    return tree
+
+
+def _text_of(file: Path) -> str:
+    try:
+        return file.read_text(encoding="utf-8-sig")
+    except FileNotFoundError:
+        raise FieldError("there is no such file", hint="`launch init` writes one") from None
+    except IsADirectoryError:
+        raise FieldError(
+            "is a folder, not a job file", hint=f"did you mean {file / 'launch.yaml'}?"
+        ) from None
+    except UnicodeDecodeError as err:
+        raise FieldError(f"is not UTF-8 text (byte {err.start})") from None
+    except OSError as err:
+        raise FieldError(f"cannot be read: {err.strerror}") from None
