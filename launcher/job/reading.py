@@ -25,9 +25,10 @@ def tree_of_file(file: Path, *, known: Collection[str], also_meant: Collection[s
     if not isinstance(tree, Mapping):
         raise FieldError(f"expected a mapping of fields such as `run: …`, came {came(tree)}")
     names = [str(name) for name in tree]
-    if names and not any(name in known or name in also_meant or nearest(name, known) for name in names):
+    strange = [name for name in names if name not in also_meant and nearest(name, known) is None]
+    if not set(names) & set(known) and 2 * len(strange) >= len(names) > 0:
         raise FieldError(
-            f"is no job file: {', '.join(names[:3])} {'is' if len(names) == 1 else 'are'} not of a job",
+            f"is no job file: {', '.join(strange[:3])} {'is' if len(strange) == 1 else 'are'} not of a job",
             hint="a job file says at least `run: …`",
         )
     return tree
