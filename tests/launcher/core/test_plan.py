@@ -13,7 +13,7 @@ from launcher.errors import NothingToRent, OverBudget, StoreError
 from launcher.estimates import Estimate
 from launcher.plan import Plan, Wants, make_plan
 from launcher.throughput import EarlierRun, Work
-from provisioning import Offer, WhenUnattended
+from provisioning import Capabilities, DeadlineKind, Offer, WhenUnattended
 from tests.launcher.core.builders import CAPABILITIES, NOON, offer, spot_offer, this_computer
 
 T4 = offer()
@@ -66,6 +66,11 @@ class TestChoice:
             "us-central1-a",
         ]
         assert [item.provider for item in found.candidates] == ["aws"] * 4 + ["gcp"]
+
+    def test_another_zone_comes_before_a_cheaper_region(self) -> None:
+        near = dataclasses.replace(T4_OTHER_ZONE, usd_per_hour=0.56)
+        far = dataclasses.replace(T4_OTHER_REGION, usd_per_hour=0.54)
+        assert plan(far, near, T4).candidates == (T4, near, far)
 
     def test_the_users_own_order_is_kept(self) -> None:
         found = plan(A10G, GCP_T4, T4, in_order=True)
@@ -158,6 +163,12 @@ class TestWords:
         assert plan(LAMBDA).needs_client_deadline
         assert not plan(T4).needs_client_deadline
         assert not plan(this_computer()).needs_client_deadline
+        for free in (
+            Capabilities(deadline=DeadlineKind.CLIENT, bills=False),
+            Capabilities(deadline=DeadlineKind.CLIENT, claimed=True),
+        ):
+            found = make_plan([LAMBDA], SIX_HOURS, capabilities={"lambda": free}, now=NOON)
+            assert not found.needs_client_deadline
 
     def test_what_a_buyer_should_know(self) -> None:
         old = offer(priced_at=NOON - timedelta(days=61), gpu_count=8, notes=("verified host",))
