@@ -235,7 +235,8 @@ time.sleep(600)
     os.kill(first, 0)  # the job itself still runs
 
     again = machine.submit("python3 job.py", {"job.py": program}, start=2)
-    log = machine.said(again, "ready 1\n")
+    wait_until(lambda: machine.log(again).count("ready 1\n") == 2, "the second start, alone")
+    log = machine.log(again)
     assert "an earlier watchdog had been killed" in log
     assert not Path(f"/proc/{first}").exists()
 

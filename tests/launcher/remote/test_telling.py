@@ -343,6 +343,7 @@ python3 {tmp_path}/inside.py
 
 INSIDE = """
 import json
+import re
 from pathlib import Path
 from tests.launcher.remote.jobs import Machine
 
@@ -352,7 +353,7 @@ try:
     handle = machine.submit("head -c 500000 /dev/zero > filler; " + flood)
     progress = machine.ended(handle)
     log = machine.runner.logs(handle, 0, limit=10_000_000).data.decode()
-    print(json.dumps({{"exit_code": progress.exit_code, "phase": progress.phase.value, "log": log[-2000:]}}))
+    print(json.dumps({{"exit_code": progress.exit_code, "phase": progress.phase.value, "log": re.sub("x+", "x", log)}}))
 finally:
     machine.close()
 """
