@@ -57,13 +57,18 @@ class Sizes:
     code_bytes: int = 0
     data_bytes: int = 0
     """Sent from here."""
-    fetched_bytes: int = 0
+    fetched_bytes: int | None = 0
     """Fetched by the machine itself."""
     unpacked_bytes: int = 0
     """What archives grow by."""
     checkpoint_bytes: int | None = None
     output_bytes: int | None = None
     """What comes home at the end, checkpoints aside."""
+
+    @property
+    def fetched(self) -> Range:
+        """Size of what the machine fetches: 10 MB to 20 GB when nobody knows."""
+        return Range(10e6, 1e9, 20e9) if self.fetched_bytes is None else Range.exactly(self.fetched_bytes)
 
     @property
     def checkpoint(self) -> Range:
@@ -137,7 +142,7 @@ def disk_gib(sizes: Sizes, *, rented: bool, keep_checkpoints: int = 3, linked: b
 
     ``linked``: the data stays where it is. Whole GiB when rented, since that is how disks are sold.
     """
-    data = 0 if linked else sizes.data_bytes + sizes.fetched_bytes + sizes.unpacked_bytes
+    data = 0 if linked else sizes.data_bytes + sizes.fetched.high + sizes.unpacked_bytes
     written = sizes.checkpoint.likely * (keep_checkpoints + 1) + sizes.output.likely
     needed = (sizes.code_bytes + data + written) / GIB
     if not rented:

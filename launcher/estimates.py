@@ -151,21 +151,18 @@ def _before_work(offer: Offer, conditions: Conditions, sizes: Sizes) -> list[Lin
 
 def _transfer_line(offer: Offer, conditions: Conditions, sizes: Sizes) -> Line:
     sent = sizes.code_bytes + (0 if conditions.on_this_computer else sizes.data_bytes)
-    hours = _hours(Range.exactly(sent), conditions.up) + _hours(
-        Range.exactly(sizes.fetched_bytes), conditions.fetch
-    )
-    fee = offer.ingress_usd_per_gib * (sent + sizes.fetched_bytes) / GIB
+    hours = _hours(Range.exactly(sent), conditions.up) + _hours(sizes.fetched, conditions.fetch)
+    fee = (Range.exactly(sent) + sizes.fetched) * (offer.ingress_usd_per_gib / GIB)
     if conditions.on_this_computer:
         linked = f"; {_size(sizes.data_bytes)} of data is linked, not copied" if sizes.data_bytes else ""
         basis = f"{_size(sent)} copied on this computer{linked}"
     else:
         known = "measured" if conditions.links_measured else "assumed"
         basis = f"{_size(sent)} at {conditions.up.likely * 8 / 1e6:.3g} Mbit/s, {known}"
-    if sizes.fetched_bytes:
-        basis += f"; {_size(sizes.fetched_bytes)} fetched by the machine"
-    return Line(
-        item="data transfer", hours=hours, usd=hours * offer.usd_per_hour + Range.exactly(fee), basis=basis
-    )
+    if sizes.fetched:
+        known = ", assumed" if sizes.fetched_bytes is None else ""
+        basis += f"; {_size(sizes.fetched.likely)} fetched by the machine{known}"
+    return Line(item="data transfer", hours=hours, usd=hours * offer.usd_per_hour + fee, basis=basis)
 
 
 def _pull_line(offer: Offer, conditions: Conditions, sizes: Sizes) -> Line:
@@ -257,7 +254,7 @@ def _beside_lines(
         basis = f"{gib.likely:.2g} GiB home at ${offer.egress_usd_per_gib:g}/GiB"
         lines.append(_beside("egress", gib * offer.egress_usd_per_gib, basis))
     if offer.ingress_usd_per_gib and moves:
-        carried = sizes.code_bytes + sizes.data_bytes + sizes.fetched_bytes + sizes.checkpoint.likely
+        carried = sizes.code_bytes + sizes.data_bytes + sizes.fetched.likely + sizes.checkpoint.likely
         basis = f"data to each further machine at ${offer.ingress_usd_per_gib:g}/GiB"
         lines.append(_beside("ingress again", moves * (carried / GIB * offer.ingress_usd_per_gib), basis))
     return lines

@@ -64,7 +64,7 @@ SIZES = st.builds(
     Sizes,
     code_bytes=BYTES,
     data_bytes=BYTES,
-    fetched_bytes=BYTES,
+    fetched_bytes=st.none() | BYTES,
     checkpoint_bytes=st.none() | st.integers(1, 1 << 34),
     output_bytes=st.none() | BYTES,
 )

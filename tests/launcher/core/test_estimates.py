@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+
 import pytest
 
 from launcher.conditions import Conditions, Sizes
@@ -69,3 +71,13 @@ def test_a_machine_without_risk_says_nothing_about_notices() -> None:
         DOLLAR_AN_HOUR, Work(steps=36_000), conditions=KNOWN_WORLD, sizes=SIZES, history=TEN_HOURS
     )
     assert made.notice == ""
+
+
+def test_what_the_machine_fetches_of_unknown_size_is_a_wide_range_and_says_so() -> None:
+    unknown = dataclasses.replace(SIZES, fetched_bytes=None)
+    made = estimate(
+        DOLLAR_AN_HOUR, Work(steps=36_000), conditions=KNOWN_WORLD, sizes=unknown, history=TEN_HOURS
+    )
+    (line,) = [line for line in made.lines if line.item == "data transfer"]
+    assert line.hours.high > line.hours.likely > line.hours.low > 1.0
+    assert "fetched by the machine, assumed" in line.basis
