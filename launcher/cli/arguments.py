@@ -19,7 +19,7 @@ R = TypeVar("R")
 def _complete_run(ctx: click.Context, param: click.Parameter, incomplete: str) -> list[CompletionItem]:
     from click.shell_completion import CompletionItem
 
-    from launcher.api import list_runs
+    from launcher import list_runs
 
     return [
         CompletionItem(run.run_id, help=run.state)
@@ -38,7 +38,7 @@ def find_run(text: str) -> Run:
     Raises:
         RunNotFound: no id, unique prefix or name is ``text``.
     """
-    from launcher.api import attach  # the API is imported by the command that needs it, not by its help
+    from launcher import attach  # the API is imported by the command that needs it, not by its help
 
     return attach(text)
 

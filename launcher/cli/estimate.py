@@ -18,7 +18,7 @@ __all__ = ["estimate"]
 @click.pass_context
 def _estimate(ctx: click.Context, /, **given: Any) -> int:
     screen = Screen(json=given["as_json"], debug=given["debug"])
-    from launcher.api import estimate as price
+    from launcher import estimate as price
 
     with nothing_rented():
         job = job_of(ctx, given)

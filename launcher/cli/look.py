@@ -27,7 +27,7 @@ LATEST = 20
 @with_screen
 def ls(screen: Screen, everything: bool) -> int:
     """List live runs and the latest ones, and what they cost now."""
-    from launcher.api import list_runs
+    from launcher import list_runs
     from provisioning.models import utc_now
 
     runs = list_runs(limit=None if everything else LATEST)

@@ -73,7 +73,7 @@ def _agreed(screen: Screen, prepared: Prepared) -> bool:
 
 
 def _launch(screen: Screen, prepared: Prepared, *, detach: bool) -> int:
-    from launcher.api import launch
+    from launcher import launch
     from launcher.cli.closing import close, exit_code, handed_over
     from launcher.cli.follow import follow
 
@@ -90,7 +90,7 @@ def _launch(screen: Screen, prepared: Prepared, *, detach: bool) -> int:
 
 def _what_goes_on(name: str) -> str:
     """Say what Ctrl-C at the moment of starting has left: a run that is recorded is carried out."""
-    from launcher.api import list_runs
+    from launcher import list_runs
     from launcher.render.facts import after_detaching
 
     live = [status for status in list_runs() if status.is_live and status.name == name]

@@ -20,8 +20,8 @@ __all__ = ["watch"]
 @with_screen
 def watch(screen: Screen) -> int:
     """Follow all live runs in the foreground until none is live, as the background supervisor does."""
-    from launcher.api import list_runs
-    from launcher.api import watch as supervise
+    from launcher import list_runs
+    from launcher import watch as supervise
     from launcher.render.lines import event_document, event_line
 
     def show(event: Event) -> None:

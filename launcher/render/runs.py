@@ -31,6 +31,7 @@ __all__ = [
     "table",
 ]
 
+NEVER_WRAPPED = frozenset({"#", "RUN", "STATE", "DONE", "COST", "NOW", "AGE", "PRICE", "LOST"})
 LABEL_WIDTH = len("checkpoints")
 """So that blocks of facts below each other stand in the same columns."""
 
@@ -106,16 +107,17 @@ def runs_table(runs: Sequence[Status], now: datetime) -> RenderableType:
     """Draw several runs, one a line, and what they cost now."""
     if not runs:
         return Text("no runs yet. Try: launch estimate, or launch --help")
-    rows = table("RUN", "STATE", "MACHINE", "PROGRESS", "COST", "NOW", "LAUNCHED", "SEEN")
+    rows = table("RUN", "STATE", "WHERE", "DONE", "LEFT", "COST", "NOW", "AGE", "SEEN")
     for run in runs:
         rows.add_row(
             Text(run.run_id, style="bold" if run.is_live else ""),
             Text(run.state, style=style.of_state(run.state)),
             run.provider,
-            _progress(run),
+            _done(run),
+            words.duration(run.seconds_left) if run.seconds_left is not None and run.is_live else "",
             words.usd(run.cost_usd),
             words.usd_per_hour(run.usd_per_hour_now) if run.is_live or run.usd_per_hour_now else "",
-            words.ago((now - run.created_at).total_seconds()),
+            words.age((now - run.created_at).total_seconds()),
             words.ago((now - run.looked_at).total_seconds()) if run.is_live and run.looked_at else "",
         )
     return Group(rows, Text(burning_now(runs), style=style.QUIET))
@@ -128,24 +130,17 @@ def burning_now(runs: Sequence[Status]) -> str:
     return f"{words.count(live, 'live run')}, {words.usd_per_hour(burning)} now"
 
 
-def _progress(run: Status) -> str:
+def _done(run: Status) -> str:
     if run.step is None:
         return ""
-    if not run.total:
-        return f"step {run.step:,}"
-    left = ""
-    if run.seconds_left is not None and run.state == "running":
-        left = f", {words.duration(run.seconds_left)} left"
-    return f"{words.percent(run.step, run.total)}{left}"
+    return words.percent(run.step, run.total) if run.total else f"step {run.step:,}"
 
 
 def table(*columns: str) -> Table:
     """Return an empty table in the one look that all tables have."""
     drawn = Table(
-        box=box.SIMPLE_HEAD, show_edge=False, pad_edge=False, header_style=style.LABEL, padding=(0, 2, 0, 0)
+        box=box.SIMPLE_HEAD, show_edge=False, pad_edge=False, header_style=style.LABEL, padding=(0, 1, 0, 0)
     )
     for column in columns:
-        drawn.add_column(
-            column, overflow="fold", no_wrap=column in ("#", "RUN", "STATE", "NOW", "COST", "LOST", "PRICE")
-        )
+        drawn.add_column(column, overflow="fold", no_wrap=column in NEVER_WRAPPED)
     return drawn

@@ -9,6 +9,7 @@ from typing import Any
 
 __all__ = [
     "Writer",
+    "age",
     "ago",
     "clock_time",
     "count",
@@ -67,14 +68,17 @@ def clock_time(seconds: float) -> str:
     return f"{hour}:{minute:02d}:{second:02d}" if hour else f"{minute}:{second:02d}"
 
 
-def ago(seconds: float) -> str:
-    """Write an age: ``now``, ``12 s ago``, ``3 min ago``; one unit is enough."""
-    if seconds < 2:
-        return "now"
+def age(seconds: float) -> str:
+    """Write how old something is, in one unit: ``12 s``, ``3 min``, ``2 d``."""
     for unit, unit_s in (("d", 86_400), ("h", 3_600), ("min", 60)):
         if seconds >= unit_s:
-            return f"{int(seconds // unit_s)} {unit} ago"
-    return f"{int(seconds)} s ago"
+            return f"{int(seconds // unit_s)} {unit}"
+    return f"{max(0, int(seconds))} s"
+
+
+def ago(seconds: float) -> str:
+    """Write how long ago something was: ``now``, ``12 s ago``."""
+    return "now" if seconds < 2 else f"{age(seconds)} ago"
 
 
 def size(num_bytes: float) -> str:
