@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
     from launcher.remote.layout import RunFolder
 
-__all__ = ["attach", "capture", "has_session", "kill_server", "new_session", "socket_name"]
+__all__ = ["attach", "end", "has_session", "new_session", "socket_name"]
 
 HISTORY_LINES = 20_000
 """What a person who attaches can scroll back; the whole output is in the log segments."""
@@ -53,14 +53,10 @@ def has_session(socket: str, session: str) -> list[str]:
     return [*_tmux(socket), "has-session", "-t", _exactly(session)]
 
 
-def capture(socket: str, session: str) -> list[str]:
-    """Print what the session's pane shows."""
-    return [*_tmux(socket), "capture-pane", "-p", "-t", _exactly(session) + ":"]
-
-
-def kill_server(socket: str) -> list[str]:
-    """End the server and whatever it shows; exit code 1 when there is none."""
-    return [*_tmux(socket), "kill-server"]
+def end(socket: str) -> list[str]:
+    """End the server and whatever it shows, and remove its socket; that there is none is fine."""
+    script = 'tmux -L "$1" kill-server 2>/dev/null; rm -f "${TMUX_TMPDIR:-/tmp}/tmux-$(id -u)/$1"'
+    return ["sh", "-c", script, "sh", socket]
 
 
 def _tmux(socket: str) -> list[str]:

@@ -50,6 +50,14 @@ START_TIMEOUT_S = 60.0
 """From the tmux command to the first word of the watchdog; an earlier start may take its time to leave."""
 END_TIMEOUT_S = 10.0
 LOOK_EVERY_S = 0.02
+PASSING_TROUBLE = (
+    "duplicate session",
+    "server exited",
+    "lost server",
+    "no server running",
+    "error connecting",
+)
+"""What tmux says while an earlier start is still leaving."""
 
 
 class MachineRunner:
@@ -199,7 +207,7 @@ class MachineRunner:
             if result.exit_code == 0 or self._has_begun(start):
                 return
             words = result.stderr.decode(errors="replace").strip()
-            if "duplicate session" not in words and "server exited" not in words:
+            if not any(passing in words for passing in PASSING_TROUBLE):
                 raise CommandFailed(
                     f"tmux could not start the job: {words}",
                     exit_code_of_command=result.exit_code,
@@ -349,7 +357,7 @@ class MachineRunner:
             progress = self._wait_for_end(handle)
         if progress.phase is not Phase.ENDED:
             self._sweep(start)
-        self._shell.run(tmux.kill_server(tmux.socket_name(start.folder, start.stage)))
+        self._shell.run(tmux.end(tmux.socket_name(start.folder, start.stage)))
         self._shell.run(["rm", "-f", "--", str(start.secrets)])
         self._shell.close()
 

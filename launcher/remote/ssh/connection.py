@@ -1,0 +1,213 @@
+"""One SSH connection that is there when it is needed: opened, watched, and opened again after a cut."""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import socket
+import threading
+import time
+from typing import TYPE_CHECKING, Any
+
+from launcher.errors import DependencyMissing, MachineRefused, MachineUnreachable
+from launcher.remote.ssh.host_keys import refusal
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    import paramiko
+
+    from launcher.remote.ssh.config import Destination
+    from launcher.remote.ssh.host_keys import HostKeys
+
+__all__ = ["Connection", "is_alive"]
+
+CONNECT_TIMEOUT_S = 10.0
+"""Of one attempt: TCP, banner, and login each."""
+KEEP_ALIVE_S = 15.0
+"""A packet so often keeps firewalls and NAT tables from forgetting the connection."""
+FIRST_PAUSE_S = 0.2
+LONGEST_PAUSE_S = 5.0
+
+
+class Connection:
+    """Connects on demand. Several threads may use it; channels of one connection do not disturb each other."""
+
+    def __init__(
+        self,
+        destination: Destination,
+        host_keys: HostKeys,
+        *,
+        patience_s: float = 20.0,
+        clock: Callable[[], float] = time.monotonic,
+        sleep: Callable[[float], None] = time.sleep,
+    ) -> None:
+        """``patience_s``: for how long a machine that does not answer is tried again."""
+        self.destination = destination
+        self.host_keys = host_keys
+        self._patience_s = patience_s
+        self._clock = clock
+        self._sleep = sleep
+        self._lock = threading.Lock()
+        self._client: Any = None
+        """A `fabric.Connection`; it has no types."""
+
+    def channel(self) -> paramiko.Channel:
+        """Open a session, over a new connection when the old one is dead.
+
+        Raises:
+            MachineUnreachable: no connection within the patience.
+            MachineRefused, HostKeyRefused: it will not change by trying again.
+        """
+        from paramiko import SSHException
+
+        give_up_at = self._clock() + self._patience_s
+        pause_s = FIRST_PAUSE_S
+        while True:
+            try:
+                return self._transport().open_session(timeout=CONNECT_TIMEOUT_S)
+            except MachineRefused:
+                self.close()
+                raise
+            except (MachineUnreachable, SSHException, EOFError, OSError) as error:
+                self.close()
+                if self._clock() + pause_s >= give_up_at:
+                    raise _unreachable(self.destination, error, self._patience_s) from error
+            self._sleep(pause_s)
+            pause_s = min(2 * pause_s, LONGEST_PAUSE_S)
+
+    def close(self) -> None:
+        """Let go of the connection; the next use opens another."""
+        with self._lock:
+            client, self._client = self._client, None
+        if client is not None:
+            with contextlib.suppress(Exception):  # a connection that is dead may fail in any way
+                client.close()
+
+    def _transport(self) -> paramiko.Transport:
+        with self._lock:
+            if self._client is None or self._client.transport is None or not self._client.transport.is_active():
+                self._client = _open(self.destination, self.host_keys)
+            transport: paramiko.Transport = self._client.transport
+            return transport
+
+
+def is_alive(transport: paramiko.Transport, within_s: float) -> bool:
+    """Ask the other side for an answer; a network that swallows everything gives none."""
+    # The request has no time limit of its own; it ends with the transport, which the caller closes.
+    asking = threading.Thread(
+        target=transport.global_request, args=("keepalive@openssh.com", None, True), daemon=True
+    )
+    asking.start()
+    asking.join(within_s)
+    return not asking.is_alive() and transport.is_active()
+
+
+def _open(destination: Destination, host_keys: HostKeys) -> Any:
+    """Connect, compare the host key, log in. Nothing of ours is sent before the key is the right one."""
+    import paramiko
+    from fabric import Config
+    from fabric import Connection as FabricConnection
+
+    logging.getLogger("paramiko").setLevel(logging.CRITICAL)  # it prints tracebacks of what is handled here
+    connection = FabricConnection(
+        destination.host,
+        user=destination.user,
+        port=destination.port,
+        # OpenSSH has read the configuration already; Fabric's own files and variables are not for us.
+        config=Config(lazy=True, overrides={"load_ssh_configs": False}),
+        gateway=destination.proxy_command,
+        connect_timeout=CONNECT_TIMEOUT_S,
+        connect_kwargs={
+            "key_filename": [str(path) for path in destination.identity_files],
+            "allow_agent": destination.use_agent,
+            "look_for_keys": False,
+            "banner_timeout": CONNECT_TIMEOUT_S,
+            "auth_timeout": CONNECT_TIMEOUT_S,
+        },
+    )
+    client = connection.client
+    client.set_missing_host_key_policy(_refuse_unknown(destination))
+    for key in host_keys.of(destination):
+        kind, _, blob = key.partition(" ")
+        entry = paramiko.hostkeys.HostKeyEntry.from_line(f"{destination.known_as} {kind} {blob}")
+        if entry is not None and entry.key is not None:
+            client.get_host_keys().add(destination.known_as, kind, entry.key)
+    try:
+        connection.open()
+    except BaseException as error:
+        connection.close()
+        raise _in_words(destination, host_keys, error) from error
+    connection.transport.set_keepalive(KEEP_ALIVE_S)
+    _give_up_on_silence(connection.transport)
+    return connection
+
+
+def _refuse_unknown(destination: Destination) -> Any:
+    import paramiko
+
+    class RefuseUnknown(paramiko.MissingHostKeyPolicy):
+        def missing_host_key(self, client: paramiko.SSHClient, hostname: str, key: paramiko.PKey) -> None:
+            raise refusal(destination, [], f"{key.get_name()} {key.get_base64()}")
+
+    return RefuseUnknown()
+
+
+def _in_words(destination: Destination, host_keys: HostKeys, error: BaseException) -> BaseException:
+    """The error of a connection attempt as one of ours; what is no such error stays what it is."""
+    import paramiko
+
+    if isinstance(error, paramiko.BadHostKeyException):
+        shown = f"{error.key.get_name()} {error.key.get_base64()}"
+        return refusal(destination, host_keys.of(destination), shown)
+    if isinstance(error, paramiko.PasswordRequiredException):
+        return MachineRefused(
+            f"the private key for {destination} is protected by a passphrase",
+            hint=f"ssh-add {' '.join(map(str, destination.identity_files))}",
+        )
+    if isinstance(error, paramiko.BadAuthenticationType):
+        return MachineRefused(
+            f"{destination} accepts no key of ours; it offers {', '.join(error.allowed_types)}",
+            hint=f"ssh-copy-id -p {destination.port} {destination.user}@{destination.host}",
+        )
+    if isinstance(error, paramiko.AuthenticationException):
+        tried = ", ".join(map(str, destination.identity_files)) or "no key file"
+        agent = " and the agent's keys" if destination.use_agent else ""
+        return MachineRefused(
+            f"{destination} refused the login (tried {tried}{agent})",
+            hint=f"is {destination.user} the right user? ssh-copy-id -p {destination.port} "
+            f"{destination.user}@{destination.host} puts your key there",
+        )
+    if isinstance(error, paramiko.IncompatiblePeer):
+        return MachineRefused(f"{destination} speaks no SSH that is still considered safe: {error}")
+    if isinstance(error, FileNotFoundError) and destination.proxy_command:
+        return DependencyMissing(f"the ProxyCommand for {destination} is not installed: {error.filename}")
+    if isinstance(error, (paramiko.SSHException, EOFError, OSError)):
+        return MachineUnreachable(f"{destination} does not answer: {_reason(error)}")
+    return error
+
+
+def _reason(error: BaseException) -> str:
+    """Short words: paramiko wraps the causes of several addresses."""
+    if isinstance(error, EOFError):
+        return "the connection was closed"
+    if isinstance(error, TimeoutError):
+        return f"nothing within {CONNECT_TIMEOUT_S:g} s"
+    if isinstance(error, socket.gaierror):
+        return f"its name is not known ({error.strerror})"
+    return str(error) or type(error).__name__
+
+
+def _unreachable(destination: Destination, error: BaseException, patience_s: float) -> MachineUnreachable:
+    if isinstance(error, MachineUnreachable):
+        return error
+    return MachineUnreachable(f"{destination} does not answer within {patience_s:g} s: {_reason(error)}")
+
+
+def _give_up_on_silence(transport: paramiko.Transport) -> None:
+    """Where the system can, end a TCP connection whose packets are no longer confirmed."""
+    limit_ms = int(3 * KEEP_ALIVE_S * 1000)
+    option = getattr(socket, "TCP_USER_TIMEOUT", None)
+    if option is not None and isinstance(transport.sock, socket.socket):
+        with contextlib.suppress(OSError):
+            transport.sock.setsockopt(socket.IPPROTO_TCP, option, limit_ms)

@@ -1,0 +1,145 @@
+"""One command over one channel: feed it, hear it, notice when nobody is there any more."""
+
+from __future__ import annotations
+
+import selectors
+import threading
+import time
+from typing import TYPE_CHECKING
+
+from launcher.errors import MachineUnreachable
+from launcher.remote.ssh.connection import is_alive
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable
+
+    import paramiko
+
+__all__ = ["exchange"]
+
+READ_BYTES = 1 << 18
+SILENCE_S = 15.0
+"""After so long without a byte the other side is asked whether it is still there."""
+ANSWER_S = 15.0
+
+
+def exchange(
+    channel: paramiko.Channel,
+    line: str,
+    stdin: Iterable[bytes],
+    *,
+    on_stdout: Callable[[bytes], None],
+    on_stderr: Callable[[bytes], None],
+    deadline: float,
+    silence_s: float = SILENCE_S,
+) -> int:
+    """Run ``line`` to its end and return its exit code.
+
+    Raises:
+        TimeoutError: it has not ended at ``deadline`` (of `time.monotonic`).
+        MachineUnreachable: the connection was lost; whether the command ran is not known.
+    """
+    from paramiko import SSHException
+
+    try:
+        channel.exec_command(line)
+        feeding = _Feeding(channel, stdin)
+        _listen(channel, on_stdout, on_stderr, deadline, silence_s)
+    except (SSHException, EOFError, OSError) as error:
+        if isinstance(error, TimeoutError):
+            raise
+        raise _lost(error) from error
+    if not channel.exit_status_ready() or channel.exit_status < 0:
+        raise _lost(None)
+    feeding.raise_error()
+    return channel.exit_status
+
+
+class _Feeding:
+    """Standard input, from a thread: a command that does not read must not keep us from hearing it."""
+
+    def __init__(self, channel: paramiko.Channel, stdin: Iterable[bytes]) -> None:
+        self._channel = channel
+        self._stdin = stdin
+        self._error: BaseException | None = None
+        threading.Thread(target=self._run, daemon=True).start()
+
+    def _run(self) -> None:
+        try:
+            for block in self._stdin:
+                self._channel.sendall(block)
+            self._channel.shutdown_write()
+        except OSError:
+            pass  # it ended without reading everything, or the connection is gone: its exit code tells
+        except BaseException as error:  # handed over to the thread that waits
+            self._error = error
+            self._channel.close()
+
+    def raise_error(self) -> None:
+        """Raise what reading the input raised."""
+        if self._error is not None:
+            raise self._error
+
+
+def _listen(
+    channel: paramiko.Channel,
+    on_stdout: Callable[[bytes], None],
+    on_stderr: Callable[[bytes], None],
+    deadline: float,
+    silence_s: float,
+) -> None:
+    """Until the command has ended and all it said is here."""
+    heard_at = time.monotonic()
+    with selectors.DefaultSelector() as selector:
+        selector.register(channel.fileno(), selectors.EVENT_READ)
+        while True:
+            if _drain(channel, on_stdout, on_stderr):
+                heard_at = time.monotonic()
+                continue
+            if channel.eof_received and channel.exit_status_ready() and not _has_more(channel):
+                return
+            if channel.closed and not _has_more(channel):
+                return
+            now = time.monotonic()
+            if now >= deadline:
+                raise TimeoutError
+            if now - heard_at >= silence_s:
+                if not is_alive(_transport(channel), min(ANSWER_S, silence_s)):
+                    raise EOFError("the machine has fallen silent")
+                heard_at = time.monotonic()
+            if channel.eof_received:
+                # The pipe stays readable at the end of output: wait for the exit code itself.
+                channel.status_event.wait(min(0.5, deadline - now))
+            else:
+                selector.select(max(0.0, min(silence_s, deadline - now)))
+
+
+def _drain(
+    channel: paramiko.Channel, on_stdout: Callable[[bytes], None], on_stderr: Callable[[bytes], None]
+) -> bool:
+    heard = False
+    while channel.recv_ready():
+        on_stdout(channel.recv(READ_BYTES))
+        heard = True
+    while channel.recv_stderr_ready():
+        on_stderr(channel.recv_stderr(READ_BYTES))
+        heard = True
+    return heard
+
+
+def _has_more(channel: paramiko.Channel) -> bool:
+    return channel.recv_ready() or channel.recv_stderr_ready()
+
+
+def _transport(channel: paramiko.Channel) -> paramiko.Transport:
+    transport = channel.get_transport()
+    assert transport is not None
+    return transport
+
+
+def _lost(error: BaseException | None) -> MachineUnreachable:
+    words = f": {error}" if error is not None and str(error) else ""
+    return MachineUnreachable(
+        f"the connection was lost while a command ran{words}",
+        left_behind="whether the command came to its end is not known; what runs on the machine goes on",
+    )
