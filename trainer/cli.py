@@ -31,6 +31,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     except TrainerError as error:
         _complain(error, debug=getattr(args, "debug", False))
         return int(error.exit_code)
+    except OSError as error:
+        _complain(error, debug=getattr(args, "debug", False))
+        return int(Exit.FAILED)
     except KeyboardInterrupt:
         sys.stderr.write("interrupted before anything could be saved\n")
         return int(Exit.FAILED)
@@ -60,6 +63,7 @@ def _parser(command: str | None) -> argparse.ArgumentParser:
     commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
     _add_train(commands.add_parser("train", help="train a decoder, or go on with a run that was interrupted"))
     _add_evaluate(commands.add_parser("evaluate", help="phoneme error rate of a trained decoder, by session"))
+    _add_convert(commands.add_parser("convert", help="turn a checkpoint of any kind into the official form"))
     synthesize = commands.add_parser("synthesize", help="write a synthetic data set in the official layout")
     if command == "synthesize":
         from trainer.synthetic import cli as synthetic
@@ -118,6 +122,13 @@ def _add_train(parser: argparse.ArgumentParser) -> None:
         metavar="auto|never|PATH",
         help="auto: LAUNCH_RESUME_FROM, else the newest good checkpoint of the run folder (default)",
     )
+    parser.add_argument(
+        "--require",
+        action="append",
+        default=[],
+        metavar="PREFIX",
+        help="with init_from_checkpoint: refuse to train unless all parameters under this prefix were taken",
+    )
     _add_common(parser)
     parser.set_defaults(handler=_train)
 
@@ -145,12 +156,31 @@ def _add_evaluate(parser: argparse.ArgumentParser) -> None:
     parser.set_defaults(handler=_evaluate)
 
 
+def _add_convert(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("source", type=Path, help="step_*.pt of a run, or a checkpoint in the official form")
+    parser.add_argument(
+        "target",
+        type=Path,
+        help="file, or folder that becomes checkpoint/best_checkpoint and checkpoint/args.yaml",
+    )
+    parser.add_argument("--debug", action="store_true", help="show tracebacks")
+    parser.set_defaults(handler=_convert)
+
+
+def _convert(args: argparse.Namespace) -> int:
+    from trainer.convert import convert
+    from trainer.progress import Console
+
+    return convert(args.source, args.target, console=Console())
+
+
 def _train(args: argparse.Namespace) -> int:
     from trainer.commands import train
 
     return train(
         config_path=args.config, overrides=_overrides(args), run_dir=args.run_dir, data_dir=args.data_dir,
-        resume=args.resume, limit_batches=args.limit_batches,
+        resume=args.resume,
+        require=args.require, limit_batches=args.limit_batches,
     )  # fmt: skip
 
 

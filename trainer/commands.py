@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 from collections.abc import Sequence
 from pathlib import Path
@@ -12,16 +13,17 @@ from trainer.contract import Exit, JobEnvironment
 from trainer.errors import ConfigError
 from trainer.interrupt import Interrupt
 from trainer.loop import TrainingLoop
+from trainer.peers import join, world
 from trainer.progress import Console
 from trainer.run_folder import locate_data, locate_run
-from trainer.setup import prepare
+from trainer.setup import RunRequest, choose_compute, prepare
 
 __all__ = ["evaluate", "train"]
 
 
 def train(
     *, config_path: Path | None, overrides: Sequence[str] = (), run_dir: Path | None = None,
-    data_dir: Path | None = None, resume: str = "auto", limit_batches: int | None = None,
+    data_dir: Path | None = None, resume: str = "auto", require: Sequence[str] = (), limit_batches: int | None = None,
     job: JobEnvironment | None = None, console: Console | None = None,
 ) -> Exit:  # fmt: skip
     """Train until done or asked to leave. Every failure is a `TrainerError`, or a bug."""
@@ -29,16 +31,20 @@ def train(
     config = _limited(load_config(config_path, overrides), limit_batches)
     data = locate_data(config, data_dir, job)
     folder = locate_run(config, run_dir, job)
-    folder.create()
-    own_console = Console(folder.log) if console is None else console
-    try:
-        with Interrupt() as interrupt:
-            training = prepare(
-                config, folder, data, resume=resume, job=job, console=own_console, limit_batches=limit_batches
-            )
-            return TrainingLoop(training, interrupt).run()
-    finally:
-        own_console.close()
+    is_first = world()[0] == 0
+    if is_first:
+        folder.create()
+    if console is None:
+        console = Console(folder.log) if is_first else Console(quiet=True)
+    with contextlib.closing(console), Interrupt() as interrupt:
+        compute = choose_compute(config, console)
+        with join(compute.device) as peers:
+            request = RunRequest(
+                config=config, folder=folder, data_dir=data, resume=resume, require=require, job=job,
+                console=console, limit_batches=limit_batches, peers=peers,
+            )  # fmt: skip
+            with contextlib.closing(prepare(request, compute)) as training:
+                return TrainingLoop(training, interrupt).run()
 
 
 def _limited(config: Config, limit: int | None) -> Config:

@@ -22,11 +22,10 @@ from trainer.evaluation import Evaluation, evaluate
 from trainer.model import GRUDecoder, build_model
 from trainer.official_checkpoint import load_official_weights
 from trainer.phonemes import class_name
-from trainer.precision import Precision
 from trainer.progress import Console
 from trainer.run_folder import locate_data
 from trainer.sessions import data_root
-from trainer.setup import cache_dir, prepare_compute
+from trainer.setup import Compute, cache_dir, choose_compute
 from trainer.smoothing import Smoother
 
 __all__ = ["evaluate_run", "load_model"]
@@ -38,15 +37,15 @@ def evaluate_run(
 ) -> Exit:  # fmt: skip
     """Evaluate the best model of a run folder, or a checkpoint in the official form."""
     config = _run_config(run_dir, device)
-    place, precision = prepare_compute(config, console)
+    compute = choose_compute(config, console)
     root = data_root(locate_data(config, data_dir, JobEnvironment.read()))
     corpus = load_corpus(
         config, root, config.dataset.sessions, split, cache_dir=cache_dir(config), say=console.warn
     )
     if not len(corpus):
         raise DataError(f"{root}: no session of this run has trials in the split {split}")
-    model = load_model(checkpoint or run_dir / "checkpoint" / "best_checkpoint", config, place)
-    evaluation = _decode(model, corpus, config, place, precision, limit_batches)
+    model = load_model(checkpoint or run_dir / "checkpoint" / "best_checkpoint", config, compute.device)
+    evaluation = _decode(model, corpus, config, compute, limit_batches)
     _report(evaluation, config, split, num_confusions, console)
     path = output or run_dir / f"evaluation_{split}.csv"
     replace_text(path, _csv(evaluation, corpus, config))
@@ -80,18 +79,13 @@ def _run_config(run_dir: Path, device: str | None) -> Config:
 
 
 def _decode(
-    model: GRUDecoder,
-    corpus: Corpus,
-    config: Config,
-    device: torch.device,
-    precision: Precision,
-    limit: int | None,
+    model: GRUDecoder, corpus: Corpus, config: Config, compute: Compute, limit: int | None
 ) -> Evaluation:
     smoother = Smoother(config.dataset.data_transforms)
     assembler = Assembler(corpus, config, smoother, seed=0, noise_on_host=False)
     return evaluate(
-        model, corpus, assembler, smoother, dtype=precision.dtype, batch_size=config.dataset.batch_size,
-        device=device, limit_batches=limit,
+        model, corpus, assembler, smoother, dtype=compute.precision.dtype, batch_size=config.dataset.batch_size,
+        device=compute.device, limit_batches=limit,
     )  # fmt: skip
 
 

@@ -15,6 +15,7 @@ from trainer.batches import Assembler, Batch, Prefetcher
 from trainer.corpus import Corpus
 from trainer.ctc import align, ctc_loss, edit_distance, greedy_decode
 from trainer.model import GRUDecoder
+from trainer.peers import Peers
 from trainer.sampling import validation_batches
 from trainer.smoothing import Smoother
 
@@ -90,14 +91,16 @@ def padded_log_probs(logits: Tensor, batch: Batch) -> Tensor:
 def evaluate(
     model: GRUDecoder, corpus: Corpus, assembler: Assembler, smoother: Smoother, *, dtype: torch.dtype, batch_size: int,
     device: torch.device, days: Sequence[int] | None = None, limit_batches: int | None = None,
-    keep_logits: bool = False, on_batch: Callable[[int], None] | None = None,
+    keep_logits: bool = False, peers: Peers | None = None, on_batch: Callable[[int], None] | None = None,
 ) -> Evaluation:  # fmt: skip
-    """Decode every trial of `corpus`, or of some sessions, once.
+    """Decode every trial of `corpus`, or of some sessions, once; `peers` share the work and all get the result.
 
     `on_batch` is told how many trials are done, after each batch.
     """
     by_day = {d: p for d, p in corpus.by_day.items() if days is None or d in days}
     keys = list(validation_batches(by_day, batch_size))[:limit_batches]
+    peers = Peers() if peers is None else peers
+    keys = [keys[i] for i in peers.share(len(keys))]
     results: list[TrialResult] = []
     with Prefetcher(keys, assembler.plain_batch, num_threads=1, ahead=3) as batches:
         for batch in batches:
@@ -106,7 +109,7 @@ def evaluate(
             results.extend(_results(logits, batch, corpus, keep_logits))
             if on_batch is not None:
                 on_batch(len(results))
-    return Evaluation(trials=tuple(results))
+    return Evaluation(trials=tuple(sorted(peers.gather(results), key=lambda r: r.position)))
 
 
 def _results(logits: Tensor, batch: Batch, corpus: Corpus, keep_logits: bool) -> list[TrialResult]:

@@ -9,16 +9,18 @@ import torch
 
 from trainer.batches import Batch, Prefetcher
 from trainer.contract import Exit
-from trainer.errors import CheckpointNotSaved, TrainerError, TrainingDiverged
+from trainer.errors import CheckpointNotSaved, OutOfMemory, TrainerError, TrainingDiverged
 from trainer.evaluation import Evaluation, evaluate
 from trainer.interrupt import Interrupt
 from trainer.metrics import StepRow
 from trainer.progress import Speed, duration_words
-from trainer.step import StepValues
+from trainer.step import StepValues, is_out_of_memory
 from trainer.training_run import TrainingRun
 
 __all__ = ["TrainingLoop"]
 
+AGREEMENT_INTERVAL = 10
+"""Steps between two looks at the other processes' interrupts, on GPUs."""
 STATUS_INTERVAL_S = 5.0
 """Longest silence, where the configured log interval is longer."""
 
@@ -55,7 +57,7 @@ class TrainingLoop:
         steps = range(self._progress.step, self._total)
         with self._prefetch(steps) as batches:
             for step, micro_batches in zip(steps, batches, strict=False):
-                if self._interrupt.requested:
+                if self._asked_to_leave(step):
                     return self._leave()
                 self._take_step(step, micro_batches)
                 if self._validation_is_due() and self._validate():
@@ -64,6 +66,12 @@ class TrainingLoop:
                 self._save_when_due()
         self._finish()
         return Exit.DONE
+
+    def _asked_to_leave(self, step: int) -> bool:
+        """Whether any process was asked to; all agree on the step, and GPUs are not made to wait for each."""
+        peers = self._training.peers
+        interval = 1 if self._training.device.type == "cpu" or peers.size == 1 else AGREEMENT_INTERVAL
+        return step % interval == 0 and peers.any(self._interrupt.requested)
 
     # --- load
 
@@ -77,12 +85,46 @@ class TrainingLoop:
     def _take_step(self, step: int, micro_batches: list[Batch]) -> None:
         runner = self._training.runner
         rates = [group["lr"] for group in runner.optimizer.param_groups]
-        loss = runner.accumulate(step, micro_batches, self._config.dataset.batch_size)
+        loss = self._accumulate(step, micro_batches)
         self._consistent = False  # between here and the next line but one the state is of no step
         values = runner.update(loss)
         self._progress.step = step + 1
         self._consistent = True
         self._pending.append((step + 1, values, rates))
+
+    def _accumulate(self, step: int, micro_batches: list[Batch]) -> torch.Tensor:
+        """Gradients of the whole batch, in smaller pieces when the device's memory asks for it."""
+        training, progress = self._training, self._progress
+        while True:
+            if max((len(b.positions) for b in micro_batches), default=0) > progress.micro_batch_size:
+                micro_batches = training.micro_batches(step)  # assembled before memory ran out
+            try:
+                loss = training.runner.accumulate(step, micro_batches, self._config.dataset.batch_size)
+                break
+            except RuntimeError as error:
+                if not is_out_of_memory(error):
+                    raise
+                del micro_batches
+                self._shrink(step)
+                micro_batches = training.micro_batches(step)
+        if training.peers.size == 1:
+            return loss
+        return training.peers.sum_gradients(training.trained_parameters(step), loss)
+
+    def _shrink(self, step: int) -> None:
+        """Halve the micro-batch; the step that ran out of memory is taken again, with the same trials."""
+        progress, training = self._progress, self._training
+        if progress.micro_batch_size == 1:
+            raise OutOfMemory(
+                f"step {step + 1} does not fit the memory of {training.device}, even one trial at a time",
+                hint="take a device with more memory, or lower model.n_units",
+            )
+        progress.micro_batch_size = (progress.micro_batch_size + 1) // 2
+        training.runner.release_memory()
+        training.console.warn(
+            f"out of memory at step {step + 1}: going on with micro-batches of {progress.micro_batch_size}, "
+            f"{self._config.dataset.batch_size} trials per step as before"
+        )
 
     def _flush(self, evaluation: Evaluation | None = None) -> None:
         """Turn pending values into rows of metrics.csv; the one place that waits for the device."""
@@ -95,7 +137,7 @@ class TrainingLoop:
             last = step == self._pending[-1][0]
             rows.append(self._row(step, loss, norm, rates, evaluation if last else None))
         self._pending.clear()
-        self._training.table.append(rows)
+        self._training.saver.record(rows)
         self._publish_numbers(rows[-1])
         if self._progress.nonfinite_in_a_row >= self._config.safety.max_nonfinite_steps:
             raise TrainingDiverged(
@@ -136,6 +178,7 @@ class TrainingLoop:
             training.runner.model, training.val, training.val_assembler, training.smoother,
             dtype=training.precision.dtype, batch_size=training.validation_batch_size, device=training.device,
             days=training.val_days, limit_batches=training.limit_batches, keep_logits=self._config.save_val_logits,
+            peers=training.peers,
         )  # fmt: skip
         self._flush(evaluation)
         best = training.record_validation(evaluation)

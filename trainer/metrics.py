@@ -6,9 +6,11 @@ resumed leaves the same file, byte for byte, as one that was left alone.
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
-from collections.abc import Sequence
+import threading
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -44,6 +46,13 @@ class StepRow:
         return ",".join(cells) + "\n"
 
 
+Report = Callable[[str], None]
+
+
+def _silent(text: str) -> None:
+    """Where nobody wants to hear warnings."""
+
+
 HEADER = "step,epoch,loss,grad_norm,lr,lr_day,skipped_steps,val_loss,val_per\n"
 
 
@@ -55,42 +64,60 @@ class MetricsTable:
     """An append-only ``metrics.csv`` whose length is part of every checkpoint.
 
     `start_bytes` is the content up to the checkpoint that is resumed; whatever a killed process wrote
-    after it is dropped, and a file that did not come along to this machine is written again.
+    after it is dropped, and a file that did not come along to this machine is written again. When the
+    disk refuses lines, `warn` hears of it once, and they are kept in memory and tried again.
     """
 
-    def __init__(self, path: Path, start_bytes: bytes | None = None) -> None:
+    def __init__(self, path: Path, start_bytes: bytes | None = None, warn: Report = _silent) -> None:
         self.path = path
+        self._warn = warn
+        self._warned = False
+        self._lock = threading.Lock()  # a checkpoint's thread reads what the training thread appends
         path.parent.mkdir(parents=True, exist_ok=True)
         content = HEADER.encode() if start_bytes is None else start_bytes
-        self._file = path.open("r+b" if path.exists() else "w+b")
-        if self._file.read(len(content)) != content:
-            self._file.seek(0)
-            self._file.write(content)
-        self._file.truncate(len(content))
-        self._file.seek(len(content))
-        self._file.flush()
-        self.position = len(content)
-        """Bytes that belong to finished steps."""
+        self._file = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
+        kept = content if os.pread(self._file, len(content), 0) == content else b""
+        os.ftruncate(self._file, len(kept))
+        self._written = len(kept)
+        self._waiting = content[len(kept) :]
+        self._flush()
+
+    @property
+    def position(self) -> int:
+        """Bytes of the table so far, those that wait for room included."""
+        return self._written + len(self._waiting)
 
     def append(self, rows: Sequence[StepRow]) -> None:
         """Add lines and hand them to the operating system."""
-        data = "".join(row.line() for row in rows).encode()
-        self._file.write(data)
-        self._file.flush()
-        self.position += len(data)
+        with self._lock:
+            self._waiting += "".join(row.line() for row in rows).encode()
+            self._flush()
 
     def content(self, position: int) -> bytes:
-        """The first `position` bytes, read back from the file."""
-        with self.path.open("rb") as file:
-            return file.read(position)
+        """The first `position` bytes."""
+        with self._lock:
+            return (os.pread(self._file, min(position, self._written), 0) + self._waiting)[:position]
 
     def sync(self) -> None:
-        """Return when everything appended is on the disk."""
-        os.fsync(self._file.fileno())
+        """Return when everything that was written is on the disk."""
+        os.fsync(self._file)
 
     def close(self) -> None:
         """Close the file."""
-        self._file.close()
+        if self._file >= 0:
+            os.close(self._file)
+            self._file = -1
+
+    def _flush(self) -> None:
+        try:
+            while self._waiting:
+                count = os.pwrite(self._file, self._waiting, self._written)
+                self._written, self._waiting = self._written + count, self._waiting[count:]
+            self._warned = False
+        except OSError as error:
+            if not self._warned:
+                self._warn(f"{self.path}: {error.strerror}; its lines are kept in memory until there is room")
+            self._warned = True
 
 
 class MetricsWriter:
@@ -102,7 +129,8 @@ class MetricsWriter:
         metrics.write(step, total, loss=loss)
 
     Without that variable every call does nothing. Lines are written whole, so a reader never sees half
-    of one; values that JSON does not know (NaN, infinity) are left out.
+    of one; values that JSON does not know (NaN, infinity) are left out. A disk that refuses a line loses
+    that line and nothing else.
     """
 
     def __init__(self, path: Path | None) -> None:
@@ -125,5 +153,5 @@ class MetricsWriter:
         record.update(
             {k: v for k, v in numbers.items() if v is not None and v == v and abs(v) != float("inf")}
         )
-        with self._path.open("ab", buffering=0) as file:
+        with contextlib.suppress(OSError), self._path.open("ab", buffering=0) as file:
             file.write((json.dumps(record) + "\n").encode())

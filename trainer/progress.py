@@ -70,6 +70,7 @@ class Console:
             handler = logging.FileHandler(log_file, encoding="utf-8")
             handler.setFormatter(logging.Formatter("%(asctime)s: %(message)s"))
             handler.setLevel(logging.INFO)
+            handler.handleError = lambda record: None  # type: ignore[method-assign]  # a full disk under the log
             self._log.addHandler(handler)
 
     def say(self, text: str) -> None:

@@ -2,21 +2,96 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from typing import Any
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, Protocol
 
 import torch
 from torch import Tensor
 
 from trainer.checkpoint import Checkpointer, step_files
 from trainer.config import Config
-from trainer.metrics import MetricsTable
-from trainer.official import official_checkpoint, save_official
+from trainer.corpus import Corpus
+from trainer.evaluation import Evaluation
+from trainer.metrics import MetricsTable, StepRow
+from trainer.official import official_checkpoint, save_official, save_val_metrics, val_metrics
 from trainer.run_folder import RunFolder
 from trainer.state import Progress, pack_metrics, pack_state
 from trainer.step import StepRunner
 
-__all__ = ["RunSaver"]
+__all__ = ["Bystander", "RunSaver", "Saver"]
+
+
+class Saver(Protocol):
+    """What the training loop tells about its results."""
+
+    last_step: int
+    """Step of the newest state that was saved or resumed; -1 for none."""
+
+    @property
+    def busy(self) -> bool:
+        """Whether the last save is still being written."""
+        ...
+
+    def has_checkpoint(self) -> bool:
+        """Whether there is any resume state in the folder."""
+        ...
+
+    def record(self, rows: Sequence[StepRow]) -> None:
+        """Add lines to metrics.csv."""
+        ...
+
+    def save(self, *, best: bool = False, wait: bool = False, held_row: list[float] | None = None) -> None:
+        """Save the last finished step."""
+        ...
+
+    def save_validation(self, evaluation: Evaluation, corpus: Corpus, *, best: bool) -> None:
+        """Write the by-products of a validation that the configuration asks for."""
+        ...
+
+    def save_final(self, per: float, loss: float) -> None:
+        """Write the last model where the configuration asks for it."""
+        ...
+
+    def finish(self) -> None:
+        """Return when the last state is durable."""
+        ...
+
+    def close(self) -> None:
+        """Wait for the last write and close the files."""
+        ...
+
+
+class Bystander:
+    """The saver of a process that leaves writing to the first one."""
+
+    def __init__(self, progress: Progress) -> None:
+        self._progress = progress
+        self.last_step = progress.step if progress.step else -1
+
+    busy = False
+
+    def has_checkpoint(self) -> bool:
+        """The first process decides."""
+        return True
+
+    def record(self, rows: Sequence[StepRow]) -> None:
+        """Nothing to do."""
+
+    def save(self, *, best: bool = False, wait: bool = False, held_row: list[float] | None = None) -> None:
+        """Keep count with the first process."""
+        self.last_step = self._progress.step
+
+    def save_validation(self, evaluation: Evaluation, corpus: Corpus, *, best: bool) -> None:
+        """Nothing to do."""
+
+    def save_final(self, per: float, loss: float) -> None:
+        """Nothing to do."""
+
+    def finish(self) -> None:
+        """Nothing to do."""
+
+    def close(self) -> None:
+        """Nothing to do."""
 
 
 class RunSaver:
@@ -36,6 +111,7 @@ class RunSaver:
         self._table = table
         self._place = place
         self._say = say
+        self._warn = warn
         self._best_model = best_model
         self._checkpointer = Checkpointer(folder.checkpoints, keep=config.checkpoints.keep, warn=warn)
         self.last_step = progress.step if progress.step else -1
@@ -67,7 +143,33 @@ class RunSaver:
         )
         self.last_step = self._progress.step
 
-    def save_model(self, name: str, per: float, loss: float) -> None:
+    def record(self, rows: Sequence[StepRow]) -> None:
+        """Add lines to metrics.csv."""
+        self._table.append(rows)
+
+    def save_validation(self, evaluation: Evaluation, corpus: Corpus, *, best: bool) -> None:
+        """Write the by-products of a validation that the configuration asks for; a full disk is a warning."""
+        config = self._config
+        try:
+            if best and config.save_val_metrics:
+                save_val_metrics(
+                    self._folder.val_metrics,
+                    val_metrics(
+                        evaluation, corpus, batch_size=config.dataset.batch_size,
+                        with_logits=config.save_val_logits, with_data=config.save_val_data,
+                    ),
+                )  # fmt: skip
+            if config.save_all_val_steps:
+                self._save_model(f"checkpoint_batch_{self._progress.step}", evaluation.per, evaluation.loss)
+        except OSError as error:
+            self._warn(f"{self._folder.official}: {error.strerror or error}; training goes on")
+
+    def save_final(self, per: float, loss: float) -> None:
+        """Write the last model where the configuration asks for it. Raises OSError."""
+        if self._config.save_final_model:
+            self._save_model(f"final_checkpoint_batch_{self._progress.step}", per, loss)
+
+    def _save_model(self, name: str, per: float, loss: float) -> None:
         """Write the current model in the official form under `name`."""
         runner = self._runner
         checkpoint = official_checkpoint(
@@ -101,6 +203,11 @@ class RunSaver:
     def finish(self) -> None:
         """Return when the last state is durable. Raises `CheckpointNotSaved` when it could not be written."""
         self._checkpointer.close(check=True)
+
+    def close(self) -> None:
+        """Wait for the last write, whether it succeeds or not, and close metrics.csv."""
+        self._checkpointer.close()
+        self._table.close()
 
     def _publish_best(self, state: dict[str, Any]) -> None:
         """In the writing thread: the best model first, then the state that counts it."""

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import dataclasses
 import secrets
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import torch
 
@@ -18,74 +19,94 @@ from trainer.corpus import Corpus, load_corpus
 from trainer.metrics import MetricsTable, MetricsWriter
 from trainer.model import build_model, parameter_counts
 from trainer.official import save_args, save_trials
+from trainer.official_checkpoint import load_official_weights
 from trainer.optimisation import build_optimizer, build_scheduler, freeze
 from trainer.pack import default_cache_dir
+from trainer.peers import Peers, world
 from trainer.precision import Precision, choose_device, choose_precision
 from trainer.progress import Console
 from trainer.randomness import stream_seed
 from trainer.resume import find_checkpoint
 from trainer.run_folder import RunFolder
 from trainer.sampling import BatchSampler
-from trainer.saving import RunSaver
+from trainer.saving import Bystander, RunSaver, Saver
 from trainer.sessions import data_root, find_sessions
 from trainer.smoothing import Smoother
 from trainer.state import Progress, environment, environment_differences, restore, unpack_metrics
 from trainer.step import StepRunner
 from trainer.training_run import TrainingRun
+from trainer.warm_start import warm_start
 
-__all__ = ["cache_dir", "prepare", "prepare_compute"]
+__all__ = ["Compute", "RunRequest", "cache_dir", "choose_compute", "prepare"]
 
 
-def prepare(
-    config: Config, folder: RunFolder, data_dir: Path, *, resume: str, job: JobEnvironment, console: Console,
-    limit_batches: int | None = None,
-) -> TrainingRun:  # fmt: skip
-    """Check everything and build the run; nothing is trained yet.
+@dataclass(frozen=True, slots=True)
+class Compute:
+    """Where and how precisely this process computes."""
 
-    Raises `ConfigError`, `DataError`, `DeviceUnavailable` or a `CheckpointError`.
-    """
-    device, precision = prepare_compute(config, console)
-    root = data_root(data_dir)
-    sessions = find_sessions(root, config.dataset.sessions)
-    checkpoint = find_checkpoint(resume, folder, job, console.warn)
-    data = _load_data(config, root, sessions, console)
-    config = _with_sessions(config, sessions)
-    progress = _fresh_progress(config)
-    runner = _build_runner(config, device, precision, progress, sessions, data.smoother)
-    if checkpoint is not None:
-        progress = _resume(checkpoint, runner, config, environment(device, precision.name), console)
-        runner.seed = progress.seed
-    _announce(console, runner, checkpoint, progress, config)
-    return _assemble(
-        config,
-        folder,
-        console,
-        device,
-        precision,
-        sessions,
-        data,
-        runner,
-        progress,
-        checkpoint,
-        job,
-        limit_batches,
-    )
+    device: torch.device
+    precision: Precision
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class RunRequest:
+    """What somebody wants trained, and the surroundings it is trained in."""
+
+    config: Config
+    folder: RunFolder
+    data_dir: Path
+    job: JobEnvironment
+    console: Console
+    resume: str = "auto"
+    """auto, never or a path."""
+    require: Sequence[str] = ()
+    """Prefixes that a warm start must fill."""
+    limit_batches: int | None = None
+    peers: Peers = field(default_factory=Peers)
 
 
 @dataclass(frozen=True, slots=True)
 class _Data:
+    root: Path
+    sessions: tuple[str, ...]
     train: Corpus
     val: Corpus
     val_days: tuple[int, ...]
     smoother: Smoother
 
 
-def prepare_compute(config: Config, console: Console) -> tuple[torch.device, Precision]:
-    """Choose device, threads and precision, and say them with their reasons."""
+def prepare(request: RunRequest, compute: Compute) -> TrainingRun:
+    """Check everything and build the run; nothing is trained yet.
+
+    Raises `ConfigError`, `DataError` or a `CheckpointError`.
+    """
+    checkpoint = _find(request)
+    with request.peers.first_goes_first():
+        data = _load_data(request)
+    dataset = dataclasses.replace(request.config.dataset, sessions=data.sessions)
+    request = dataclasses.replace(request, config=dataclasses.replace(request.config, dataset=dataset))
+    progress = request.peers.from_first(_fresh_progress(request.config))
+    runner = _build_runner(request.config, compute, progress, data)
+    if checkpoint is not None:
+        progress = _resume(checkpoint, runner, request, compute)
+    _announce(request, runner, checkpoint, progress)
+    if checkpoint is None and request.config.init_from_checkpoint:
+        _warm_start(request, runner)
+    return _assemble(request, compute, data, runner, progress, checkpoint)
+
+
+def choose_compute(config: Config, console: Console) -> Compute:
+    """Choose device, threads and precision, and say them with their reasons. Raises `DeviceUnavailable`."""
+    _, size, local_rank = world()
+    if size > 1 and config.compute.device in ("auto", "cuda") and torch.cuda.is_available():
+        config = dataclasses.replace(
+            config, compute=dataclasses.replace(config.compute, device=f"cuda:{local_rank}")
+        )
     device, why = choose_device(config)
     if config.compute.threads is not None:
         torch.set_num_threads(config.compute.threads)
     if device.type == "cuda":
+        torch.cuda.set_device(device)
         torch.set_float32_matmul_precision("high")
     precision = choose_precision(config, device)
     name = (
@@ -93,7 +114,7 @@ def prepare_compute(config: Config, console: Console) -> tuple[torch.device, Pre
     )
     console.say(f"device: {device} ({name}; {why})")
     console.say(f"precision: {precision.name} ({precision.reason})")
-    return device, precision
+    return Compute(device, precision)
 
 
 def cache_dir(config: Config) -> Path | None:
@@ -103,26 +124,30 @@ def cache_dir(config: Config) -> Path | None:
     return Path(config.compute.cache_dir) if config.compute.cache_dir else default_cache_dir()
 
 
-def _load_data(config: Config, root: Path, sessions: Sequence[str], console: Console) -> _Data:
-    cache = cache_dir(config)
+def _find(request: RunRequest) -> Checkpoint | None:
+    """Look for a checkpoint in the first process, which sends it to the others."""
+    found = None
+    if request.peers.is_first:
+        found = find_checkpoint(request.resume, request.folder, request.job, request.console.warn)
+    return request.peers.from_first(found)
+
+
+def _load_data(request: RunRequest) -> _Data:
+    config, console = request.config, request.console
+    root, cache = data_root(request.data_dir), cache_dir(config)
+    sessions = find_sessions(root, config.dataset.sessions)
     train = load_corpus(config, root, sessions, "train", cache_dir=cache, say=console.warn)
     val = load_corpus(config, root, sessions, "val", cache_dir=cache, say=console.warn)
     wanted = config.dataset.dataset_probability_val or (1,) * len(sessions)
     val_days = tuple(day for day in sorted(val.by_day) if day < len(wanted) and wanted[day])
     if config.log_val_skip_logs:
-        for day in range(len(sessions)):
-            if day not in val_days:
-                console.say(f"no validation on session {sessions[day]}")
+        for day in sorted(set(range(len(sessions))) - set(val_days)):
+            console.say(f"no validation on session {sessions[day]}")
     num_val = sum(len(val.by_day[day]) for day in val_days)
     console.say(
         f"data: {len(sessions)} sessions, {len(train)} training and {num_val} validation trials in {root}"
     )
-    return _Data(train, val, val_days, Smoother(config.dataset.data_transforms))
-
-
-def _with_sessions(config: Config, sessions: Sequence[str]) -> Config:
-    """The configuration with the sessions that were found, as checkpoints record it."""
-    return dataclasses.replace(config, dataset=dataclasses.replace(config.dataset, sessions=tuple(sessions)))
+    return _Data(root, sessions, train, val, val_days, Smoother(config.dataset.data_transforms))
 
 
 def _fresh_progress(config: Config) -> Progress:
@@ -130,83 +155,101 @@ def _fresh_progress(config: Config) -> Progress:
         return secrets.randbits(31) if seed == -1 else seed
 
     size = config.dataset.batch_size
-    return Progress(
-        seed=drawn(config.seed), data_seed=drawn(config.dataset.seed),
-        micro_batch_size=min(size, config.compute.micro_batch_size or size),
+    micro = min(size, config.compute.micro_batch_size or size)
+    return Progress(seed=drawn(config.seed), data_seed=drawn(config.dataset.seed), micro_batch_size=micro)
+
+
+def _build_runner(config: Config, compute: Compute, progress: Progress, data: _Data) -> StepRunner:
+    torch.manual_seed(stream_seed(progress.seed, "weights"))
+    model = build_model(config, len(data.sessions))
+    freeze(model, config)
+    model.to(compute.device)
+    optimizer = build_optimizer(model, config)
+    return StepRunner(
+        model, optimizer, build_scheduler(optimizer, config), data.smoother, config,
+        device=compute.device, precision=compute.precision, seed=progress.seed,
     )  # fmt: skip
 
 
-def _build_runner(
-    config: Config, device: torch.device, precision: Precision, progress: Progress, sessions: Sequence[str],
-    smoother: Smoother,
-) -> StepRunner:  # fmt: skip
-    torch.manual_seed(stream_seed(progress.seed, "weights"))
-    model = build_model(config, len(sessions))
-    freeze(model, config)
-    model.to(device)
-    optimizer = build_optimizer(model, config)
-    scheduler = build_scheduler(optimizer, config)
-    return StepRunner(
-        model, optimizer, scheduler, smoother, config, device=device, precision=precision, seed=progress.seed
-    )
-
-
-def _resume(
-    checkpoint: Checkpoint, runner: StepRunner, config: Config, place: dict[str, object], console: Console
-) -> Progress:
-    progress = restore(checkpoint.state, runner, config, checkpoint.path)
-    differences = environment_differences(checkpoint.state["environment"], place)
+def _resume(checkpoint: Checkpoint, runner: StepRunner, request: RunRequest, compute: Compute) -> Progress:
+    progress = restore(checkpoint.state, runner, request.config, checkpoint.path)
+    runner.seed = progress.seed
+    here = environment(compute.device, compute.precision.name, request.peers.size)
+    differences = environment_differences(checkpoint.state["environment"], here)
     if differences:
-        console.warn(f"this resume is not bit for bit: {'; '.join(differences)}")
-    asked = config.compute.micro_batch_size
+        request.console.warn(f"this resume is not bit for bit: {'; '.join(differences)}")
+    asked = request.config.compute.micro_batch_size
     if asked is not None:
         progress.micro_batch_size = min(progress.micro_batch_size, asked)
     return progress
 
 
+def _warm_start(request: RunRequest, runner: StepRunner) -> None:
+    path = Path(request.config.init_checkpoint_path or "")
+    report = warm_start(runner.model, load_official_weights(path), require=request.require)
+    request.console.say(f"warm start from {path}: {report.summary()}")
+    for line in report.table().splitlines():
+        request.console.say(f"  {line}")
+
+
 def _announce(
-    console: Console, runner: StepRunner, checkpoint: Checkpoint | None, progress: Progress, config: Config
+    request: RunRequest, runner: StepRunner, checkpoint: Checkpoint | None, progress: Progress
 ) -> None:
     total, of_days = parameter_counts(dict(runner.model.named_parameters()))
+    console, steps = request.console, request.config.num_training_batches
     console.say(f"model: {total:,} parameters, {of_days:,} of them in session layers")
+    if request.peers.size > 1:
+        console.say(f"{request.peers.size} processes share each batch of {request.config.dataset.batch_size}")
     if checkpoint is not None:
-        console.say(
-            f"resume: going on after step {progress.step} of {config.num_training_batches}, from {checkpoint.path}"
-        )
-    else:
-        console.say(f"fresh start: {config.num_training_batches} steps, seed {progress.seed}")
+        console.say(f"resume: going on after step {progress.step} of {steps}, from {checkpoint.path}")
+    elif not request.config.init_from_checkpoint:
+        console.say(f"fresh start: {steps} steps, seed {progress.seed}")
 
 
 def _assemble(
-    config: Config, folder: RunFolder, console: Console, device: torch.device, precision: Precision,
-    sessions: Sequence[str], data: _Data, runner: StepRunner, progress: Progress, checkpoint: Checkpoint | None,
-    job: JobEnvironment, limit_batches: int | None,
+    request: RunRequest, compute: Compute, data: _Data, runner: StepRunner, progress: Progress,
+    checkpoint: Checkpoint | None,
 ) -> TrainingRun:  # fmt: skip
-    state = checkpoint.state if checkpoint is not None else None
-    table = MetricsTable(folder.metrics, None if state is None else unpack_metrics(state["metrics"]))
-    saver = RunSaver(
-        folder, config, runner, progress, table, environment(device, precision.name), say=console.say,
-        warn=console.warn, best_model=None if state is None else state.get("best_model"),
-    )  # fmt: skip
-    if state is not None:
-        saver.restore_best(state)
-    save_args(folder.args, config, sessions, data.val_days)
-    save_trials(folder.trials, data.train, data.val)
-    on_gpu = device.type == "cuda"
+    config, console, on_gpu = request.config, request.console, compute.device.type == "cuda"
+    state = checkpoint.state if checkpoint is not None else {}
+    saver = _build_saver(request, compute, runner, progress, state)
+    if request.peers.is_first:
+        save_args(request.folder.args, config, data.sessions, data.val_days)
+        save_trials(request.folder.trials, data.train, data.val)
     dataset = config.dataset
     return TrainingRun(
-        config=config, folder=folder, console=console, device=device, precision=precision, sessions=sessions,
-        val_days=data.val_days, train=data.train, val=data.val,
+        config=config, folder=request.folder, console=console, device=compute.device, precision=compute.precision,
+        peers=request.peers, sessions=data.sessions, val_days=data.val_days, train=data.train, val=data.val,
         sampler=BatchSampler(
             data.train.by_day, batch_size=dataset.batch_size, days_per_batch=dataset.days_per_batch,
-            seed=progress.data_seed, must_include_days=dataset.must_include_days or (), num_days=len(sessions),
+            seed=progress.data_seed, must_include_days=dataset.must_include_days or (), num_days=len(data.sessions),
         ),
         train_assembler=Assembler(
             data.train, config, data.smoother, seed=progress.seed, noise_on_host=not on_gpu, pin=on_gpu
         ),
         val_assembler=Assembler(data.val, config, data.smoother, seed=progress.seed, noise_on_host=True, pin=on_gpu),
-        smoother=data.smoother, runner=runner, progress=progress, table=table,
-        numbers=MetricsWriter(job.metrics_file), saver=saver,
-        held_row=None if state is None else state.get("held_row"), limit_batches=limit_batches,
+        smoother=data.smoother, runner=runner, progress=progress, saver=saver,
+        numbers=MetricsWriter(request.job.metrics_file if request.peers.is_first else None),
+        held_row=state.get("held_row"), limit_batches=request.limit_batches,
         last_per=progress.best_per if progress.best_step else None,
     )  # fmt: skip
+
+
+def _build_saver(
+    request: RunRequest, compute: Compute, runner: StepRunner, progress: Progress, state: Mapping[str, Any]
+) -> Saver:
+    """Who writes: the first process only."""
+    if not request.peers.is_first:
+        return Bystander(progress)
+    console, metrics = request.console, state.get("metrics")
+    table = MetricsTable(
+        request.folder.metrics, None if metrics is None else unpack_metrics(metrics), console.warn
+    )
+    here = environment(compute.device, compute.precision.name, request.peers.size)
+    saver = RunSaver(
+        request.folder, request.config, runner, progress, table, here,
+        say=console.say, warn=console.warn, best_model=state.get("best_model"),
+    )  # fmt: skip
+    if state:
+        saver.restore_best(state)
+    return saver

@@ -84,7 +84,7 @@ def _flat(tree: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
     return flat
 
 
-def environment(device: torch.device, precision: str) -> dict[str, Any]:
+def environment(device: torch.device, precision: str, num_processes: int = 1) -> dict[str, Any]:
     """What else the last bits of a result depend on."""
     return {
         "torch": str(torch.__version__),
@@ -92,6 +92,7 @@ def environment(device: torch.device, precision: str) -> dict[str, Any]:
         "threads": torch.get_num_threads(),
         "device": torch.cuda.get_device_name(device) if device.type == "cuda" else "cpu",
         "precision": precision,
+        "processes": num_processes,
     }
 
 

@@ -19,7 +19,12 @@ from trainer.precision import Precision
 from trainer.randomness import numpy_generator, stream_seed
 from trainer.smoothing import Smoother
 
-__all__ = ["StepRunner", "StepValues"]
+__all__ = ["StepRunner", "StepValues", "is_out_of_memory"]
+
+
+def is_out_of_memory(error: RuntimeError) -> bool:
+    """Whether an allocation failed, on a GPU or on the CPU."""
+    return isinstance(error, torch.cuda.OutOfMemoryError) or "can't allocate memory" in str(error)
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,6 +66,12 @@ class StepRunner:
             self.scaler.scale(loss).backward()
             total += loss.detach()
         return total
+
+    def release_memory(self) -> None:
+        """Drop gradients and cached blocks after an allocation failed."""
+        self.optimizer.zero_grad(set_to_none=True)
+        if self._device.type == "cuda":
+            torch.cuda.empty_cache()
 
     def update(self, loss: Tensor) -> StepValues:
         """Clip, and step unless the gradient is not finite; the decision is taken on the device."""

@@ -6,18 +6,19 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
+from torch import nn
 
 from trainer.batches import Assembler, Batch
 from trainer.config import Config
 from trainer.corpus import Corpus
 from trainer.evaluation import Evaluation
-from trainer.metrics import MetricsTable, MetricsWriter
-from trainer.official import save_val_metrics, val_metrics
+from trainer.metrics import MetricsWriter
+from trainer.peers import Peers
 from trainer.precision import Precision
 from trainer.progress import Console
 from trainer.run_folder import RunFolder
 from trainer.sampling import BatchSampler
-from trainer.saving import RunSaver
+from trainer.saving import Saver
 from trainer.smoothing import Smoother
 from trainer.state import Progress
 from trainer.step import StepRunner
@@ -34,6 +35,7 @@ class TrainingRun:
     console: Console
     device: torch.device
     precision: Precision
+    peers: Peers
     sessions: Sequence[str]
     val_days: Sequence[int]
     """Sessions whose validation trials count."""
@@ -45,9 +47,8 @@ class TrainingRun:
     smoother: Smoother
     runner: StepRunner
     progress: Progress
-    table: MetricsTable
+    saver: Saver
     numbers: MetricsWriter
-    saver: RunSaver
     held_row: list[float] | None = None
     limit_batches: int | None = None
     last_per: float | None = None
@@ -58,15 +59,23 @@ class TrainingRun:
         return self.config.dataset.batch_size
 
     def micro_batches(self, step: int) -> list[Batch]:
-        """The training batch of a step (counted from 0), in pieces that fit the device. Pure."""
+        """This process's share of the training batch of a step (counted from 0), in pieces that fit the device.
+
+        A pure function but for the size of the pieces.
+        """
         positions = self.sampler.batch(step)
+        slots = self.peers.share(len(positions))
         size = self.progress.micro_batch_size
-        return [
-            self.train_assembler.training_batch(
-                step, positions[a : a + size], range(a, min(a + size, len(positions)))
-            )
-            for a in range(0, len(positions), size)
-        ]
+        pieces = [slots[first : first + size] for first in range(0, len(slots), size)]
+        return [self.train_assembler.training_batch(step, positions[list(p)], p) for p in pieces]
+
+    def trained_parameters(self, step: int) -> list[nn.Parameter]:
+        """Parameters that get a gradient in a step, on whichever process: all but the layers of other sessions."""
+        positions = self.sampler.batch(step)
+        days = {self.train.trials[p].day for p in positions}
+        names = {f"day_{kind}.{day}" for kind in ("weights", "biases") for day in days}
+        named = self.runner.model.named_parameters()
+        return [p for n, p in named if p.requires_grad and (not n.startswith("day_") or n in names)]
 
     @property
     def stopped_early(self) -> bool:
@@ -103,35 +112,16 @@ class TrainingRun:
                 f"the last {progress.blank_validations} validations decoded nothing but blanks: "
                 "the model has collapsed, or has not started to learn"
             )
-        self._write_by_products(evaluation, best)
+        self.saver.save_validation(evaluation, self.val, best=best)
 
-    def _write_by_products(self, evaluation: Evaluation, best: bool) -> None:
-        config = self.config
-        try:
-            if best and config.save_val_metrics:
-                save_val_metrics(
-                    self.folder.val_metrics,
-                    val_metrics(
-                        evaluation, self.val, batch_size=self.validation_batch_size,
-                        with_logits=config.save_val_logits, with_data=config.save_val_data,
-                    ),
-                )  # fmt: skip
-            if config.save_all_val_steps:
-                self.saver.save_model(
-                    f"checkpoint_batch_{self.progress.step}", evaluation.per, evaluation.loss
-                )
-        except OSError as error:
-            self.console.warn(f"{self.folder.official}: {error.strerror or error}; training goes on")
+    def close(self) -> None:
+        """Wait for the last write and close the files."""
+        self.saver.close()
 
     def finish(self) -> None:
         """Write the last model where asked for, and say how it went."""
         progress = self.progress
-        if self.config.save_final_model:
-            self.saver.save_model(
-                f"final_checkpoint_batch_{progress.step}",
-                self.last_per or progress.best_per,
-                progress.best_loss,
-            )
+        self.saver.save_final(self.last_per or progress.best_per, progress.best_loss)
         if self.stopped_early:
             self.console.say(
                 f"stopped early at step {progress.step}: "

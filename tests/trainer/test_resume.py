@@ -1,0 +1,194 @@
+"""n steps equal k steps, an end of any kind, and the rest: bit for bit."""
+
+from __future__ import annotations
+
+import random
+import signal
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import torch
+
+from tests.trainer.conftest import Start, command, last_step, wait_until
+from trainer.checkpoint import load, step_files
+from trainer.cli import main
+
+STEPS = 60
+LONGER = ("--set", f"num_training_batches={STEPS}", "--set", "batches_per_save=4", "--set", "checkpoints.keep=3",
+          "--set", f"lr_decay_steps={STEPS}")  # fmt: skip
+MICRO = ("--set", "compute.micro_batch_size=4")
+THREADS = ("--set", "dataset.num_dataloader_workers=2", "--set", "compute.prefetch_batches=7")
+
+
+def final_state(run: Path) -> dict[str, object]:
+    return load(run / "checkpoints" / f"step_{STEPS:08d}.pt")
+
+
+def assert_same(a: object, b: object, where: str = "") -> None:
+    if isinstance(a, torch.Tensor):
+        assert isinstance(b, torch.Tensor), where
+        assert torch.equal(a, b), where
+    elif isinstance(a, dict):
+        assert isinstance(b, dict), where
+        assert a.keys() == b.keys(), where
+        for key in a:
+            assert_same(a[key], b[key], f"{where}/{key}")
+    elif isinstance(a, (list, tuple)):
+        assert isinstance(b, (list, tuple)), where
+        for i, (x, y) in enumerate(zip(a, b, strict=True)):
+            assert_same(x, y, f"{where}/{i}")
+    else:
+        assert a == b, where
+
+
+def assert_same_run(reference: Path, other: Path) -> None:
+    assert (reference / "metrics.csv").read_bytes() == (other / "metrics.csv").read_bytes()
+    assert_same(final_state(reference), final_state(other))
+    best = [torch.load(run / "checkpoint" / "best_checkpoint", weights_only=True) for run in (reference, other)]
+    assert_same(best[0], best[1])
+
+
+Finish = Callable[..., tuple[int, str]]
+
+
+@pytest.fixture
+def finish(config_file: Path, data: Path, capsys: pytest.CaptureFixture[str]) -> Finish:
+    """Run to the end in this process, through the command line; returns exit code and output."""
+
+    def run(folder: Path, *more: str) -> tuple[int, str]:
+        capsys.readouterr()
+        code = main(command(config_file, data, folder, *LONGER, *more)[3:])
+        captured = capsys.readouterr()
+        return code, captured.out + captured.err
+
+    return run
+
+
+@pytest.mark.parametrize("options", [(), (*MICRO, *THREADS)], ids=["plain", "micro-batches and threads"])
+def test_kill_9_at_several_moments_changes_nothing(
+    start: Start, finish: Finish, config_file: Path, data: Path, tmp_path: Path, options: tuple[str, ...]
+) -> None:
+    assert finish(tmp_path / "reference", *options)[0] == 0
+    killed = tmp_path / "killed"
+    for moment in (9, 33):
+        process = start(command(config_file, data, killed, *LONGER, *options))
+        wait_until(lambda moment=moment: last_step(killed) >= moment or process.poll() is not None, f"step {moment}")
+        process.kill()
+        process.wait()
+    code, output = finish(killed, *options)
+    assert code == 0
+    assert "resume: going on after step" in output
+    assert_same_run(tmp_path / "reference", killed)
+
+
+@pytest.mark.long
+@pytest.mark.timeout(7200)
+def test_kill_9_at_hundreds_of_moments_changes_nothing(
+    start: Start, finish: Finish, config_file: Path, data: Path, tmp_path: Path
+) -> None:
+    assert finish(tmp_path / "reference", *MICRO, *THREADS)[0] == 0
+    moments = random.Random(20231118)
+    for life in range(100):
+        killed = tmp_path / f"killed{life}"
+        for _ in range(2):
+            process = start(command(config_file, data, killed, *LONGER, *MICRO, *THREADS))
+            target = min(STEPS - 1, last_step(killed) + moments.randrange(1, 25))
+            wait_until(lambda t=target, k=killed, p=process: last_step(k) >= t or p.poll() is not None, f"step {target}")
+            process.kill()
+            process.wait()
+        assert finish(killed, *MICRO, *THREADS)[0] == 0
+        assert_same_run(tmp_path / "reference", killed)
+
+
+def test_sigterm_saves_the_last_finished_step_and_leaves_with_75(
+    start: Start, finish: Finish, config_file: Path, data: Path, tmp_path: Path
+) -> None:
+    assert finish(tmp_path / "reference")[0] == 0
+    run = tmp_path / "interrupted"
+    process = start(command(config_file, data, run, *LONGER, "--set", "batches_per_save=0"))
+    wait_until(lambda: last_step(run) >= 10, "step 10")
+    process.send_signal(signal.SIGTERM)
+    output, _ = process.communicate(timeout=60)
+    assert process.returncode == 75, output
+    assert "SIGTERM: saving step" in output
+    saved = int(step_files(run / "checkpoints")[-1].stem.partition("_")[2])
+    assert saved == last_step(run)
+    assert finish(run)[0] == 0
+    assert_same_run(tmp_path / "reference", run)
+
+
+def test_a_checkpoint_alone_is_enough_on_another_machine(finish: Finish, start: Start, config_file: Path, data: Path, tmp_path: Path) -> None:
+    """The launcher's variables: states mirrored elsewhere, an empty output folder, a new attempt."""
+    assert finish(tmp_path / "reference")[0] == 0
+    first = {"LAUNCH_CHECKPOINT_DIR": str(tmp_path / "c1"), "LAUNCH_OUTPUT_DIR": str(tmp_path / "o1")}
+    argv = [a for a in command(config_file, data, tmp_path, *LONGER) if a not in ("--run-dir", str(tmp_path))]
+    process = start(argv, **first)
+    wait_until(lambda: last_step(tmp_path / "o1") >= 30, "step 30")
+    process.kill()
+    process.wait()
+    newest = step_files(tmp_path / "c1")[-1]
+    moved = tmp_path / "moved" / newest.name
+    moved.parent.mkdir()
+    newest.rename(moved)
+    second = {
+        "LAUNCH_CHECKPOINT_DIR": str(tmp_path / "c2"), "LAUNCH_OUTPUT_DIR": str(tmp_path / "o2"),
+        "LAUNCH_RESUME_FROM": str(moved), "LAUNCH_METRICS_FILE": str(tmp_path / "numbers.jsonl"),
+    }  # fmt: skip
+    process = start(argv, **second)
+    output, _ = process.communicate(timeout=120)
+    assert process.returncode == 0, output
+    assert str(moved) in output
+    assert (tmp_path / "o2" / "metrics.csv").read_bytes() == (tmp_path / "reference" / "metrics.csv").read_bytes()
+    ours = load(tmp_path / "c2" / f"step_{STEPS:08d}.pt")
+    assert_same(ours, final_state(tmp_path / "reference"))
+    best = torch.load(tmp_path / "o2" / "checkpoint" / "best_checkpoint", weights_only=True)
+    reference = torch.load(tmp_path / "reference" / "checkpoint" / "best_checkpoint", weights_only=True)
+    assert_same(best["model_state_dict"], reference["model_state_dict"])
+    assert (tmp_path / "numbers.jsonl").read_text().splitlines()[-1].startswith(f'{{"step": {STEPS}, "total": {STEPS}')
+
+
+def test_a_corrupt_newest_checkpoint_costs_its_steps_and_nothing_else(finish: Finish, tmp_path: Path) -> None:
+    assert finish(tmp_path / "reference")[0] == 0
+    run = tmp_path / "damaged"
+    assert finish(run, "--limit-batches", "30")[0] == 0
+    newest = step_files(run / "checkpoints")[-1]
+    content = bytearray(newest.read_bytes())
+    content[len(content) // 2] ^= 0xFF
+    newest.write_bytes(content)
+    code, output = finish(run)
+    assert code == 0, output
+    assert f"{newest} does not match its digest" in output
+    assert "going on after step 28" in output
+    assert (run / "metrics.csv").read_bytes() == (tmp_path / "reference" / "metrics.csv").read_bytes()
+
+
+def test_a_named_checkpoint_that_is_damaged_with_none_before_it_is_an_error(finish: Finish, tmp_path: Path) -> None:
+    broken = tmp_path / "step_00000004.pt"
+    broken.write_bytes(b"not a checkpoint")
+    code, output = finish(tmp_path / "run", "--resume", str(broken))
+    assert code == 1
+    assert f"error: {broken} is damaged and there is no older checkpoint beside it" in output
+
+
+def test_another_architecture_is_refused_by_the_field_that_differs(finish: Finish, tmp_path: Path) -> None:
+    assert finish(tmp_path / "run", "--limit-batches", "5")[0] == 0
+    code, output = finish(tmp_path / "run", "--set", "model.n_units=16")
+    assert code == 2
+    assert "belongs to another configuration: model.n_units 12 → 16" in output
+
+
+def test_starting_anew_in_a_folder_with_checkpoints_is_refused(finish: Finish, tmp_path: Path) -> None:
+    assert finish(tmp_path / "run", "--limit-batches", "5")[0] == 0
+    code, output = finish(tmp_path / "run", "--resume", "never")
+    assert code == 2
+    assert "holds checkpoints of an earlier run" in output
+
+
+def test_a_finished_run_is_left_as_it_is(finish: Finish, tmp_path: Path) -> None:
+    assert finish(tmp_path / "run")[0] == 0
+    before = (tmp_path / "run" / "metrics.csv").read_bytes()
+    code, output = finish(tmp_path / "run")
+    assert code == 0
+    assert f"going on after step {STEPS} of {STEPS}" in output
+    assert (tmp_path / "run" / "metrics.csv").read_bytes() == before
