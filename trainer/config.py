@@ -141,8 +141,8 @@ class ComputeConfig:
     """CPU threads; None takes torch's default. Part of what makes a resume exact."""
     micro_batch_size: int | None = None
     """Trials per forward pass; gradients accumulate up to `dataset.batch_size`. None takes the whole batch."""
-    cache: Literal["auto", "off"] = "auto"
-    """auto packs the trials once into memory-mapped files; off reads the HDF5 files directly."""
+    cache: Literal["auto", "none"] = "auto"
+    """auto packs the trials once into memory-mapped files; none reads the HDF5 files directly."""
     cache_dir: str | None = None
     """Folder of the packed files; None is ``$XDG_CACHE_HOME/gpu-launch/trials``."""
     prefetch_batches: int = 4

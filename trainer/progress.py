@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import sys
 import time
@@ -103,7 +104,8 @@ class Console:
             self._emit("\n")
             self._drawn = 0
         for handler in self._log.handlers:
-            handler.close()
+            with contextlib.suppress(OSError):  # the last lines do not fit the disk
+                handler.close()
 
     def _write(self, text: str) -> None:
         if self._drawn:

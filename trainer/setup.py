@@ -119,7 +119,7 @@ def choose_compute(config: Config, console: Console) -> Compute:
 
 def cache_dir(config: Config) -> Path | None:
     """Where packed trials go; None when they are not packed."""
-    if config.compute.cache == "off":
+    if config.compute.cache == "none":
         return None
     return Path(config.compute.cache_dir) if config.compute.cache_dir else default_cache_dir()
 

@@ -34,7 +34,9 @@ def _alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     torch.set_num_threads(before)
 
 
-def write_trial(file: h5py.File, index: int, rng: np.random.Generator, *, bins: int = 0, **changes: object) -> None:
+def write_trial(
+    file: h5py.File, index: int, rng: np.random.Generator, *, bins: int = 0, **changes: object
+) -> None:
     """One trial in the official layout whose channels say its labels; `changes` replace parts of it."""
     labels = rng.integers(1, CLASSES, size=int(rng.integers(2, 5))).astype(np.int32)
     num_bins = bins or int(rng.integers(24, 40))
@@ -43,7 +45,9 @@ def write_trial(file: h5py.File, index: int, rng: np.random.Generator, *, bins: 
         features[span[: max(1, len(span) - 2)], labels[k]] += 2.0
     group = file.create_group(f"trial_{index:04d}")
     group.create_dataset("input_features", data=changes.get("input_features", features))
-    group.create_dataset("seq_class_ids", data=changes.get("seq_class_ids", np.pad(labels, (0, 20 - len(labels)))))
+    group.create_dataset(
+        "seq_class_ids", data=changes.get("seq_class_ids", np.pad(labels, (0, 20 - len(labels))))
+    )
     text = np.frombuffer(f"sentence {index}".encode(), dtype=np.uint8).astype(np.int64)
     group.create_dataset("transcription", data=np.pad(text, (0, 40 - len(text))))
     attributes = {

@@ -41,7 +41,9 @@ def test_what_was_saved_comes_back(tmp_path: Path) -> None:
 def test_the_digest_is_one_that_sha256sum_checks(tmp_path: Path) -> None:
     with Checkpointer(tmp_path) as checkpoints:
         checkpoints.save(1, state(1.0))
-    subprocess.run(["sha256sum", "-c", "step_00000001.pt.sha256"], cwd=tmp_path, check=True, capture_output=True)
+    subprocess.run(
+        ["sha256sum", "-c", "step_00000001.pt.sha256"], cwd=tmp_path, check=True, capture_output=True
+    )
 
 
 def test_changing_the_model_after_save_returns_does_not_change_the_checkpoint(tmp_path: Path) -> None:
@@ -268,5 +270,3 @@ def test_a_foreign_script_saves_on_sigterm_and_goes_on_after_it(tmp_path: Path, 
         assert process.returncode == 75
         last = int(output.split()[-1]) if output.split() else first
         assert saved_steps(tmp_path / "c")[-1] == last + 1
-
-

@@ -23,7 +23,9 @@ def test_defaults_survive_a_round_trip_through_yaml() -> None:
 def test_an_unknown_field_is_refused_with_its_path_and_the_nearest_name() -> None:
     assert complaint("model.n_unit=3") == "model.n_unit: unknown field; did you mean model.n_units?"
     assert "did you mean model?" in complaint("modle.n_units=3")
-    assert complaint("dataset.data_transforms.white_noise=1").endswith("dataset.data_transforms.white_noise_std?")
+    assert complaint("dataset.data_transforms.white_noise=1").endswith(
+        "dataset.data_transforms.white_noise_std?"
+    )
 
 
 @pytest.mark.parametrize(

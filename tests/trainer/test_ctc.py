@@ -42,7 +42,9 @@ def test_repeats_are_merged_before_blanks_are_dropped() -> None:
     assert greedy_decode(np.asarray([], dtype=np.int64)).tolist() == []
 
 
-@pytest.mark.parametrize(("bins", "size", "stride"), list(itertools.product([3, 14, 15, 18, 100], [0, 4, 14], [1, 4])))
+@pytest.mark.parametrize(
+    ("bins", "size", "stride"), list(itertools.product([3, 14, 15, 18, 100], [0, 4, 14], [1, 4]))
+)
 def test_output_length_counts_the_windows(bins: int, size: int, stride: int) -> None:
     expected = bins if size == 0 else len(range(0, bins - size + 1, stride))
     assert output_length(bins, size, stride) == expected
@@ -66,8 +68,6 @@ def brute_force_loss(log_probs: torch.Tensor, labels: list[int]) -> float:
 def test_the_loss_of_each_trial_is_that_of_all_its_paths() -> None:
     torch.manual_seed(0)
     log_probs = torch.randn(5, 2, 3).log_softmax(2)
-    losses = ctc_loss(
-        log_probs, torch.tensor([1, 2, 1]), torch.tensor([5, 4]), torch.tensor([2, 1])
-    )
+    losses = ctc_loss(log_probs, torch.tensor([1, 2, 1]), torch.tensor([5, 4]), torch.tensor([2, 1]))
     assert losses[0].item() == pytest.approx(brute_force_loss(log_probs[:, 0], [1, 2]), rel=1e-5)
     assert losses[1].item() == pytest.approx(brute_force_loss(log_probs[:4, 1], [1]), rel=1e-5)

@@ -55,8 +55,14 @@ def nan_features() -> np.ndarray:
 @pytest.mark.parametrize(
     ("changes", "expected"),
     [
-        ({"input_features": nan_features(), "n_time_steps": 30}, "input_features holds nan at bin 7, channel 3"),
-        ({"input_features": np.zeros((30, 4), np.float32)}, "input_features is 30×4, expected 8 channels wide"),
+        (
+            {"input_features": nan_features(), "n_time_steps": 30},
+            "input_features holds nan at bin 7, channel 3",
+        ),
+        (
+            {"input_features": np.zeros((30, 4), np.float32)},
+            "input_features is 30×4, expected 8 channels wide",
+        ),
         ({"n_time_steps": 0}, "has no time bins"),
         ({"input_features": np.zeros((0, CHANNELS), np.float32)}, "has no time bins"),
         ({"n_time_steps": 400}, "n_time_steps is 400 but input_features has"),
@@ -69,7 +75,9 @@ def nan_features() -> np.ndarray:
         ({"seq_len": 25}, "seq_len is 25 but seq_class_ids has shape (20,)"),
     ],
 )
-def test_a_bad_trial_is_one_line_with_file_trial_and_field(data: Path, changes: dict[str, object], expected: str) -> None:
+def test_a_bad_trial_is_one_line_with_file_trial_and_field(
+    data: Path, changes: dict[str, object], expected: str
+) -> None:
     path = rewrite(data, **changes)
     message = complaint_about(data)
     assert message.startswith(f"{path}: trial_0001")

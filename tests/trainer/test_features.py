@@ -47,7 +47,9 @@ def test_smoothing_equals_a_convolution_of_each_trial_alone(std: float) -> None:
         torch.testing.assert_close(smoothed[start : start + len(trial)], expected, atol=1e-5, rtol=1e-5)
 
 
-def noisy(transforms: TransformsConfig, step: int, slots: list[int], lengths: list[int]) -> list[torch.Tensor]:
+def noisy(
+    transforms: TransformsConfig, step: int, slots: list[int], lengths: list[int]
+) -> list[torch.Tensor]:
     layout = lay_out(lengths, [0] * len(lengths), patch_size=2, patch_stride=1, gap=3)
     table = torch.zeros(layout.rows + 5, 4)
     add_noise(table, layout, 2, slots, transforms, seed=1, step=step)
@@ -103,7 +105,9 @@ def test_channels_can_be_picked_and_trials_are_cut(data: Path) -> None:
     assembler = Assembler(corpus, config, smoother, seed=1, noise_on_host=True)
     step = next(s for s in range(100) if random_cut(config.dataset.data_transforms, 1, s) == 2)
     batch = assembler.training_batch(step, [4, 9], [0, 1])
-    for position, start, length in zip(batch.positions, batch.layout.starts, batch.layout.num_bins, strict=True):
+    for position, start, length in zip(
+        batch.positions, batch.layout.starts, batch.layout.num_bins, strict=True
+    ):
         features = corpus.trials[position].features()[2:, [5, 1]]
         assert length == len(features)
         first = int(start) + smoother.before

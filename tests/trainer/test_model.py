@@ -34,11 +34,14 @@ def table_of(trials: list[Tensor], layout: BatchLayout) -> Tensor:
 def dense(packed: Tensor, layout: BatchLayout) -> Tensor:
     """(T', B, K) with zeros behind the end of each trial."""
     flat = torch.zeros(layout.num_outputs * layout.num_trials, packed.shape[1])
-    return flat.index_copy(0, torch.from_numpy(layout.padded_index), packed).view(layout.num_outputs, -1, packed.shape[1])
+    return flat.index_copy(0, torch.from_numpy(layout.padded_index), packed).view(
+        layout.num_outputs, -1, packed.shape[1]
+    )
 
 
 @pytest.mark.parametrize(
-    ("patch_size", "patch_stride", "n_layers"), [(14, 4, 2), (4, 4, 3), (5, 2, 1), (0, 0, 2), (1, 1, 1), (3, 5, 1)]
+    ("patch_size", "patch_stride", "n_layers"),
+    [(14, 4, 2), (4, 4, 3), (5, 2, 1), (0, 0, 2), (1, 1, 1), (3, 5, 1)],
 )
 def test_packed_batches_give_the_logits_and_gradients_of_padded_ones(
     patch_size: int, patch_stride: int, n_layers: int

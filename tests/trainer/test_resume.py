@@ -45,7 +45,9 @@ def assert_same(a: object, b: object, where: str = "") -> None:
 def assert_same_run(reference: Path, other: Path) -> None:
     assert (reference / "metrics.csv").read_bytes() == (other / "metrics.csv").read_bytes()
     assert_same(final_state(reference), final_state(other))
-    best = [torch.load(run / "checkpoint" / "best_checkpoint", weights_only=True) for run in (reference, other)]
+    best = [
+        torch.load(run / "checkpoint" / "best_checkpoint", weights_only=True) for run in (reference, other)
+    ]
     assert_same(best[0], best[1])
 
 
@@ -73,7 +75,10 @@ def test_kill_9_at_several_moments_changes_nothing(
     killed = tmp_path / "killed"
     for moment in (9, 33):
         process = start(command(config_file, data, killed, *LONGER, *options))
-        wait_until(lambda moment=moment: last_step(killed) >= moment or process.poll() is not None, f"step {moment}")
+        wait_until(
+            lambda moment=moment, process=process: last_step(killed) >= moment or process.poll() is not None,
+            f"step {moment}",
+        )
         process.kill()
         process.wait()
     code, output = finish(killed, *options)
@@ -94,7 +99,10 @@ def test_kill_9_at_hundreds_of_moments_changes_nothing(
         for _ in range(2):
             process = start(command(config_file, data, killed, *LONGER, *MICRO, *THREADS))
             target = min(STEPS - 1, last_step(killed) + moments.randrange(1, 25))
-            wait_until(lambda t=target, k=killed, p=process: last_step(k) >= t or p.poll() is not None, f"step {target}")
+            wait_until(
+                lambda t=target, k=killed, p=process: last_step(k) >= t or p.poll() is not None,
+                f"step {target}",
+            )
             process.kill()
             process.wait()
         assert finish(killed, *MICRO, *THREADS)[0] == 0
@@ -118,7 +126,9 @@ def test_sigterm_saves_the_last_finished_step_and_leaves_with_75(
     assert_same_run(tmp_path / "reference", run)
 
 
-def test_a_checkpoint_alone_is_enough_on_another_machine(finish: Finish, start: Start, config_file: Path, data: Path, tmp_path: Path) -> None:
+def test_a_checkpoint_alone_is_enough_on_another_machine(
+    finish: Finish, start: Start, config_file: Path, data: Path, tmp_path: Path
+) -> None:
     """The launcher's variables: states mirrored elsewhere, an empty output folder, a new attempt."""
     assert finish(tmp_path / "reference")[0] == 0
     first = {"LAUNCH_CHECKPOINT_DIR": str(tmp_path / "c1"), "LAUNCH_OUTPUT_DIR": str(tmp_path / "o1")}
@@ -139,13 +149,20 @@ def test_a_checkpoint_alone_is_enough_on_another_machine(finish: Finish, start: 
     output, _ = process.communicate(timeout=120)
     assert process.returncode == 0, output
     assert str(moved) in output
-    assert (tmp_path / "o2" / "metrics.csv").read_bytes() == (tmp_path / "reference" / "metrics.csv").read_bytes()
+    assert (tmp_path / "o2" / "metrics.csv").read_bytes() == (
+        tmp_path / "reference" / "metrics.csv"
+    ).read_bytes()
     ours = load(tmp_path / "c2" / f"step_{STEPS:08d}.pt")
     assert_same(ours, final_state(tmp_path / "reference"))
     best = torch.load(tmp_path / "o2" / "checkpoint" / "best_checkpoint", weights_only=True)
     reference = torch.load(tmp_path / "reference" / "checkpoint" / "best_checkpoint", weights_only=True)
     assert_same(best["model_state_dict"], reference["model_state_dict"])
-    assert (tmp_path / "numbers.jsonl").read_text().splitlines()[-1].startswith(f'{{"step": {STEPS}, "total": {STEPS}')
+    assert (
+        (tmp_path / "numbers.jsonl")
+        .read_text()
+        .splitlines()[-1]
+        .startswith(f'{{"step": {STEPS}, "total": {STEPS}')
+    )
 
 
 def test_a_corrupt_newest_checkpoint_costs_its_steps_and_nothing_else(finish: Finish, tmp_path: Path) -> None:
@@ -163,7 +180,9 @@ def test_a_corrupt_newest_checkpoint_costs_its_steps_and_nothing_else(finish: Fi
     assert (run / "metrics.csv").read_bytes() == (tmp_path / "reference" / "metrics.csv").read_bytes()
 
 
-def test_a_named_checkpoint_that_is_damaged_with_none_before_it_is_an_error(finish: Finish, tmp_path: Path) -> None:
+def test_a_named_checkpoint_that_is_damaged_with_none_before_it_is_an_error(
+    finish: Finish, tmp_path: Path
+) -> None:
     broken = tmp_path / "step_00000004.pt"
     broken.write_bytes(b"not a checkpoint")
     code, output = finish(tmp_path / "run", "--resume", str(broken))

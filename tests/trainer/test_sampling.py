@@ -27,9 +27,14 @@ def test_a_batch_is_a_function_of_seed_and_step_alone() -> None:
 
 
 @given(
-    batch_size=st.integers(1, 30), days=st.integers(1, 3), seed=st.integers(0, 1000), step=st.integers(0, 10**6)
+    batch_size=st.integers(1, 30),
+    days=st.integers(1, 3),
+    seed=st.integers(0, 1000),
+    step=st.integers(0, 10**6),
 )
-def test_every_batch_has_its_size_and_its_share_of_days(batch_size: int, days: int, seed: int, step: int) -> None:
+def test_every_batch_has_its_size_and_its_share_of_days(
+    batch_size: int, days: int, seed: int, step: int
+) -> None:
     batch = sampler(batch_size=batch_size, days_per_batch=days, seed=seed).batch(step)
     assert len(batch) == batch_size
     counts = [int(np.isin(batch, positions).sum()) for positions in BY_DAY.values()]
@@ -58,7 +63,13 @@ def test_validation_takes_every_trial_once_one_session_at_a_time() -> None:
 
 
 def test_streams_differ_by_purpose_and_coordinates() -> None:
-    seeds = {stream_seed(1, "a"), stream_seed(1, "b"), stream_seed(1, "a", 0), stream_seed(1, "a", 1), stream_seed(2, "a")}
+    seeds = {
+        stream_seed(1, "a"),
+        stream_seed(1, "b"),
+        stream_seed(1, "a", 0),
+        stream_seed(1, "a", 1),
+        stream_seed(2, "a"),
+    }
     assert len(seeds) == 5
     assert all(0 <= seed < 2**63 for seed in seeds)
 

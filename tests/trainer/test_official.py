@@ -1,0 +1,221 @@
+"""Checkpoints in the official form, both ways, and warm starts from them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+import yaml
+from torch import Tensor, nn
+
+from tests.trainer.conftest import CHANNELS, CLASSES, SESSIONS, TINY, command
+from trainer.checkpoint import load, step_files
+from trainer.cli import main
+from trainer.config_reader import from_mapping
+from trainer.errors import CheckpointMismatch
+from trainer.evaluate import load_model
+from trainer.official_checkpoint import load_official
+from trainer.warm_start import warm_start
+
+Call = Callable[..., tuple[int, str]]
+
+
+@pytest.fixture
+def call(capsys: pytest.CaptureFixture[str]) -> Call:
+    def run(*arguments: object) -> tuple[int, str]:
+        code = main([str(a) for a in arguments])
+        captured = capsys.readouterr()
+        return code, captured.out + captured.err
+
+    return run
+
+
+class Baseline(nn.Module):
+    """The official architecture from its published description, written with plain torch parts."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        model = TINY["model"]
+        self.day_weights = nn.ParameterList([nn.Parameter(torch.eye(CHANNELS)) for _ in SESSIONS])
+        self.day_biases = nn.ParameterList([nn.Parameter(torch.zeros(1, CHANNELS)) for _ in SESSIONS])
+        self.gru = nn.GRU(
+            CHANNELS * model["patch_size"], model["n_units"], model["n_layers"], batch_first=True
+        )
+        self.out = nn.Linear(model["n_units"], CLASSES)
+        self.h0 = nn.Parameter(torch.zeros(1, 1, model["n_units"]))
+
+    def forward(self, x: Tensor, day: int) -> Tensor:
+        model = TINY["model"]
+        x = nn.functional.softsign(x @ self.day_weights[day] + self.day_biases[day])
+        starts = range(0, x.shape[1] - model["patch_size"] + 1, model["patch_stride"])
+        patches = torch.stack([x[:, s : s + model["patch_size"]].flatten(1) for s in starts], dim=1)
+        h0 = self.h0.expand(model["n_layers"], len(x), model["n_units"]).contiguous()
+        return self.out(self.gru(patches, h0)[0])
+
+
+def randomised() -> Baseline:
+    torch.manual_seed(4)
+    model = Baseline()
+    for parameter in model.parameters():
+        parameter.data.normal_(0, 0.3)
+    return model
+
+
+def official_file(path: Path, model: nn.Module, prefix: str = "") -> Path:
+    """A checkpoint as the official trainer writes one: wrapped names, a NumPy scalar as val_loss."""
+    groups = [
+        [p for n, p in model.named_parameters() if "gru.bias" in n or "out.bias" in n],
+        [p for n, p in model.named_parameters() if "day_" in n],
+        [
+            p
+            for n, p in model.named_parameters()
+            if "day_" not in n and "gru.bias" not in n and "out.bias" not in n
+        ],
+    ]
+    optimizer = torch.optim.AdamW([{"params": g} for g in groups], lr=0.005)
+    scheduler = torch.optim.lr_scheduler.LambdaLR(optimizer, [lambda step: 1.0] * 3)
+    torch.save(
+        {
+            "model_state_dict": {prefix + k: v for k, v in model.state_dict().items()},
+            "optimizer_state_dict": optimizer.state_dict(), "scheduler_state_dict": scheduler.state_dict(),
+            "val_PER": 0.123, "val_loss": np.float64(17.5),
+        },
+        path,
+    )  # fmt: skip
+    return path
+
+
+@pytest.mark.parametrize("prefix", ["", "module.", "_orig_mod.", "module._orig_mod."])
+def test_official_checkpoints_give_the_official_logits(tmp_path: Path, prefix: str) -> None:
+    baseline = randomised()
+    path = official_file(tmp_path / "best_checkpoint", baseline, prefix)
+    config = from_mapping({**TINY, "dataset": {**TINY["dataset"], "sessions": list(SESSIONS)}})
+    ours = load_model(path, config, torch.device("cpu"))
+    x = torch.randn(2, 37, CHANNELS)
+    with torch.no_grad():
+        logits, _ = ours(x, torch.tensor([1, 1]))
+        torch.testing.assert_close(logits, baseline(x, 1), atol=1e-5, rtol=0)
+    assert load_official(path)["val_loss"] == 17.5
+
+
+def test_our_best_checkpoint_loads_into_the_official_parts(
+    call: Call, config_file: Path, data: Path, tmp_path: Path
+) -> None:
+    run = tmp_path / "run"
+    assert call(*command(config_file, data, run)[3:])[0] == 0
+    checkpoint = torch.load(run / "checkpoint" / "best_checkpoint", weights_only=True)
+    baseline = Baseline()
+    baseline.load_state_dict(checkpoint["model_state_dict"])
+    fresh = torch.load(official_file(tmp_path / "official", baseline), weights_only=False)
+    ours, theirs = checkpoint["optimizer_state_dict"], fresh["optimizer_state_dict"]
+    assert [g["params"] for g in ours["param_groups"]] == [g["params"] for g in theirs["param_groups"]]
+    assert [len(g["params"]) for g in ours["param_groups"]] == [5, 6, 6]
+    assert set(checkpoint["scheduler_state_dict"]) >= {"last_epoch", "base_lrs", "_last_lr", "lr_lambdas"}
+    assert checkpoint["scheduler_state_dict"]["lr_lambdas"] == [None, None, None]
+    args = yaml.safe_load((run / "checkpoint" / "args.yaml").read_text())
+    for key in (
+        "n_input_features",
+        "n_units",
+        "rnn_dropout",
+        "n_layers",
+        "patch_size",
+        "patch_stride",
+        "input_network",
+    ):
+        assert key in args["model"]
+    assert args["dataset"]["n_classes"] == CLASSES
+
+
+def test_convert_turns_every_kind_into_the_official_form(
+    call: Call, config_file: Path, data: Path, tmp_path: Path
+) -> None:
+    run = tmp_path / "run"
+    assert call(*command(config_file, data, run)[3:])[0] == 0
+    state = step_files(run / "checkpoints")[-1]
+    assert call("convert", state, tmp_path / "out")[0] == 0
+    best = load_official(run / "checkpoint" / "best_checkpoint")
+    converted = load_official(tmp_path / "out" / "checkpoint" / "best_checkpoint")
+    assert all(torch.equal(best["model_state_dict"][k], v) for k, v in converted["model_state_dict"].items())
+    code, output = call("evaluate", "--run-dir", tmp_path / "out", "--data-dir", data)
+    assert code == 0, output
+    wrapped = official_file(tmp_path / "wrapped", randomised(), "module._orig_mod.")
+    assert call("convert", wrapped, tmp_path / "plain.pt")[0] == 0
+    assert "gru.weight_ih_l0" in torch.load(tmp_path / "plain.pt", weights_only=True)["model_state_dict"]
+    code, output = call("convert", wrapped, tmp_path / "plain.pt")
+    assert code == 2
+    assert "exists already" in output
+
+
+def test_init_from_checkpoint_is_a_warm_start_and_says_so(
+    call: Call, config_file: Path, data: Path, tmp_path: Path
+) -> None:
+    path = official_file(tmp_path / "official", randomised(), "_orig_mod.")
+    options = (
+        "--set",
+        "init_from_checkpoint=true",
+        "--set",
+        f"init_checkpoint_path={path}",
+        "--limit-batches",
+        "1",
+    )
+    code, output = call(*command(config_file, data, tmp_path / "run", *options)[3:])
+    assert code == 0, output
+    assert f"warm start from {path}: 17 parameters taken, 0 skipped" in output
+    assert "fresh start" not in output
+    first = load(step_files(tmp_path / "run" / "checkpoints")[0])["model"]
+    drift = max(float((first[k] - v).abs().max()) for k, v in randomised().state_dict().items())
+    assert drift < 0.05  # one step of warm-up away from the checkpoint
+    code, output = call(*command(config_file, data, tmp_path / "run", *options)[3:])
+    assert "resume: going on after step 1" in output
+    assert "warm start" not in output
+
+
+def test_a_warm_start_of_which_nothing_or_not_enough_matched_is_refused(
+    call: Call, config_file: Path, data: Path, tmp_path: Path
+) -> None:
+    model = nn.Sequential(nn.Linear(3, 3), nn.Linear(3, 2))
+    with pytest.raises(CheckpointMismatch, match="nothing matched"):
+        warm_start(model, {"other": torch.zeros(1)})
+    before = model[0].weight.clone()
+    with pytest.raises(CheckpointMismatch, match=r"1\. is required, but 1.weight was not taken"):
+        warm_start(model, {"0.weight": torch.zeros(3, 3), "1.weight": torch.zeros(9, 9)}, require=["1."])
+    assert torch.equal(model[0].weight, before)
+    report = warm_start(
+        model, {"0.weight": torch.zeros(3, 3), "1.weight": torch.zeros(9, 9), "x": torch.zeros(1)}
+    )
+    assert (report.matched, report.skipped) == (("0.weight",), ("1.weight",))
+    assert (report.absent, report.unused) == (("0.bias", "1.bias"), ("x",))
+    path = official_file(tmp_path / "official", randomised())
+    options = (
+        "--set",
+        "init_from_checkpoint=true",
+        "--set",
+        f"init_checkpoint_path={path}",
+        "--set",
+        "model.n_units=16",
+        "--require",
+        "gru.",
+    )
+    code, output = call(*command(config_file, data, tmp_path / "run", *options)[3:])
+    assert code == 2
+    assert "gru. is required" in output
+
+
+def test_evaluate_reports_by_session_and_writes_a_line_per_trial(
+    call: Call, config_file: Path, data: Path, tmp_path: Path
+) -> None:
+    run = tmp_path / "run"
+    assert call(*command(config_file, data, run)[3:])[0] == 0
+    code, output = call("evaluate", "--run-dir", run, "--data-dir", data)
+    assert code == 0, output
+    for session in SESSIONS:
+        assert session in output
+    lines = (run / "evaluation_val.csv").read_text().splitlines()
+    assert len(lines) == 10
+    assert lines[0].startswith("session,block_num,trial_num,num_bins,num_phonemes,edits,per")
+    best = load_official(run / "checkpoint" / "best_checkpoint")
+    edits, phonemes = (sum(int(line.split(",")[c]) for line in lines[1:]) for c in (5, 4))
+    assert edits / phonemes == pytest.approx(best["val_PER"])

@@ -1,0 +1,285 @@
+"""Whole runs in this process, through the command line."""
+
+from __future__ import annotations
+
+import csv
+import json
+import pickle
+import resource
+import signal
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import h5py
+import numpy as np
+import pytest
+import torch
+import yaml
+
+from tests.trainer.conftest import SESSIONS, Start, command, last_step, wait_until
+from trainer.checkpoint import load, step_files
+from trainer.cli import main
+
+Train = Callable[..., tuple[int, str]]
+
+
+@pytest.fixture
+def train(config_file: Path, data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> Train:
+    def run(*overrides: str, folder: str = "run", options: tuple[str, ...] = ()) -> tuple[int, str]:
+        sets = [part for text in overrides for part in ("--set", text)]
+        code = main(command(config_file, data, tmp_path / folder, *sets, *options)[3:])
+        captured = capsys.readouterr()
+        return code, captured.out + captured.err
+
+    return run
+
+
+def rows(run: Path) -> list[dict[str, str]]:
+    with (run / "metrics.csv").open() as file:
+        return list(csv.DictReader(file))
+
+
+def test_a_run_learns_and_leaves_everything_a_user_expects(train: Train, tmp_path: Path) -> None:
+    code, output = train(
+        "num_training_batches=150", "batches_per_val_step=30", "dataset.data_transforms.white_noise_std=0.05"
+    )
+    run = tmp_path / "run"
+    assert code == 0, output
+    table = rows(run)
+    assert [int(row["step"]) for row in table] == list(range(1, 151))
+    per = [float(row["val_per"]) for row in table if row["val_per"]]
+    assert len(per) == 5
+    assert min(per) < 0.35 < 0.9
+    assert float(table[-1]["loss"]) < float(table[0]["loss"]) / 3
+    assert sorted(p.name for p in run.iterdir()) >= [
+        "checkpoint",
+        "checkpoints",
+        "metrics.csv",
+        "train_val_trials.json",
+        "training_log",
+    ]
+    args = yaml.safe_load((run / "checkpoint" / "args.yaml").read_text())
+    assert args["dataset"]["sessions"] == list(SESSIONS)
+    assert args["dataset"]["dataset_probability_val"] == [1, 1, 1]
+    assert f"{SESSIONS[0]} val PER:" in (run / "training_log").read_text()
+    assert "fresh start: 150 steps, seed 10" in output
+    assert "precision: fp32 (asked for)" in output
+
+
+def test_official_by_products_have_the_official_keys(train: Train, tmp_path: Path) -> None:
+    train("save_val_logits=true", "save_val_data=true", "save_final_model=true", "save_all_val_steps=true")
+    folder = tmp_path / "run" / "checkpoint"
+    best = torch.load(folder / "best_checkpoint", weights_only=True)
+    assert set(best) == {
+        "model_state_dict",
+        "optimizer_state_dict",
+        "scheduler_state_dict",
+        "val_PER",
+        "val_loss",
+    }
+    assert isinstance(best["val_PER"], float)
+    assert (folder / "final_checkpoint_batch_20").exists()
+    assert (folder / "checkpoint_batch_8").exists()
+    metrics = pickle.loads((folder / "val_metrics.pkl").read_bytes())
+    assert set(metrics) == {
+        "decoded_seqs", "true_seq", "phone_seq_lens", "transcription", "losses", "block_nums", "trial_nums",
+        "day_indicies", "logits", "n_time_steps", "input_features", "day_PERs", "avg_PER", "avg_loss",
+    }  # fmt: skip
+    assert len(metrics["true_seq"]) == 3
+    assert metrics["day_PERs"][0]["total_seq_length"] == metrics["phone_seq_lens"][0].sum()
+    assert metrics["avg_PER"] == pytest.approx(best["val_PER"])
+    assert metrics["logits"][0].shape[::2] == (3, 5)
+    trials = json.loads((tmp_path / "run" / "train_val_trials.json").read_text())
+    assert trials["train"]["1"]["trials"] == list(range(8))
+
+
+def test_the_launchers_metrics_file_gets_json_lines(
+    train: Train, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("LAUNCH_METRICS_FILE", str(tmp_path / "numbers.jsonl"))
+    train()
+    records = [json.loads(line) for line in (tmp_path / "numbers.jsonl").read_text().splitlines()]
+    assert all(record["total"] == 20 and record["loss"] > 0 for record in records)
+    assert [r["step"] for r in records if "val_per" in r] == [8, 16, 20]
+
+
+def test_a_gradient_that_is_not_finite_is_skipped_and_then_stops_the_run(
+    train: Train, tmp_path: Path
+) -> None:
+    """A learning rate at which the first step throws the weights out of range."""
+    code, output = train(
+        "lr_max=1e30", "lr_warmup_steps=0", "safety.max_nonfinite_steps=4", "batches_per_train_log=1"
+    )
+    assert code == 1
+    assert "the gradient was NaN or infinite for 4 steps in a row" in output
+    table = rows(tmp_path / "run")
+    assert [row["skipped_steps"] for row in table] == ["0", "1", "2", "3", "4"]
+    saved = load(step_files(tmp_path / "run" / "checkpoints")[-1])
+    assert all(torch.isfinite(value).all() for value in saved["model"].values())
+
+
+def test_some_skipped_steps_do_not_stop_the_run_nor_touch_the_model(
+    train: Train, data: Path, tmp_path: Path
+) -> None:
+    with h5py.File(data / SESSIONS[0] / "data_train.hdf5", "a") as file:
+        file["trial_0000/input_features"][...] = np.float32(3e38)
+    code, output = train("num_training_batches=40")
+    assert code == 0, output
+    assert "steps were skipped because their gradient was not finite" in output
+    assert 0 < int(rows(tmp_path / "run")[-1]["skipped_steps"]) < 40
+    saved = load(step_files(tmp_path / "run" / "checkpoints")[-1])
+    assert all(torch.isfinite(value).all() for value in saved["model"].values())
+
+
+def test_early_stopping_ends_the_run_and_a_resume_does_not_go_on(train: Train, tmp_path: Path) -> None:
+    options = (
+        "early_stopping=true",
+        "early_stopping_val_steps=2",
+        "batches_per_val_step=2",
+        "lr_max=1e-12",
+        "lr_min=0",
+    )
+    code, output = train(*options)
+    assert code == 0
+    assert "stopped early at step" in output
+    count = len(rows(tmp_path / "run"))
+    assert count < 20
+    assert train(*options)[0] == 0
+    assert len(rows(tmp_path / "run")) == count
+
+
+def test_an_output_of_blanks_alone_raises_the_alarm(train: Train) -> None:
+    """Early CTC training passes through it; patience of one validation catches it."""
+    _, output = train(
+        "batches_per_val_step=1",
+        "lr_max=0.01",
+        "num_training_batches=60",
+        "safety.blank_collapse_validations=3",
+    )
+    assert "validations decoded nothing but blanks" in output
+
+
+def test_gradients_do_not_depend_on_the_micro_batch(train: Train, tmp_path: Path) -> None:
+    plain = ("model.rnn_dropout=0", "model.input_network.input_layer_dropout=0")
+    train(*plain, folder="whole")
+    train(*plain, "compute.micro_batch_size=1", folder="pieces")
+    for a, b in zip(rows(tmp_path / "whole"), rows(tmp_path / "pieces"), strict=True):
+        assert float(a["loss"]) == pytest.approx(float(b["loss"]), rel=1e-3)
+
+
+def test_limit_batches_checks_the_whole_pipeline_quickly(train: Train, tmp_path: Path) -> None:
+    code, output = train("num_training_batches=100000", options=("--limit-batches", "2"))
+    assert code == 0
+    assert "validation at step 2" in output
+    assert len(rows(tmp_path / "run")) == 2
+
+
+def test_a_gpu_that_is_not_there_is_an_error(train: Train) -> None:
+    if torch.cuda.is_available():
+        pytest.skip("this machine has a GPU")
+    code, output = train(options=("--device", "cuda"))
+    assert code == 2
+    assert "error: compute.device: cuda was asked for, but torch sees 0 GPUs" in output
+    assert "hint:" in output
+
+
+def test_frozen_parts_stay_as_they_were(train: Train, tmp_path: Path) -> None:
+    train("model.rnn_trainable=false", folder="frozen")
+    train("model.rnn_trainable=false", "num_training_batches=5", folder="shorter")
+    long, short = (load(step_files(tmp_path / f / "checkpoints")[-1])["model"] for f in ("frozen", "shorter"))
+    assert torch.equal(long["gru.weight_hh_l0"], short["gru.weight_hh_l0"])
+    assert not torch.equal(long["out.weight"], short["out.weight"])
+
+
+def test_a_seed_of_minus_one_is_drawn_and_recorded(train: Train, tmp_path: Path) -> None:
+    train("seed=-1", "dataset.seed=-1", folder="a")
+    train("seed=-1", "dataset.seed=-1", folder="b")
+    seeds = {load(step_files(tmp_path / f / "checkpoints")[-1])["progress"]["seed"] for f in "ab"}
+    assert len(seeds) == 2
+
+
+def test_files_that_vanish_in_mid_run_end_it_with_an_emergency_checkpoint_that_resumes_exactly(
+    start: Start, train: Train, config_file: Path, data: Path, tmp_path: Path
+) -> None:
+    options = (
+        "num_training_batches=4000",
+        "lr_decay_steps=4000",
+        "compute.cache=none",
+        "batches_per_save=0",
+        "batches_per_val_step=50",
+        "batches_per_train_log=5",
+    )
+    sets = [part for text in options for part in ("--set", text)]
+    process = start(command(config_file, data, tmp_path / "run", *sets))
+    wait_until(lambda: last_step(tmp_path / "run") >= 20, "step 20")
+    hidden = data / SESSIONS[1] / "hidden"
+    (data / SESSIONS[1] / "data_train.hdf5").rename(hidden)
+    output, _ = process.communicate(timeout=60)
+    assert process.returncode == 2, output
+    assert "emergency checkpoint of step" in output
+    assert f"{data / SESSIONS[1] / 'data_train.hdf5'}: no such file" in output
+    reached = int(step_files(tmp_path / "run" / "checkpoints")[-1].stem.partition("_")[2])
+    assert reached == last_step(tmp_path / "run")
+    hidden.rename(data / SESSIONS[1] / "data_train.hdf5")
+    shorter = (*options[1:], f"num_training_batches={reached + 20}")
+    assert train(*shorter)[0] == 0
+    assert train(*shorter, folder="reference")[0] == 0
+    assert (tmp_path / "run" / "metrics.csv").read_bytes() == (
+        tmp_path / "reference" / "metrics.csv"
+    ).read_bytes()
+
+
+def test_a_full_disk_during_training_does_not_end_it(train: Train, tmp_path: Path) -> None:
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    old = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+    try:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (6000, before[1]))
+        code, output = train("num_training_batches=200", "compute.cache=none", "batches_per_val_step=50")
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+        signal.signal(signal.SIGXFSZ, old)
+    assert "could not be written: File too large. Training goes on" in output
+    assert "its lines are kept in memory until there is room" in output
+    assert code == 1  # the last state could not be saved either, and that is said
+    assert "error: the newest checkpoint could not be written" in output
+    assert not list((tmp_path / "run" / "checkpoints").iterdir())
+
+
+def test_help_is_quick_to_import_and_lists_the_commands() -> None:
+    code = (
+        "import sys, trainer.cli; assert trainer.cli.main(['--help']) == 0; assert 'torch' not in sys.modules"
+    )
+    output = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
+    for name in ("train", "evaluate", "convert", "synthesize"):
+        assert name in output
+
+
+@pytest.mark.parametrize(
+    ("arguments", "expected"),
+    [
+        (["train", "--run-dir", "r"], "no data folder: say --data-dir"),
+        (["train", "--data-dir", "d"], "no run folder: say --run-dir"),
+        (["train", "--data-dir", "nowhere", "--run-dir", "r"], "data folder nowhere does not exist"),
+        (["train", "--config", "absent.yaml"], "configuration absent.yaml: No such file"),
+        (["evaluate", "--run-dir", "nowhere"], "is not the folder of a training run"),
+    ],
+)
+def test_bad_usage_is_one_clear_line(
+    arguments: list[str],
+    expected: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert main(arguments) in (1, 2)
+    first = capsys.readouterr().err.splitlines()[0]
+    assert first.startswith("error: ")
+    assert expected in first
+
+
+def test_an_unknown_command_is_exit_code_2(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["fly"]) == 2
+    assert "invalid choice" in capsys.readouterr().err
