@@ -7,16 +7,21 @@ name of a command is that command. A job file of such a name is reached as ``./e
 from __future__ import annotations
 
 import importlib
+import io
 import os
 import sys
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
+from launcher.cli.arguments import complete_job_file
 from launcher.cli.failures import report
 from launcher.cli.options import COMMAND, START_PARAMS, split_at_dashes, write_sections
 from launcher.cli.start import start
+
+if TYPE_CHECKING:
+    from click.shell_completion import CompletionItem
 
 __all__ = ["COMMANDS", "PROGRAM", "root", "run_command"]
 
@@ -78,6 +83,11 @@ class Root(click.Group):
         command: click.Command = getattr(importlib.import_module(module), attribute)
         return command
 
+    def shell_complete(self, ctx: click.Context, incomplete: str) -> list[CompletionItem]:
+        """Complete commands and options, and else the name of a job file."""
+        found = super().shell_complete(ctx, incomplete)
+        return found or complete_job_file(incomplete)
+
     def format_usage(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         """Show the three forms."""
         for n, form in enumerate(USAGE):
@@ -137,6 +147,9 @@ root = Root(
 def run_command(argv: Sequence[str] | None) -> int:
     """Run one command; every way to end becomes an exit code here."""
     args = list(sys.argv[1:] if argv is None else argv)
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):  # a terminal that lacks a character is no reason to fail
+            stream.reconfigure(errors="replace")
     if COMPLETION_VARIABLE in os.environ:
         root.main(args, prog_name=PROGRAM)
     try:

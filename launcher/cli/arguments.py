@@ -1,8 +1,9 @@
-"""What commands about a run have in common: RUN, and the handle that it names."""
+"""What commands have in common: RUN and the handle that it names, completion, examples."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, TypeVar
+import contextlib
+from typing import TYPE_CHECKING
 
 import click
 
@@ -11,21 +12,27 @@ if TYPE_CHECKING:
 
     from launcher import Run
 
-__all__ = ["example", "find_run", "run_argument", "yes_option"]
+__all__ = ["complete_job_file", "example", "find_run", "run_argument", "yes_option"]
 
-R = TypeVar("R")
+
+def complete_job_file(incomplete: str) -> list[CompletionItem]:
+    """Leave it to the shell to complete the name of a file."""
+    from click.shell_completion import CompletionItem
+
+    return [] if incomplete.startswith("-") else [CompletionItem(incomplete, type="file")]
 
 
 def _complete_run(ctx: click.Context, param: click.Parameter, incomplete: str) -> list[CompletionItem]:
     from click.shell_completion import CompletionItem
 
-    from launcher import list_runs
+    with contextlib.suppress(Exception):  # somebody is typing: better no offer than an error in between
+        from launcher import list_runs
 
-    return [
-        CompletionItem(run.run_id, help=run.state)
-        for run in list_runs(limit=50)
-        if run.run_id.startswith(incomplete)
-    ]
+        runs = list_runs(limit=50)
+        return [
+            CompletionItem(run.run_id, help=run.state) for run in runs if run.run_id.startswith(incomplete)
+        ]
+    return []
 
 
 run_argument = click.argument("run_text", metavar="RUN", shell_complete=_complete_run)

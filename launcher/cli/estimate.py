@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
-from launcher.cli.arguments import example
+from launcher.cli.arguments import complete_job_file, example
 from launcher.cli.failures import nothing_rented
 from launcher.cli.options import COMMAND, ESTIMATE_PARAMS, api_options, split_at_dashes, write_sections
 from launcher.cli.screen import Screen
 from launcher.cli.start import job_of
+
+if TYPE_CHECKING:
+    from click.shell_completion import CompletionItem
 
 __all__ = ["estimate"]
 
@@ -43,6 +46,10 @@ class EstimateCommand(click.Command):
         ctx.allow_extra_args = True
         before, ctx.meta[COMMAND] = split_at_dashes(args)
         return super().parse_args(ctx, before)
+
+    def shell_complete(self, ctx: click.Context, incomplete: str) -> list[CompletionItem]:
+        """Complete options, and else the name of a job file."""
+        return super().shell_complete(ctx, incomplete) or complete_job_file(incomplete)
 
     def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         """Show the options in groups."""

@@ -16,6 +16,7 @@ from dataclasses import dataclass
 import click
 
 from launcher.errors import LaunchError
+from launcher.render.words import plain
 
 __all__ = [
     "EXIT_DECLINED",
@@ -86,7 +87,7 @@ class Failure:
             lines.append(f"left behind: {self.left_behind}")
         if self.hint:
             lines.append(f"what to do: {self.hint}")
-        return "\n".join(lines)
+        return "\n".join(plain(line) for line in lines)
 
 
 def failure_of(err: BaseException) -> Failure:

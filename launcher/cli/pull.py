@@ -41,10 +41,10 @@ def pull(screen: Screen, run_text: str, directory: Path | None) -> int:
         return 0
     for file in report.files:
         if not file.was_home:
-            screen.say(f"{words.size(file.size_bytes):>9}  {words.home_path(file.path)}")
+            screen.say(f"{words.size(file.size_bytes):>9}  {words.plain(words.home_path(file.path))}")
     screen.say(summary_line(report, dest))
     for name, reason in report.refused:
-        screen.notice(f"warning: {name} was left there: {reason}")
+        screen.notice(f"warning: {words.plain(name)} was left there: {reason}")
     for pattern in report.unmatched:
         screen.notice(f"warning: nothing matches {pattern}")
     return 0

@@ -76,4 +76,5 @@ def ssh(run_text: str, debug: bool) -> int:
         raise UsageError("ssh needs a terminal", hint=f"launch exec {run_text} -- CMD needs none")
     argv = find_run(run_text).attach_argv()
     sys.stdout.flush()
-    os.execvp(argv[0], argv)
+    outside_tmux = {name: value for name, value in os.environ.items() if name != "TMUX"}
+    os.execvpe(argv[0], argv, outside_tmux)  # tmux refuses to show one session inside of another

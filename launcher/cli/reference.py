@@ -49,7 +49,7 @@ streams (following a run, `logs`, `watch`) writes JSON Lines. Every document has
 | command | document |
 |---|---|
 | `launch`, `stop`, `down`, `resume` | lines of events (`kind`, `message`, `at`, `run_id`, `seq`, `data`), then the document of `status`; with `--detach` that one alone |
-| `launch --dry-run` | `{"job", "bills", "plan", "code", "findings", "results_dir"}` |
+| `launch --dry-run` | `{"job", "name", "bills", "plan", "code", "findings", "results_dir"}` |
 | `estimate` | `{"estimates": [{"offer", "hours": {"low", "likely", "high"}, "usd": {…}, "lines": [{"item", "usd", "basis"}]}], "prices_as_of"}` |
 | `ls` | `{"runs": [document of status, …], "usd_per_hour_now"}` |
 | `status` | `{"run_id", "name", "state", "reason", "provider", "instance", "attempts": [{"n", "stage", "instances", "offer", "started", "ended", "cause", "steps_done", "steps_lost", "usd"}], "step", "total", "metrics", "cost_usd", "usd_per_hour_now", "outputs", …}`; with `--events` also `"events"` |

@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from launcher.status import AttemptStatus, Status
 
 __all__ = [
+    "AT_A_GLANCE",
     "Fact",
     "after_detaching",
     "attempt_seconds",
@@ -29,6 +30,8 @@ Fact = tuple[str, str]
 """A label and what is to be said under it."""
 
 SEP = " · "
+AT_A_GLANCE = 6
+"""How many of the job's numbers are shown where they are looked at in passing."""
 
 
 def status_facts(status: Status, now: datetime) -> list[Fact]:
@@ -70,10 +73,15 @@ def progress(status: Status) -> str:
     return SEP.join(parts)
 
 
-def metrics(values: Mapping[str, float]) -> str:
+def metrics(values: Mapping[str, float], *, at_most: int | None = None) -> str:
     """List the newest numbers that the job reported, but for those that `progress` says."""
-    shown = {name: value for name, value in values.items() if name not in ("step", "total")}
-    return SEP.join(f"{name} {words.number(value)}" for name, value in shown.items())
+    shown = [
+        f"{words.plain(name)} {words.number(value)}"
+        for name, value in values.items()
+        if name not in ("step", "total")
+    ]
+    more = len(shown) - at_most if at_most is not None and len(shown) > at_most else 0
+    return SEP.join([*shown[:at_most], f"{more} more"] if more else shown)
 
 
 def cost(status: Status) -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from launcher.render import facts
+from launcher.render import facts, words
 
 if TYPE_CHECKING:
     from launcher.events import Event
@@ -19,8 +19,9 @@ def event_parts(event: Event, *, with_date: bool = False) -> tuple[str, str, str
     """Return when (local time), what kind (of a state: which), and the sentence."""
     at = f"{event.at.astimezone():{'%Y-%m-%d ' if with_date else ''}%H:%M:%S}"
     if event.kind.value != "state":
-        return at, event.kind.value, event.message
-    return at, str(event.data.get("state", "state")), str(event.data.get("reason") or event.message)
+        return at, event.kind.value, words.plain(event.message)
+    reason = str(event.data.get("reason") or event.message)
+    return at, str(event.data.get("state", "state")), words.plain(reason)
 
 
 def event_line(event: Event, *, with_date: bool = False) -> str:
@@ -31,8 +32,10 @@ def event_line(event: Event, *, with_date: bool = False) -> str:
 
 def progress_line(status: Status) -> str:
     """Return how far the job is, as one plain line; empty when it has said nothing yet."""
-    parts = [text for text in (facts.progress(status), facts.metrics(status.metrics)) if text]
-    return facts.SEP.join(parts) if status.step is not None else ""
+    if status.step is None:
+        return ""
+    numbers = facts.metrics(status.metrics, at_most=facts.AT_A_GLANCE)
+    return facts.SEP.join(text for text in (facts.progress(status), numbers) if text)
 
 
 def event_document(event: Event) -> dict[str, Any]:

@@ -82,7 +82,7 @@ def panel(status: Status, checkpoints: Checkpoints, log: Sequence[str], now: dat
         parts.append(Padding(_bar(status.step, status.total), (0, 0, 0, 2)))
     rows = [
         ("progress", facts.progress(status)),
-        ("metrics", facts.metrics(status.metrics)),
+        ("metrics", facts.metrics(status.metrics, at_most=facts.AT_A_GLANCE)),
         ("checkpoints", checkpoints.text(now)),
         ("cost", facts.cost(status)),
         ("machine", facts.machine(status, now)),

@@ -46,7 +46,9 @@ def code_facts(manifest: Manifest | None) -> list[Fact]:
     going_up = f"{words.count(manifest.files, 'file')}, {words.size(manifest.size_bytes)} of {where}"
     found = [("code", going_up)]
     if manifest.entries:
-        largest = ", ".join(f"{entry.path} {words.size(entry.size_bytes)}" for entry in manifest.largest)
+        largest = ", ".join(
+            f"{words.plain(entry.path)} {words.size(entry.size_bytes)}" for entry in manifest.largest
+        )
         found.append(("largest", largest))
     if manifest.left_out:
         shown = [_left_out(item) for item in manifest.left_out[:SHOWN_LEFT_OUT]]
@@ -57,7 +59,7 @@ def code_facts(manifest: Manifest | None) -> list[Fact]:
 
 def _left_out(item: LeftOut) -> str:
     least = "at least " if item.at_least else ""
-    return f"{item.path} {least}{words.size(item.size_bytes)} ({item.reason})"
+    return f"{words.plain(item.path)} {least}{words.size(item.size_bytes)} ({item.reason})"
 
 
 def plan_facts(plan: Plan, results_dir: str) -> list[Fact]:

@@ -65,5 +65,5 @@ def _files(status: Status) -> RenderableType:
 def _name(output: Output, results_dir: str) -> str:
     path = Path(output.path)
     if path.is_absolute() and results_dir and path.is_relative_to(results_dir):
-        return str(path.relative_to(results_dir))
-    return output.path
+        return words.plain(str(path.relative_to(results_dir)))
+    return words.plain(output.path)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -17,6 +18,7 @@ __all__ = [
     "home_path",
     "number",
     "percent",
+    "plain",
     "rate",
     "size",
     "span",
@@ -27,6 +29,10 @@ __all__ = [
 Writer = Callable[[float], str]
 
 _SIZE_UNITS = ("B", "kB", "MB", "GB", "TB")
+
+
+_UNPRINTABLE = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\ud800-\udfff]")
+"""Control characters but tab and newline, and the halves that stand for bytes that are not UTF-8."""
 
 
 def usd(amount: float) -> str:
@@ -121,6 +127,11 @@ def span(values: Mapping[str, Any], write: Writer) -> str:
     """Write a ``{"low", "likely", "high"}``: ``$1.20 ($0.90 to $2.10)``; one number when all three read the same."""
     low, likely, high = (write(float(values[key])) for key in ("low", "likely", "high"))
     return likely if low == high else f"{likely} ({low} to {high})"
+
+
+def plain(text: str) -> str:
+    """Make text from elsewhere safe to show: nothing in it moves the cursor, and every character can be written."""
+    return _UNPRINTABLE.sub("\ufffd", text)
 
 
 def home_path(path: str | Path) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import signal
@@ -80,19 +81,30 @@ def make_cli(root: Path) -> Cli:
 
 
 def end_everything(cli: Cli) -> None:
-    """End all live runs and wait until the supervisor has gone too."""
-    if not cli.home.exists():
-        return
-    for run in cli("ls", "--json").document["runs"]:
-        if run["state"] not in ("succeeded", "failed", "stopped"):
-            cli("down", run["run_id"], "--no-pull", "--yes")
-    lock = cli.home / "supervisor.lock"
-    pid = int(lock.read_text() or 0) if lock.exists() else 0
-    give_up_at = time.monotonic() + 20
-    while pid and is_alive(pid) and time.monotonic() < give_up_at:
-        time.sleep(0.05)
-    if pid and is_alive(pid):
-        os.kill(pid, signal.SIGKILL)
+    """End all live runs and wait until the supervisor has gone too; then kill what is left of this home."""
+    try:
+        listed = cli("ls", "--json") if cli.home.is_dir() else None
+        for run in listed.document["runs"] if listed and listed.code == 0 else []:
+            if run["ended_at"] is None:
+                cli("down", run["run_id"], "--no-pull", "--yes")
+        give_up_at = time.monotonic() + 10
+        while started_for(cli.home) and time.monotonic() < give_up_at:
+            time.sleep(0.05)
+    finally:
+        for pid in started_for(cli.home):
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
+
+
+def started_for(home: Path) -> list[int]:
+    """Return the processes that have this home in their environment."""
+    mark = os.fsencode(f"LAUNCH_HOME={home}\0")
+    found = []
+    for process in Path("/proc").glob("[0-9]*"):
+        with contextlib.suppress(OSError):
+            if mark in (process / "environ").read_bytes():
+                found.append(int(process.name))
+    return found
 
 
 def is_alive(pid: int) -> bool:

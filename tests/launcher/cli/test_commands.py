@@ -131,6 +131,15 @@ def test_status_shows_the_run_and_its_events(done: tuple[Cli, list[Any]]) -> Non
     assert shown.err == ""
 
 
+def test_a_terminal_without_the_characters_is_no_failure(done: tuple[Cli, list[Any]]) -> None:
+    cli, _ = done
+    shown = cli(
+        "status", "quick", LC_ALL="C", PYTHONUTF8="0", PYTHONIOENCODING="ascii", PYTHONCOERCECLOCALE="0"
+    )
+    assert shown.code == 0, shown.err
+    assert "succeeded" in shown.out
+
+
 def test_ls_lists_it(done: tuple[Cli, list[Any]]) -> None:
     cli, lines = done
     document = cli("ls", "--json").document

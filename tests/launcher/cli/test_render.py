@@ -228,6 +228,21 @@ def test_a_programs_output_cannot_move_the_cursor(tail: bytes, lines: list[str])
     assert last_lines(tail, 3) == lines
 
 
+def test_many_numbers_are_not_looked_at_in_passing() -> None:
+    many = a_status(metrics={f"m{n}": float(n) for n in range(20)})
+    assert "m5 5 · 14 more" in progress_line(many)
+    assert "m19 19" in drawn(status_view(many, NOW))
+
+
+def test_what_a_job_says_of_itself_cannot_move_the_cursor_either() -> None:
+    evil = "\x1b[2Jloss\udcff"
+    assert facts.metrics({evil: 1.0}) == "\ufffd[2Jloss\ufffd 1"
+    event = Event(kind=Kind.OUTPUT, message=f"{evil} is home", at=NOW, run_id="b2t-k3f9")
+    assert "\x1b" not in event_line(event)
+    outputs = (Output(path=evil, size_bytes=1, sha256=""),)
+    assert "\x1b" not in drawn(summary(ended("succeeded", outputs=outputs), b"", NOW))
+
+
 def test_a_low_terminal_has_no_room_for_the_log() -> None:
     assert last_lines(b"one\ntwo\n", 0) == []
 
