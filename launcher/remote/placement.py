@@ -35,6 +35,7 @@ class Download:
     url: str
     folder: str
     link: str
+    sha256: str | None
 
 
 class Placement:
@@ -60,17 +61,7 @@ class Placement:
             PlacementError: something did not arrive whole, or is in the way; nothing of the job's was touched.
         """
         digest = _sha256(submission.snapshot)
-        packed = self._folder.control / f"snapshot-{digest[:16]}.tar.gz"
-        if not self._is_placed(digest):
-            self._shell.put(submission.snapshot, packed)
-            size = submission.snapshot.stat().st_size
-            report(
-                Kind.TRANSFER,
-                f"code is on the machine ({size} bytes packed)",
-                what="code",
-                bytes=size,
-                files=1,
-            )
+        packed = self._send(submission.snapshot, digest)
         local = [mount for mount in submission.mounts if not _is_address(mount)]
         sources = {mount.target: str(self._bring(mount, report)) for mount in local}
         self._record_inputs(submission.mounts, sources)
@@ -88,18 +79,22 @@ class Placement:
         if "placed" not in answer:
             words = answer.get("error") or result.stderr.decode(errors="replace").strip() or "no answer"
             raise PlacementError(f"code and data could not be placed: {words}")
+        if answer["placed"]:
+            size = submission.snapshot.stat().st_size
+            report(Kind.TRANSFER, f"code is in place ({size} bytes packed)", what="code", bytes=size, files=1)
 
     def downloads(self, mounts: Sequence[Mount]) -> list[Download]:
-        """What the machine is to fetch by itself."""
-        return [
-            Download(
-                url=mount.source,
-                folder=str(self._folder.mounts / _key(mount)),
-                link=str(self._folder.workdir / mount.target) + ("/" if mount.target.endswith("/") else ""),
-            )
-            for mount in mounts
-            if _is_address(mount)
-        ]
+        """What the machine is to fetch by itself; a digest is given as ``https://…#sha256=<hex digits>``."""
+        return [self._download(mount) for mount in mounts if _is_address(mount)]
+
+    def _download(self, mount: Mount) -> Download:
+        url, _, fragment = mount.source.partition("#")
+        return Download(
+            url=url,
+            folder=str(self._folder.mounts / _key(mount)),
+            link=str(self._folder.workdir / mount.target) + ("/" if mount.target.endswith("/") else ""),
+            sha256=fragment.removeprefix("sha256=") if fragment.startswith("sha256=") else None,
+        )
 
     def place_checkpoint(self, checkpoint: Path, report: Report) -> None:
         """Put a checkpoint from home where the job looks for it, unless the machine has one that is as new."""
@@ -131,6 +126,15 @@ class Placement:
     @property
     def _record(self) -> PurePosixPath:
         return self._folder.control / "placed.json"
+
+    def _send(self, snapshot: Path, digest: str) -> PurePosixPath:
+        """Have the packed snapshot where the machine can read it, unless it was unpacked there before."""
+        if self._shares_files:
+            return PurePosixPath(snapshot.absolute())
+        packed = self._folder.control / f"snapshot-{digest[:16]}.tar.gz"
+        if not self._is_placed(digest):
+            self._shell.put(snapshot, packed)
+        return packed
 
     def _is_placed(self, digest: str) -> bool:
         """The record is written after the snapshot was unpacked, so the snapshot is there for good."""

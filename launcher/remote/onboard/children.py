@@ -43,6 +43,8 @@ class Children:
         self._step: Optional[subprocess.Popen[bytes]] = None
         self._helpers: Dict[int, Helper] = {}
         self._asked: Set[Tuple[int, str]] = set()
+        self.any_left = False
+        """Whether the last `reap` found that a descendant is left."""
 
     def start_step(self, argv: List[str], cwd: str, environ: Dict[str, str]) -> Tuple[int, str]:
         """Start a step in a session of its own; (pid, when it started)."""
@@ -78,8 +80,10 @@ class Children:
             try:
                 pid, status = os.waitpid(-1, os.WNOHANG)
             except ChildProcessError:
+                self.any_left = False
                 return any_ended
             if pid == 0:
+                self.any_left = True
                 return any_ended
             any_ended = True
             code = 128 + os.WTERMSIG(status) if os.WIFSIGNALED(status) else os.WEXITSTATUS(status)
@@ -89,14 +93,6 @@ class Children:
                 self._step.returncode = code
                 self._step = None
                 self._step_ended(code)
-
-    def any_left(self) -> bool:
-        """Whether any descendant is left, ended or not."""
-        try:
-            os.waitid(os.P_ALL, 0, os.WEXITED | os.WNOHANG | os.WNOWAIT)
-        except ChildProcessError:
-            return False
-        return True
 
     def living(self) -> List[Process]:
         """The job's processes, without helpers."""

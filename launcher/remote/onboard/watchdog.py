@@ -288,7 +288,6 @@ class Watchdog:
             self._output.say("waiting for what it left running: %s" % name_them(living))
             if code != 0 or self._leaving:
                 self._end_rest()
-        self._end_if_over()
 
     def _end_rest(self) -> None:
         self._leaving = True
@@ -297,7 +296,7 @@ class Watchdog:
         self._children.ask()
 
     def _end_if_over(self) -> None:
-        if not self._steps_over or self._over or self._children.any_left():
+        if not self._steps_over or self._over or self._children.any_left:
             return
         while self._copy_output():
             pass

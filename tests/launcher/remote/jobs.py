@@ -171,3 +171,5 @@ class Machine:
             with suppress(ProcessLookupError):
                 os.kill(pid, signal.SIGKILL)
         assert not left, "processes outlived their run"
+        for words in self.work_root.glob("launch/*/control/*/*/watchdog.err"):
+            assert words.read_text() == "", "the watchdog had a fault"

@@ -310,7 +310,10 @@ def test_data_from_the_web_is_fetched_by_the_machine_resumed_and_unpacked(machin
     with serving({"/plain.bin": plain, "/set.zip": packed.getvalue()}) as service:
         mounts = (
             Mount(target="data/plain.bin", source=service.url + "/plain.bin?signature=s3cret"),
-            Mount(target="data/set", source=service.url + "/set.zip"),
+            Mount(
+                target="data/set",
+                source=f"{service.url}/set.zip#sha256={hashlib.sha256(packed.getvalue()).hexdigest()}",
+            ),
         )
         run = "sha256sum data/plain.bin; cat data/set/train/a.txt; exit 75"
         handle = machine.submit(run, mounts=mounts)
@@ -325,6 +328,15 @@ def test_data_from_the_web_is_fetched_by_the_machine_resumed_and_unpacked(machin
     assert "inside" in log
     assert "s3cret" not in log
     assert ("/plain.bin", "bytes=1000-") in service.asked
+
+
+def test_data_with_another_digest_is_refused(machine: Machine) -> None:
+    with serving({"/x": b"changed by somebody"}) as service:
+        mounts = (Mount(target="x", source=f"{service.url}/x#sha256={'0' * 64}"),)
+        handle = machine.submit("echo never", mounts=mounts)
+        assert machine.ended(handle).exit_code == 1
+    assert "has SHA-256" in machine.log(handle)
+    assert "never" not in machine.log(handle)
 
 
 def test_data_that_the_web_has_not_ends_the_start_with_words(machine: Machine) -> None:
