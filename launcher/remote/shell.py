@@ -47,8 +47,9 @@ class Shell(Protocol):
     ) -> Result:
         """Run a command to its end and return its exit code, whatever it is.
 
-        ``environ`` is added to the machine's own and is visible there in the process list: secrets travel
-        on ``stdin``. `TimeoutError` when it has not ended after ``timeout_s``; it is killed then, where possible.
+        As a POSIX shell has it: 127 for a command that is not there, 126 for one that may not be executed, 128 + n
+        for one that signal n ended. `FileNotFoundError` when ``cwd`` is not there. ``environ`` is added to the machine's own and is visible there in the process list: secrets travel
+        on ``stdin``. `TimeoutError` when it has not ended after ``timeout_s``; it is killed then with its children, where possible.
         """
 
     def read(self, path: PurePosixPath, *, offset: int = 0, limit: int | None = None) -> bytes:
@@ -58,10 +59,10 @@ class Shell(Protocol):
         """Replace a file by ``data`` at once (beside, then rename), making its parents; private modes from the first byte."""
 
     def put(self, local: Path, remote: PurePosixPath) -> None:
-        """Copy one local file to the machine, whole or not at all, with its mode and modification time."""
+        """Copy one local file to the machine, whole or not at all, with its mode and modification time, making its parents."""
 
     def get(self, remote: PurePosixPath, local: Path) -> None:
-        """Copy one file from the machine, whole or not at all, with its modification time."""
+        """Copy one file from the machine, whole or not at all, with its modification time, making its parents."""
 
     def close(self) -> None:
         """Let go of the connection; what runs on the machine goes on. Closing twice is fine."""

@@ -64,7 +64,7 @@ class Mount:
     target: str
     """Relative to the working folder, or absolute on the machine."""
     source: str
-    """An absolute local path or an ``https://`` address."""
+    """An absolute local path, or an ``https://`` address, which may end in ``#sha256=<hex digits>``."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -224,7 +224,11 @@ class Runner(Protocol):
         """Ask the job to leave; returns at once, `poll` shows when it has. Asking what has ended is fine."""
 
     def logs(self, handle: Handle, offset: int, *, limit: int = 1 << 20) -> LogChunk:
-        """Return output from a global byte offset on; empty when there is none yet. Offsets survive restarts."""
+        """Return output from a byte offset on; empty when there is none yet.
+
+        Offsets count from the attempt's first byte and go on over its restarts. The chunk begins later than asked
+        where the machine has dropped its oldest output to save its disk.
+        """
 
     def fetch(
         self, handle: Handle, patterns: Sequence[str], dest: Path, *, area: Area = Area.WORK
