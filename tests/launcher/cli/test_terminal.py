@@ -22,6 +22,7 @@ from tests.launcher.cli.conftest import Cli
 
 COLUMNS, ROWS = 80, 40
 DEADLINE_S = 40.0
+KEY_EVERY_S = 0.1
 ESCAPES = re.compile(r"\x1b(?:\[[0-?]*[ -/]*[@-~]|\][^\x07]*\x07|[@-_])")
 
 SLOW = """\
@@ -62,7 +63,9 @@ class Terminal:
         """Press keys one after the other, as people do: what comes at once, tmux takes for pasted text."""
         for key in keys:
             os.write(self._master, key.encode())
-            self._read()
+            next_key_at = time.monotonic() + KEY_EVERY_S
+            while time.monotonic() < next_key_at:
+                self._read()
 
     def end(self) -> int:
         """Read to the end and return the exit code."""
