@@ -69,7 +69,7 @@ def launch(job: Job | Prepared, **options: Any) -> Run:
         estimate=prepared.plan.estimate.to_json(),
         candidates=len(prepared.plan.candidates),
     )
-    ensure_supervisor(home)
+    ensure_supervisor(home, prepared.environ)
     return Run(home, store, run_id, prepared.environ)
 
 

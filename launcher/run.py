@@ -105,7 +105,7 @@ class Run:
         give_up_at = None if timeout_s is None else time.monotonic() + timeout_s
         check_at = 0.0
         while True:
-            ended = self._store.run(self.id).ended_at is not None  # before the events: none can come after
+            ended = self._store.has_ended(self.id)  # before the events: none can come after
             for event in self._store.events(self.id, after):
                 after = event.seq
                 if on_event is not None:
@@ -114,7 +114,7 @@ class Run:
                 return self._result()
             now = time.monotonic()
             if now >= check_at:
-                ensure_supervisor(self._home)
+                ensure_supervisor(self._home, self._environ)
                 check_at = now + SUPERVISOR_CHECK_S
             if give_up_at is not None and now >= give_up_at:
                 raise TimeoutError(f"{self.id} has not ended within {timeout_s:g} s")
@@ -175,7 +175,7 @@ class Run:
         """Yield output as it comes home, until the run has ended and all of it is out."""
         check_at = 0.0
         while True:
-            ended = self._store.run(self.id).ended_at is not None
+            ended = self._store.has_ended(self.id)
             chunk = self.read_log(offset)
             if chunk.data:
                 offset = chunk.next_offset
@@ -184,7 +184,7 @@ class Run:
             if ended:
                 return
             if time.monotonic() >= check_at:
-                ensure_supervisor(self._home)
+                ensure_supervisor(self._home, self._environ)
                 check_at = time.monotonic() + SUPERVISOR_CHECK_S
             time.sleep(POLL_S)
 
@@ -203,7 +203,7 @@ class Run:
         if run.ended_at is not None:
             raise WrongState(f"{self.id} has ended already: {run.state}", hint=f"`launch status {self.id}`")
         self._store.ask(self.id, intent, **options)
-        ensure_supervisor(self._home)
+        ensure_supervisor(self._home, self._environ)
 
     def resume(self, *, max_cost: str | float | None = None, max_duration_s: float | None = None) -> None:
         """Go on from the newest checkpoint; SPENDS MONEY. Returns at once.
@@ -224,7 +224,7 @@ class Run:
         limits = _resumed_limits(context, max_cost, max_duration_s)
         self._store.revive_run(self.id, limits=to_json(limits), now=utc_now())
         context.move(RunState.RECOVERING, "resumed on request")
-        ensure_supervisor(self._home)
+        ensure_supervisor(self._home, self._environ)
 
     def interrupt(self, *, notice_s: float = 30.0) -> None:
         """Have the provider announce the machine's end and take it away, as a spot market would: for rehearsals.

@@ -7,12 +7,12 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 
-from launcher.money import spent_usd
+from launcher.money import Usage, bill, burn_usd_per_hour
 from launcher.records import from_json
 from launcher.store import AttemptRow, InstanceRow, RunRow
 from provisioning import InstanceState, Offer
 
-__all__ = ["AttemptStatus", "Output", "Status", "status_of"]
+__all__ = ["AttemptStatus", "Output", "Status", "cost_of", "offer_words", "status_of"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -95,7 +95,8 @@ def status_of(
     """Put together how a run stands at ``now``."""
     burning = [row for row in instances if row.ended_at is None]
     newest = burning[-1] if burning else (instances[-1] if instances else None)
-    shown = tuple(_attempt_status(row, instances, now) for row in attempts)
+    disk_gib = float(run.plan.get("disk_gib") or 0.0)
+    shown = tuple(_attempt_status(row, instances, disk_gib, now) for row in attempts)
     candidates = run.plan.get("candidates") or [{}]
     return Status(
         run_id=run.run_id,
@@ -113,7 +114,7 @@ def status_of(
         steps_per_s=run.steps_per_s,
         seconds_left=_seconds_left(run),
         cost_usd=round(sum(attempt.usd for attempt in shown), 6),
-        usd_per_hour_now=sum(_usd_per_hour_now(row) for row in burning),
+        usd_per_hour_now=sum(_usd_per_hour_now(row, disk_gib) for row in burning),
         outputs=tuple(Output(path=path, size_bytes=size, sha256=digest) for path, size, digest in outputs),
         results_dir=run.results_dir,
         exit_code=run.exit_code,
@@ -126,7 +127,9 @@ def status_of(
     )
 
 
-def _attempt_status(attempt: AttemptRow, instances: Sequence[InstanceRow], now: datetime) -> AttemptStatus:
+def _attempt_status(
+    attempt: AttemptRow, instances: Sequence[InstanceRow], disk_gib: float, now: datetime
+) -> AttemptStatus:
     of_attempt = [row for row in instances if (row.stage, row.attempt) == (attempt.stage, attempt.n)]
     offer = from_json(Offer, attempt.offer)
     return AttemptStatus(
@@ -139,13 +142,7 @@ def _attempt_status(attempt: AttemptRow, instances: Sequence[InstanceRow], now: 
         cause=attempt.cause,
         steps_done=max(0, (attempt.step_last or 0) - (attempt.step_at_attempt or 0)),
         steps_lost=attempt.steps_lost,
-        usd=round(
-            sum(
-                spent_usd(from_json(Offer, row.offer), row.created_at, row.ended_at or now)
-                for row in of_attempt
-            ),
-            6,
-        ),
+        usd=round(sum(cost_of(row, disk_gib, now) for row in of_attempt), 6),
     )
 
 
@@ -156,11 +153,16 @@ def offer_words(offer: Offer) -> str:
     return f"{offer.provider} {offer.instance_type}{gpu if offer.gpu_name else ''} {place}{' spot' if offer.spot else ''}"
 
 
-def _usd_per_hour_now(row: InstanceRow) -> float:
-    offer = from_json(Offer, row.offer)
-    if row.state in (InstanceState.STOPPED.value, InstanceState.TERMINATED.value):
-        return 0.0
-    return offer.usd_per_hour + offer.ipv4_usd_per_hour
+def cost_of(row: InstanceRow, disk_gib: float, now: datetime) -> float:
+    """Return what one machine has cost up to ``now``, at the rates it was offered at: compute, address and disk."""
+    compute_s = row.compute_s(now)
+    usage = Usage(compute_s=compute_s, ipv4_s=compute_s, disk_gib=disk_gib, disk_s=row.disk_s(now))
+    return bill(from_json(Offer, row.offer), usage).usd
+
+
+def _usd_per_hour_now(row: InstanceRow, disk_gib: float) -> float:
+    running = row.state != InstanceState.STOPPED.value
+    return burn_usd_per_hour(from_json(Offer, row.offer), disk_gib=disk_gib, running=running)
 
 
 def _seconds_left(run: RunRow) -> float | None:

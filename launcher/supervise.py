@@ -13,9 +13,10 @@ import fcntl
 import os
 import subprocess
 import sys
+import threading
 import time
 import traceback
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
@@ -27,6 +28,7 @@ from launcher.events import Kind
 from launcher.processes import is_alive, start_mark
 from launcher.store import Intent, Store
 from provisioning.models import utc_now
+from provisioning.processes import MARK
 
 if TYPE_CHECKING:
     from launcher.events import Event
@@ -50,9 +52,12 @@ class _Followed:
 
     due_at: float = 0.0
     intent: Intent = Intent.NONE
+    asked_meanwhile: bool = False
     work: Future[float | None] | None = None
     leased_until: datetime | None = None
     failures: int = 0
+    fault: str = ""
+    """What the last failure said, so that it is said once."""
 
 
 @dataclass(slots=True)
@@ -67,34 +72,52 @@ class Supervisor:
     complain: Callable[[str], None] = field(default=lambda text: print(text, file=sys.stderr, flush=True))  # noqa: T201
     _followed: dict[str, _Followed] = field(default_factory=dict)
     _version: int = -1
+    _pid: int = field(default_factory=os.getpid)
+    _started: str = field(default_factory=lambda: start_mark(os.getpid()))
 
     def run_until_idle(self) -> None:
-        """Follow all live runs until there are none."""
+        """Follow all live runs until there are none. A record that cannot be read or written now is tried again."""
+        failures = 0
         with ThreadPoolExecutor(WORKERS, thread_name_prefix="run") as pool:
             while True:
-                self._read_record()
-                if not self._followed:
-                    return
-                self._collect()
-                self._start_due(pool)
-                self.wait(TICK_S)
+                try:
+                    self._read_record()
+                    self._collect()
+                    if not self._followed:
+                        return
+                    self._start_due(pool)
+                    failures = 0
+                except StoreError as err:
+                    if failures == 0:
+                        self.complain(f"{err}: tried again until it works")
+                    failures += 1
+                self.wait(TICK_S if failures == 0 else _pause_s(failures))
+
+    def live(self) -> int:
+        """Return how many runs are followed."""
+        return max(1, len(self._followed))
 
     def _read_record(self) -> None:
         """Notice new runs, ended ones, and what people asked for; cheap when nothing was written."""
         version = self.store.data_version()
         if version == self._version:
             return
-        self._version = version
-        live = {run.run_id: run for run in self.store.live_runs()}
+        live = self.store.live_intents()
         for run_id in self._followed.keys() - live.keys():
             if self._followed[run_id].work is None:
-                del self._followed[run_id]
-                self.store.drop_lease(run_id, pid=os.getpid())
-        for run_id, run in live.items():
+                self._let_go(run_id)
+        for run_id, intent in live.items():
             followed = self._followed.setdefault(run_id, _Followed(due_at=self.monotonic()))
-            if run.intent is not followed.intent:
-                followed.intent = run.intent
+            if intent is not followed.intent:
+                followed.intent = intent
+                followed.asked_meanwhile = followed.work is not None
                 followed.due_at = self.monotonic()
+        self._version = version
+
+    def _let_go(self, run_id: str) -> None:
+        del self._followed[run_id]
+        self._version = -1  # it may have been resumed in the same moment: look again
+        self.store.drop_lease(run_id, pid=self._pid)
 
     def _collect(self) -> None:
         for run_id, followed in list(self._followed.items()):
@@ -106,74 +129,90 @@ class Supervisor:
             except Exception as err:  # a fault of ours in one run must not leave the others alone
                 self._put_off(run_id, followed, err)
                 continue
-            followed.failures = 0
+            followed.failures, followed.fault = 0, ""
             if next_look_s is None:
-                del self._followed[run_id]
-                self.store.drop_lease(run_id, pid=os.getpid())
+                self._let_go(run_id)
             else:
-                followed.due_at = self.monotonic() + next_look_s
+                self._look_again(followed, next_look_s)
+
+    def _look_again(self, followed: _Followed, next_look_s: float) -> None:
+        """Set the next look; at once when somebody asked for something while the last one was under way."""
+        followed.due_at = self.monotonic() + next_look_s
+        if followed.asked_meanwhile:
+            followed.asked_meanwhile = False
+            followed.due_at = self.monotonic()
 
     def _put_off(self, run_id: str, followed: _Followed, err: Exception) -> None:
         """Look at a run again later and later while looking at it fails; its machine's own deadline still holds."""
         followed.failures += 1
-        pause_s = min(RETRY_MAX_S, RETRY_MIN_S * 2 ** (followed.failures - 1))
+        pause_s = _pause_s(followed.failures)
         followed.due_at = self.monotonic() + pause_s
-        words = f"launch itself failed ({type(err).__name__}: {err}); the run is looked at again in {pause_s:.0f} s"
+        words = f"launch itself failed ({type(err).__name__}: {err}); the run is looked at again and again"
+        if followed.fault == words:
+            return
+        followed.fault = words
         self.complain(f"{run_id}: {words}\n{''.join(traceback.format_exception(err))}")
         with contextlib.suppress(StoreError):  # the record itself may be what fails
             self.store.append(run_id, Kind.WARNING, words, self.clock(), {"error": type(err).__name__})
 
     def _start_due(self, pool: ThreadPoolExecutor) -> None:
+        self._hold_leases()
         for run_id, followed in self._followed.items():
-            if not self._hold_lease(run_id, followed):
+            if followed.work is not None or followed.due_at > self.monotonic():
                 continue
-            if followed.work is None and followed.due_at <= self.monotonic():
+            if followed.leased_until is not None:
                 followed.work = pool.submit(self.advance, run_id)
 
-    def _hold_lease(self, run_id: str, followed: _Followed) -> bool:
-        """Take or renew the lease in good time, also while a long step of the run is under way."""
+    def _hold_leases(self) -> None:
+        """Take leases, and renew them in good time, also while a long step of a run is under way."""
         now = self.clock()
-        if followed.leased_until is not None and now < followed.leased_until - timedelta(seconds=LEASE_S / 2):
-            return True
-        holder = self.store.lease_holder(run_id)
+        renew_at = now + timedelta(seconds=LEASE_S / 2)
+        due = [
+            (run_id, followed)
+            for run_id, followed in self._followed.items()
+            if followed.leased_until is None or followed.leased_until <= renew_at
+        ]
+        if not due:
+            return
         expires_at = now + timedelta(seconds=LEASE_S)
-        taken = self.store.take_lease(
-            run_id,
-            pid=os.getpid(),
-            pid_started=start_mark(os.getpid()),
-            now=now,
-            expires_at=expires_at,
-            holder_lives=holder is not None and is_alive(*holder),
-        )
-        followed.leased_until = expires_at if taken else None
-        return taken
+        with self.store.together():
+            for run_id, followed in due:
+                holder = self.store.lease_holder(run_id)
+                taken = self.store.take_lease(
+                    run_id,
+                    pid=self._pid,
+                    pid_started=self._started,
+                    now=now,
+                    expires_at=expires_at,
+                    holder_lives=holder is not None and is_alive(*holder),
+                )
+                followed.leased_until = expires_at if taken else None
 
 
-def ensure_supervisor(home: Home, *, timeout_s: float = 15.0) -> None:
+def _pause_s(failures: int) -> float:
+    return float(min(RETRY_MAX_S, RETRY_MIN_S * 2 ** min(failures - 1, 16)))
+
+
+def ensure_supervisor(
+    home: Home, environ: Mapping[str, str] | None = None, *, timeout_s: float = 15.0
+) -> None:
     """Make sure that a supervisor follows the runs of ``home``; starts one in the background when none does.
+
+    It gets ``environ`` (default: that of this process), with the credentials in it.
 
     Raises:
         LaunchError: it would not start; the message carries its last words.
     """
     if _is_held(home.supervisor_lock):
         return
-    with home.supervisor_log.open("ab") as log:
-        process = subprocess.Popen(
-            [sys.executable, "-m", "launcher.supervise"],
-            cwd=home.root,
-            env={**os.environ, "LAUNCH_HOME": str(home.root), "PYTHONPATH": _python_path()},
-            stdin=subprocess.DEVNULL,
-            stdout=log,
-            stderr=log,
-            start_new_session=True,
-        )
+    process = _start_supervisor(home, os.environ if environ is None else environ)
     give_up_at = time.monotonic() + timeout_s
     while time.monotonic() < give_up_at:
         if _is_held(home.supervisor_lock):
             return
-        if process.poll() == 0:  # it found that nothing is live: that is an answer too
+        if process.returncode == 0:  # it found that nothing is live, or was too late: that is an answer too
             return
-        if process.poll() is not None:
+        if process.returncode is not None:
             break
         time.sleep(0.01)
     raise LaunchError(
@@ -181,6 +220,30 @@ def ensure_supervisor(home: Home, *, timeout_s: float = 15.0) -> None:
         left_behind="the run is recorded and nobody follows it",
         hint=f"see {home.supervisor_log}; `launch watch` follows all runs in the foreground",
     )
+
+
+def _start_supervisor(home: Home, environ: Mapping[str, str]) -> subprocess.Popen[bytes]:
+    """Start it in a session of its own; whoever ends first, nothing is left of the other."""
+    env = {name: value for name, value in environ.items() if name != MARK}
+    try:
+        with home.supervisor_log.open("ab") as log:
+            process = subprocess.Popen(
+                [sys.executable, "-m", "launcher.supervise"],
+                cwd=home.root,
+                env={**env, "LAUNCH_HOME": str(home.root), "PYTHONPATH": _python_path(environ)},
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
+                start_new_session=True,
+            )
+    except OSError as err:
+        raise LaunchError(
+            f"the supervisor did not start: {err}",
+            left_behind="the run is recorded and nobody follows it",
+            hint="`launch watch` follows all runs in the foreground",
+        ) from err
+    threading.Thread(target=process.wait, daemon=True).start()  # a long-lived caller keeps no zombie
+    return process
 
 
 def supervisor_pid(home: Home) -> int | None:
@@ -228,9 +291,12 @@ def supervise(home: Home, *, sinks: tuple[Callable[[Event], None], ...] = ()) ->
         with hold_lock(home) as held:
             if not held:
                 return False
-            Supervisor(store, Orchestrator(home, store, sinks=sinks).advance).run_until_idle()
+            orchestrator = Orchestrator(home, store, sinks=sinks)
+            supervisor = Supervisor(store, orchestrator.advance)
+            orchestrator.live = supervisor.live
+            supervisor.run_until_idle()
         # A run that was recorded before the lock was free again relied on us: look once more.
-        if not store.live_runs():
+        if not store.live_intents():
             return True
 
 
@@ -249,10 +315,10 @@ def _is_held(path: Path) -> bool:
         os.close(descriptor)
 
 
-def _python_path() -> str:
+def _python_path(environ: Mapping[str, str]) -> str:
     """Make this very installation importable in the child, also when it runs from a checkout."""
     ours = str(Path(__file__).resolve().parent.parent)
-    inherited = os.environ.get("PYTHONPATH")
+    inherited = environ.get("PYTHONPATH")
     return f"{ours}{os.pathsep}{inherited}" if inherited else ours
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from datetime import timedelta
 from typing import Any
 
@@ -18,24 +19,19 @@ from launcher.actions import (
     StartMachine,
     Wait,
 )
-from launcher.errors import (
-    DependencyMissing,
-    FetchError,
-    LaunchError,
-    MachineError,
-    MachineUnreachable,
-    PlacementError,
-)
+from launcher.errors import LaunchError, MachineError, MachineUnreachable
 from launcher.events import Kind
-from launcher.orchestrate.candidates import begin_attempt
+from launcher.orchestrate.candidates import begin_attempt, furthest_step
 from launcher.orchestrate.context import RunContext
 from launcher.orchestrate.finish import bring_home, close_attempt, decide_end
-from launcher.orchestrate.homecoming import mirror_checkpoints
+from launcher.orchestrate.homecoming import mirror_if_possible
+from launcher.orchestrate.machines import end_machines
 from launcher.orchestrate.observe import Seen
-from launcher.orchestrate.rent import end_instances
 from launcher.orchestrate.submission import submission_for
-from launcher.records import to_json
+from launcher.records import from_json, to_json
+from launcher.recover import decide
 from launcher.runners.base import Progress, Signal
+from launcher.silence import Silence
 from launcher.situation import Trouble
 from launcher.states import Reason, RunState
 from provisioning import InstanceRef, NoCapacity, Parkable
@@ -45,56 +41,59 @@ __all__ = ["act"]
 
 AGAIN_S = 0.0
 """Look again at once: something changed."""
+RESCUE = timedelta(seconds=120)
+"""For how long outputs are fetched again and again from a machine that is about to be taken away."""
 
 
 def act(context: RunContext, seen: Seen, action: Action) -> float:
     """Do what was decided; return how many seconds to wait before the next look."""
-    if isinstance(action, Wait):
-        return _wait(context, seen, action)
-    if action.words and not isinstance(action, (Proceed, Finish)):
+    if action.words and not isinstance(action, (Wait, Proceed, Finish)):
         name = type(action).__name__
-        context.report(Kind.DECISION, action.words, action=name, reason=action.reason.value)
+        context.say_once("decision", Kind.DECISION, action.words, action=name, reason=action.reason.value)
     handler: Callable[[RunContext, Seen, Any], float] = _HANDLERS[type(action)]
-    return handler(context, seen, action)
+    try:
+        return handler(context, seen, action)
+    except MachineError as err:  # the machine stopped answering meanwhile: the next look finds out
+        context.complain("machine", f"{action.words or type(action).__name__}: {err}")
+        return 1.0
 
 
 def _wait(context: RunContext, seen: Seen, action: Wait) -> float:
     """Nothing to decide: let the record follow the job, and keep its checkpoints safe."""
     progress = seen.situation.progress
-    if progress is not None and seen.runner is not None:
+    if seen.runner is not None and progress is not None:
         _follow_phase(context, progress)
-        handle = seen.handle
-        if handle is not None and progress.checkpoints:
-            try:
-                mirror_checkpoints(context, seen.runner, handle, seen.attempt, progress)
-            except (MachineUnreachable, FetchError) as err:
-                context.report(Kind.WARNING, f"a checkpoint could not be brought home yet: {err}")
-    elif action.reason is not Reason.NONE and context.run.reason != action.words:
-        context.move(RunState(context.run.state), action.words, code=action.reason)
+        leaves_for_good = progress.cause is Cause.NOTICE or progress.phase is Phase.ENDED
+        mirror_if_possible(context, seen, force=leaves_for_good)
+        context.is_well("machine", "decision")
+    elif action.reason is not Reason.NONE and context.run.reason_code != action.reason.value:
         context.report(Kind.WARNING, action.words, reason=action.reason.value)
+        context.move(context.state, action.words, code=action.reason)
+    else:
+        context.note(action.words)
     return action.next_look_s
 
 
 def _follow_phase(context: RunContext, progress: Progress) -> None:
-    state = RunState(context.run.state)
-    if progress.phase is Phase.SETUP and state in (RunState.SYNCING, RunState.RECOVERING):
+    """Let the state of the run say what its job does."""
+    state = context.state
+    if progress.phase is Phase.LEAVING:
+        _follow_leaving(context, progress.cause)
+    elif progress.phase is Phase.SETUP and state in (RunState.SYNCING, RunState.RECOVERING):
         context.move(RunState.SETUP, "the environment is being made")
-    elif progress.phase is Phase.RUNNING and state in (RunState.SYNCING, RunState.SETUP, RunState.RECOVERING):
-        context.move(RunState.RUNNING, "the job's process lives")
-    elif (
-        progress.phase is Phase.LEAVING
-        and progress.cause is Cause.NOTICE
-        and state is not RunState.INTERRUPTED
-    ):
-        context.move(
-            RunState.INTERRUPTED, "the provider announced the end: the job saves", code=Reason.SPOT_NOTICE
-        )
-    elif (
-        progress.phase is Phase.LEAVING
-        and progress.cause in (Cause.DEADLINE, Cause.IDLE)
-        and state is not RunState.STOPPING
-    ):
-        context.move(RunState.STOPPING, f"{progress.cause.value}: the job saves")
+    elif progress.phase is Phase.RUNNING:
+        has_begun = state in (RunState.SYNCING, RunState.SETUP, RunState.RECOVERING)
+        is_back = state is RunState.RUNNING and context.run.reason_code
+        if has_begun or is_back:
+            context.move(RunState.RUNNING, "the job's process lives")
+
+
+def _follow_leaving(context: RunContext, cause: Cause) -> None:
+    if cause is Cause.NOTICE and context.state is not RunState.INTERRUPTED:
+        words = "the provider announced the end: the job saves"
+        context.move(RunState.INTERRUPTED, words, code=Reason.SPOT_NOTICE)
+    elif cause in (Cause.DEADLINE, Cause.IDLE) and context.state is not RunState.STOPPING:
+        context.move(RunState.STOPPING, f"{cause.value}: the job saves")
 
 
 def _proceed(context: RunContext, seen: Seen, _: Proceed) -> float:
@@ -102,25 +101,46 @@ def _proceed(context: RunContext, seen: Seen, _: Proceed) -> float:
     attempt, runner, instance = seen.attempt, seen.runner, seen.instance
     assert runner is not None and instance is not None
     context.move(RunState.SYNCING, "code and data are placed")
-    submission = submission_for(context, attempt, instance)
     try:
-        handle = runner.submit(submission, report=context.report)
+        handle = runner.submit(submission_for(context, attempt, instance), report=context.report)
     except MachineUnreachable as err:
-        context.report(Kind.WARNING, f"lost the machine while placing code and data: {err}")
-        return 5.0
-    except (PlacementError, MachineError) as err:
-        return _trouble(context, seen, err, Reason.PLACEMENT, permanent=False)
-    except (DependencyMissing, LaunchError) as err:
-        return _trouble(context, seen, err, Reason.PLACEMENT, permanent=True)
-    context.store.update_attempt(attempt, handle=to_json(handle), trouble=None)
+        return _unreachable(context, seen, err)
+    except MachineError as err:
+        return _trouble(context, seen, err, permanent=False)
+    except LaunchError as err:
+        return _trouble(context, seen, err, permanent=True)
+    with context.store.together():
+        context.update_attempt(
+            attempt,
+            handle=to_json(handle),
+            progress=None,
+            trouble=None,
+            silence={},
+            reached_at=context.clock(),
+        )
     return AGAIN_S
 
 
-def _trouble(context: RunContext, seen: Seen, err: LaunchError, reason: Reason, *, permanent: bool) -> float:
+def _unreachable(context: RunContext, seen: Seen, err: MachineUnreachable) -> float:
+    """The machine was rented and does not answer: it still boots, or it is lost; decided as for any other silence."""
+    context.complain("machine", f"the machine does not answer: {err}")
+    silence = from_json(Silence, seen.attempt.silence)
+    silence = silence.after(context.clock(), machine_answered=False, provider_answered=True)
+    attempt = context.update_attempt(seen.attempt, silence=to_json(silence))
+    machine = replace(seen.situation.machine, reachable=False)
+    if machine.was_reached:
+        machine = replace(machine, silent_s=silence.seconds)
+    situation = replace(seen.situation, machine=machine)
+    unseen = replace(seen, situation=situation, attempt=attempt, runner=None)
+    return act(context, unseen, decide(situation))
+
+
+def _trouble(context: RunContext, seen: Seen, err: LaunchError, *, permanent: bool) -> float:
     words = f"{err.message}" + (f" ({err.hint})" if err.hint else "")
-    context.report(Kind.WARNING, words, error=err.code)
-    trouble = Trouble(reason=reason, words=words, permanent=permanent)
-    context.store.update_attempt(seen.attempt, trouble=to_json(trouble))
+    trouble = Trouble(reason=Reason.PLACEMENT, words=words, permanent=permanent)
+    with context.store.together():
+        context.report(Kind.WARNING, words, error=err.code)
+        context.update_attempt(seen.attempt, trouble=to_json(trouble))
     return AGAIN_S
 
 
@@ -128,10 +148,10 @@ def _save(context: RunContext, seen: Seen, action: Save) -> float:
     assert seen.runner is not None and seen.handle is not None
     context.move(RunState.STOPPING, f"{action.words}: the job saves", code=action.reason)
     seen.runner.signal(seen.handle, Signal.SAVE, cause=action.cause)
-    context.store.update_attempt(seen.attempt, asked_at=context.clock())
-    context.report(
-        Kind.SIGNAL, "the job was asked to save and leave", signal="TERM", cause=action.cause.value
-    )
+    with context.store.together():
+        context.update_attempt(seen.attempt, asked_at=context.clock())
+        words = "the job was asked to save and leave"
+        context.report(Kind.SIGNAL, words, signal="TERM", cause=action.cause.value)
     return 0.3
 
 
@@ -144,91 +164,124 @@ def _kill(context: RunContext, seen: Seen, _: Kill) -> float:
 
 def _restart_here(context: RunContext, seen: Seen, action: RestartHere) -> float:
     assert seen.runner is not None and seen.handle is not None
-    _interrupted(context, action.words, action.reason)
     seen.runner.end(seen.handle)
-    context.move(RunState.RECOVERING, "starting the job again on the same machine", code=action.reason)
-    now = context.clock()
-    context.store.update_attempt(
-        seen.attempt,
-        errors=seen.attempt.errors + int(action.count_as_error),
-        starts=seen.attempt.starts + 1,
-        step_at_start=context.run.step,
-        handle=None,
+    with context.store.together():
+        _interrupted(context, action.words, action.reason)
+        words = "starting the job again on the same machine"
+        context.move(RunState.RECOVERING, words, code=action.reason)
+        _next_start(context, seen, after_s=action.after_s, errors=int(action.count_as_error))
+    return AGAIN_S
+
+
+def _next_start(context: RunContext, seen: Seen, *, after_s: float = 0.0, errors: int = 0) -> None:
+    """Count a new start on the same machine; the handle of the one before stays, for what it left there."""
+    attempt = seen.attempt
+    context.update_attempt(
+        attempt,
+        starts=attempt.starts + 1,
+        errors=attempt.errors + errors,
+        step_at_start=furthest_step(context),
         progress=None,
         has_run=False,
         asked_at=None,
-        not_before=now + timedelta(seconds=action.after_s) if action.after_s else None,
+        fetched=False,
+        not_before=context.clock() + timedelta(seconds=after_s) if after_s else None,
     )
-    return action.after_s
 
 
 def _start_machine(context: RunContext, seen: Seen, _: StartMachine) -> float:
     ref = InstanceRef.parse(seen.row.ref)
     provider = context.provider(ref.provider)
+    refused = EndMachine(reason=Reason.INSTANCE_STOPPED, words="", fetch_first=False)
     if not isinstance(provider, Parkable):
-        return _end_machine(context, seen, EndMachine(words="", fetch_first=False))
-    _interrupted(context, "the provider stopped the machine", Reason.INSTANCE_STOPPED)
-    context.move(RunState.RECOVERING, "starting the stopped machine again", code=Reason.INSTANCE_STOPPED)
+        return _end_machine(context, seen, refused)
     try:
         provider.unpark(ref, seen.situation.deadlines.hard)
     except NoCapacity as err:
         context.report(Kind.WARNING, f"it cannot be started again: {err}")
-        return _end_machine(context, seen, EndMachine(words="", fetch_first=False))
-    context.store.update_attempt(seen.attempt, reached_at=None, silence={})
-    return 2.0
+        return _end_machine(context, seen, refused)
+    with context.store.together():
+        _interrupted(context, "the provider stopped the machine", Reason.INSTANCE_STOPPED)
+        words = "starting the stopped machine again"
+        context.move(RunState.RECOVERING, words, code=Reason.INSTANCE_STOPPED)
+        if seen.situation.progress is not None:
+            _next_start(context, seen)
+        assert context.attempt is not None
+        context.update_attempt(context.attempt, silence={})
+    return 1.0
 
 
 def _end_machine(context: RunContext, seen: Seen, action: EndMachine) -> float:
     """End the machine; what it holds comes home first, as far as there is time."""
-    if RunState(context.run.state) not in (RunState.STOPPING, RunState.PULLING):
+    if context.state not in (RunState.STOPPING, RunState.PULLING):
         _interrupted(context, action.words, action.reason)
     if action.fetch_first and not seen.attempt.fetched:
         problem = bring_home(context, seen)
-        if problem is not None and context.store.run(context.run_id).reason != problem:
-            context.report(Kind.WARNING, f"before the machine ends: {problem}")
-    now = context.clock()
+        if problem is not None:
+            context.complain("outputs", f"before the machine ends: {problem}")
+            if _may_still_be_rescued(context, seen):
+                return 1.0
     attempt = context.attempt
     assert attempt is not None
     if attempt.ending_at is None:
-        context.store.update_attempt(attempt, ending_at=now, ending_code=action.reason.value)
-    end_instances(context, attempt=attempt.n)
+        now = context.clock()
+        context.update_attempt(attempt, ending_at=now, ending_code=action.reason.value)
+    end_machines(context, attempt=attempt.n)
     return 0.5
+
+
+def _may_still_be_rescued(context: RunContext, seen: Seen) -> bool:
+    progress = seen.situation.progress
+    if progress is None or seen.attempt.progress is None:
+        return False
+    ended_at = from_json(Progress, seen.attempt.progress).seen_at
+    return context.clock() - ended_at < RESCUE
 
 
 def _new_attempt(context: RunContext, seen: Seen, action: NewAttempt) -> float:
     """Go on elsewhere, or on the same computer where it is only claimed."""
     _interrupted(context, action.words, action.reason)
-    if seen.situation.machine.claimed:
-        bring_home(context, seen)
+    machine = seen.situation.machine
+    if machine.claimed:
+        problem = bring_home(context, seen) if machine.reachable else None
+        if problem is not None:  # they stay where they are, and so does the next attempt
+            context.complain("outputs", f"before the machine is released: {problem}")
         if seen.runner is not None and seen.handle is not None:
             seen.runner.end(seen.handle)
-        if not end_instances(context, attempt=seen.attempt.n):
+        if not end_machines(context, attempt=seen.attempt.n):
             return 1.0
     attempt = context.attempt
     assert attempt is not None
-    close_attempt(context, attempt, action.reason.value, action.words)
-    context.move(RunState.RECOVERING, action.words, code=action.reason)
     helped = seen.situation.machine_helped
-    begin_attempt(
-        context,
-        after_s=action.after_s,
-        avoid_place=action.avoid_place,
-        fruitless=0 if helped else seen.attempt.fruitless + 1,
-    )
-    return action.after_s
+    with context.store.together():
+        close_attempt(context, attempt, action.reason.value, action.words)
+        context.move(RunState.RECOVERING, action.words, code=action.reason)
+        begin_attempt(
+            context,
+            after_s=action.after_s,
+            avoid_place=action.avoid_place,
+            fruitless=0 if helped else attempt.fruitless + 1,
+        )
+    context.memory.instance = None
+    return AGAIN_S
 
 
-def _finish(context: RunContext, _: Seen, action: Finish) -> float:
+def _finish(context: RunContext, seen: Seen, action: Finish) -> float:
+    """Decide the end. An earlier start on this machine may have left work there, also when the present one did not begin."""
+    s = seen.situation
+    if not action.pull and not s.wish.discard and s.machine.reachable and seen.handle is not None:
+        action = replace(action, pull=True)
     decide_end(context, action)
     return AGAIN_S
 
 
 def _interrupted(context: RunContext, words: str, reason: Reason) -> None:
-    if RunState(context.run.state) not in (RunState.INTERRUPTED, RunState.RECOVERING):
+    if context.state not in (RunState.INTERRUPTED, RunState.RECOVERING):
         context.move(RunState.INTERRUPTED, words, code=reason)
 
 
 _HANDLERS: dict[type, Callable[..., float]] = {
+    Wait: _wait,
     Proceed: _proceed,
     Save: _save,
     Kill: _kill,

@@ -2,58 +2,61 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from datetime import datetime
 
 from launcher.events import Kind
 from launcher.limits import LimitWarning, Spent, deadlines_of, forecast_usd, new_warnings
-from launcher.money import interval_s, spent_usd
 from launcher.orchestrate.context import RunContext
-from launcher.records import from_json
 from launcher.situation import Deadlines
+from launcher.status import cost_of
 from launcher.store import AttemptRow, InstanceRow
 from provisioning import Offer
 
-__all__ = ["cost_of_attempt", "deadlines_now", "spent_now", "warn_about_limits"]
+__all__ = ["PULL_S", "SAVE_S", "cost_of_attempt", "deadlines_now", "spent_now", "warn_about_limits"]
 
-SAVE_S = 30.0
+SAVE_S = 60.0
 PULL_S = 60.0
-"""Kept back before the hard deadline for saving and bringing home, until measured ones are known."""
+"""Kept back before the hard deadline for saving and bringing home."""
 
 
 def spent_now(context: RunContext) -> Spent:
     """Return rented seconds and dollars of all attempts up to now."""
-    now = context.clock()
-    rows = context.store.instances(context.run_id)
-    return Spent(
-        usd=sum(_cost(context, row, now) for row in rows),
-        seconds=sum(interval_s(row.created_at, row.ended_at or now) for row in rows),
-    )
+    return _spent(context, context.instances)
 
 
 def cost_of_attempt(context: RunContext, attempt: AttemptRow) -> float:
     """Return what an attempt's machines have cost up to now, in USD."""
-    now = context.clock()
-    rows = [row for row in context.store.instances(context.run_id) if row.attempt == attempt.n]
-    return sum(_cost(context, row, now) for row in rows)
+    rows = [row for row in context.instances if row.attempt == attempt.n]
+    return sum(cost_of(row, context.plan.disk_gib, context.clock()) for row in rows)
 
 
 def deadlines_now(context: RunContext, offer: Offer | None = None) -> Deadlines:
-    """Return when the present machine, or one that is about to be rented as ``offer``, has to be over."""
+    """Return when the present machine, or one that is about to be rented as ``offer``, has to be over.
+
+    They are reckoned from the moment the machine was rented, so that they stand still while it runs.
+    """
+    attempt = context.attempt
+    row = None if attempt is None else context.machine_of(attempt)
     if offer is None:
-        attempt = context.attempt
         offer = context.offer_of(attempt) if attempt is not None else context.plan.candidates[0]
+    others = [item for item in context.instances if row is None or item.ref != row.ref]
+    since = context.clock() if row is None else row.created_at
+    before = _spent(context, others)
+    if row is not None:  # time in which it was stopped cost no compute, and puts its end off
+        before = Spent(usd=before.usd, seconds=before.seconds - _stopped_s(row, context.clock()))
     return deadlines_of(
         context.limits,
         offer,
-        now=context.clock(),
-        spent=spent_now(context),
+        now=since,
+        spent=before,
         disk_gib=context.plan.disk_gib,
         save_s=SAVE_S,
         pull_s=PULL_S,
     )
 
 
-def warn_about_limits(context: RunContext, said: set[LimitWarning]) -> None:
+def warn_about_limits(context: RunContext) -> None:
     """Say once each when half and most of the money or time is used, and when the forecast breaks a limit."""
     run, attempt = context.run, context.attempt
     if attempt is None:
@@ -67,12 +70,23 @@ def warn_about_limits(context: RunContext, said: set[LimitWarning]) -> None:
         forecast = forecast_usd(
             context.offer_of(attempt), spent, remaining_s=remaining_s, disk_gib=context.plan.disk_gib
         )
+    said = {LimitWarning(word) for word in run.warned}
     due = new_warnings(context.limits, spent, forecast_usd=forecast, remaining_s=remaining_s, said=said)
-    for warning, words in due.items():
-        said.add(warning)
-        context.report(Kind.WARNING, words, limit=warning.value)
+    if not due:
+        return
+    with context.store.together():
+        for warning, words in due.items():
+            context.report(Kind.WARNING, words, limit=warning.value)
+        context.update_run(warned=(*run.warned, *(warning.value for warning in due)))
 
 
-def _cost(context: RunContext, row: InstanceRow, now: datetime) -> float:
-    offer = from_json(Offer, row.offer)
-    return spent_usd(offer, row.created_at, row.ended_at or now, disk_gib=context.plan.disk_gib)
+def _spent(context: RunContext, rows: Iterable[InstanceRow]) -> Spent:
+    now, disk_gib = context.clock(), context.plan.disk_gib
+    rows = list(rows)
+    return Spent(
+        usd=sum(cost_of(row, disk_gib, now) for row in rows), seconds=sum(row.compute_s(now) for row in rows)
+    )
+
+
+def _stopped_s(row: InstanceRow, now: datetime) -> float:
+    return row.disk_s(now) - row.compute_s(now)

@@ -1,110 +1,201 @@
-"""What every step of a run works with: its record, its plan, its provider, and a way to say what happens."""
+"""What every step of a run works with: its record, its plan, its providers, and a way to say what happens."""
 
 from __future__ import annotations
 
-import json
-from collections.abc import Callable, Mapping
+import dataclasses
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from launcher.events import Event, Kind
+from launcher.events import Kind
 from launcher.home import Home, RunPaths
 from launcher.job import Job
 from launcher.limits import Limits
 from launcher.plan import Plan
-from launcher.records import from_json
+from launcher.records import from_json, to_json
 from launcher.states import Reason, RunState, check_move
-from launcher.store import AttemptRow, RunRow, Store
-from provisioning import Offer, Provider, ProviderContext
+from launcher.store import AttemptRow, InstanceRow, RunRow, Store
+from provisioning import Instance, Offer, Provider, ProviderContext
 from provisioning.models import utc_now
 from provisioning.registry import provider as build_provider
 
-__all__ = ["RunContext"]
+__all__ = ["Memory", "RunContext"]
+
+
+@dataclass
+class Memory:
+    """What is kept of a run between two steps, to save work. All of it can be asked or read again."""
+
+    instance: Instance | None = None
+    """The provider's last word on the present machine."""
+    providers: dict[str, Provider] = field(default_factory=dict)
+    job: Job | None = None
+    plan: tuple[datetime | None, Plan] | None = None
+    """With the resume that it is of."""
+    said: dict[str, str] = field(default_factory=dict)
+    """What was last said about each topic, so that it is not said again at every look."""
+    progress_said_at: datetime | None = None
 
 
 @dataclass
 class RunContext:
-    """One run, for as long as one step of it takes. Reads the record afresh; remembers nothing between steps."""
+    """One run, for as long as one step of it takes. Reads each row once and keeps it up with what it writes."""
 
     home: Home
     store: Store
     run_id: str
     environ: Mapping[str, str]
     clock: Callable[[], datetime] = utc_now
-    sinks: tuple[Callable[[Event], None], ...] = field(default=())
+    memory: Memory = field(default_factory=Memory)
+    _run: RunRow | None = None
+    _attempts: list[AttemptRow] | None = None
+    _instances: list[InstanceRow] | None = None
 
     @cached_property
     def paths(self) -> RunPaths:
         """Where this run's things lie at home."""
         return self.home.run(self.run_id)
 
+    # The record
+
     @property
     def run(self) -> RunRow:
-        """The run's row, as it is now."""
-        return self.store.run(self.run_id)
+        """The run's row."""
+        if self._run is None:
+            self._run = self.store.run(self.run_id)
+        return self._run
 
-    @cached_property
+    @property
+    def state(self) -> RunState:
+        """Where the run stands."""
+        return RunState(self.run.state)
+
+    @property
+    def attempts(self) -> Sequence[AttemptRow]:
+        """All attempts, oldest first."""
+        if self._attempts is None:
+            self._attempts = self.store.attempts(self.run_id)
+        return self._attempts
+
+    @property
+    def attempt(self) -> AttemptRow | None:
+        """The newest attempt, ended or not."""
+        return self.attempts[-1] if self.attempts else None
+
+    @property
+    def instances(self) -> Sequence[InstanceRow]:
+        """All machines that were rented for the run, oldest first."""
+        if self._instances is None:
+            self._instances = self.store.instances(self.run_id)
+        return self._instances
+
+    def machine_of(self, attempt: AttemptRow) -> InstanceRow | None:
+        """Return the machine of an attempt; None before one is known to exist."""
+        rows = [row for row in self.instances if row.attempt == attempt.n]
+        return rows[-1] if rows else None
+
+    def update_run(self, **changes: Any) -> None:
+        """Change some columns of the run."""
+        self.store.update_run(self.run_id, **changes)
+        self._run = dataclasses.replace(self.run, **changes)
+
+    def update_attempt(self, attempt: AttemptRow, **changes: Any) -> AttemptRow:
+        """Change some columns of an attempt and return it as it is now."""
+        self._attempts = None
+        return self.store.update_attempt(attempt, **changes)
+
+    def add_attempt(self, attempt: AttemptRow) -> AttemptRow:
+        """Write a new attempt down."""
+        self._attempts = None
+        self.store.put(attempt)
+        return attempt
+
+    def add_instance(self, row: InstanceRow) -> None:
+        """Write a machine down that is ours."""
+        self._instances = None
+        self.store.put(row)
+
+    def update_instance(self, row: InstanceRow, **changes: Any) -> InstanceRow:
+        """Change some columns of a machine and return it as it is now."""
+        self._instances = None
+        return self.store.update_instance(row, **changes)
+
+    # What was decided at launch
+
+    @property
     def job(self) -> Job:
         """The job as it was at launch."""
-        stored = self.run.job
-        return Job.from_dict(stored["fields"], base_dir=Path(stored["base_dir"]))
+        if self.memory.job is None:
+            stored = self.run.job
+            self.memory.job = Job.from_dict(stored["fields"], base_dir=Path(stored["base_dir"]))
+        return self.memory.job
 
     @property
     def plan(self) -> Plan:
         """What was decided before anything was rented; a resume may have replaced it."""
-        return Plan.from_json(self.run.plan)
+        known, resumed_at = self.memory.plan, self.run.resumed_at
+        if known is None or known[0] != resumed_at:
+            known = self.memory.plan = (resumed_at, Plan.from_json(self.run.plan))
+        return known[1]
 
     @property
     def limits(self) -> Limits:
         """What the run may use, over all attempts; a resume may have raised it."""
         return from_json(Limits, self.run.limits)
 
-    @property
-    def attempt(self) -> AttemptRow | None:
-        """The newest attempt, ended or not."""
-        attempts = self.store.attempts(self.run_id)
-        return attempts[-1] if attempts else None
-
     def offer_of(self, attempt: AttemptRow) -> Offer:
         """The offer that an attempt rents."""
         return from_json(Offer, attempt.offer)
 
     def provider(self, name: str) -> Provider:
-        """Build the provider, with the options that the job has for it."""
-        options = self.job.provider_options.get(name, {})
-        return build_provider(
-            name,
-            ProviderContext(home=self.home.root, environ=self.environ, options=options, clock=self.clock),
-        )
+        """Return the provider, with the options that the job has for it."""
+        if name not in self.memory.providers:
+            options = self.job.provider_options.get(name, {})
+            context = ProviderContext(
+                home=self.home.root, environ=self.environ, options=options, clock=self.clock
+            )
+            self.memory.providers[name] = build_provider(name, context)
+        return self.memory.providers[name]
+
+    # Saying what happens
 
     def report(self, kind: Kind, message: str, **data: Any) -> None:
-        """Append one event to the run's log: to the record, to its export, and to whoever listens here."""
-        event = self.store.append(self.run_id, kind, message, self.clock(), data)
-        line = {
-            "seq": event.seq,
-            "at": event.at.isoformat(),
-            "kind": kind.value,
-            "message": message,
-            "data": data,
-        }
-        with self.paths.events.open("a", encoding="utf-8") as export:
-            export.write(json.dumps(line, default=str) + "\n")
-        for sink in self.sinks:
-            sink(event)
+        """Append one event to the run's log."""
+        self.store.append(self.run_id, kind, message, self.clock(), to_json(data))
+
+    def say_once(self, topic: str, kind: Kind, message: str, **data: Any) -> None:
+        """Report something about a topic, unless it is what was said last; `is_well` ends the topic."""
+        if self.memory.said.get(topic) != message:
+            self.memory.said[topic] = message
+            self.report(kind, message, **data)
+
+    def complain(self, topic: str, message: str, **data: Any) -> None:
+        """Warn of something that is wrong, once until it changes or `is_well` again."""
+        self.say_once(topic, Kind.WARNING, message, **data)
+
+    def is_well(self, *topics: str) -> None:
+        """Forget what was wrong: if it comes back, it is said again."""
+        for topic in topics:
+            self.memory.said.pop(topic, None)
 
     def move(self, state: RunState, reason: str = "", *, code: Reason = Reason.NONE, **changes: Any) -> None:
         """Move the run to another state, with the reason in words; `IllegalMove` when that cannot be."""
-        run = self.run
+        run, now = self.run, self.clock()
         check_move(RunState(run.state), state)
-        now = self.clock()
         if state.is_final:
             changes["ended_at"] = now
-        self.store.update_run(
-            self.run_id, state=state.value, reason=reason, reason_code=code.value, updated_at=now, **changes
-        )
-        if run.state != state.value or run.reason != reason:
-            words = f"{state.value}: {reason}" if reason else state.value
-            self.report(Kind.STATE, words, state=state.value, reason=reason, code=code.value)
+        with self.store.together():
+            self.update_run(
+                state=state.value, reason=reason, reason_code=code.value, updated_at=now, **changes
+            )
+            if run.state != state.value or run.reason != reason:
+                words = f"{state.value}: {reason}" if reason else state.value
+                self.report(Kind.STATE, words, state=state.value, reason=reason, code=code.value)
+
+    def note(self, reason: str) -> None:
+        """Say in the run's row what it waits for; its state stays, and its log is spared."""
+        if self.run.reason != reason:
+            self.update_run(reason=reason, updated_at=self.clock())

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from contextlib import suppress
 from datetime import timedelta
+from pathlib import PurePosixPath
 
 from launcher.actions import Finish
 from launcher.errors import LaunchError, MachineError
@@ -12,20 +13,19 @@ from launcher.history import speed_row
 from launcher.orchestrate.budget import cost_of_attempt, deadlines_now
 from launcher.orchestrate.context import RunContext
 from launcher.orchestrate.homecoming import bring_log, bring_outputs, mirror_checkpoints
+from launcher.orchestrate.machines import end_machines, park_machines
 from launcher.orchestrate.observe import Seen
-from launcher.orchestrate.rent import end_instances
 from launcher.records import from_json
 from launcher.runners.base import Progress
 from launcher.states import Reason, RunState
 from launcher.store import AttemptRow
-from provisioning import CloudError, InstanceRef, InstanceState, Offer, Parkable, Transient
+from provisioning import InstanceState, Offer
 from trainer.contract import Cause
 
 __all__ = ["bring_home", "close_attempt", "decide_end", "finish"]
 
 RETRY_S = 15.0
-FETCH_TRIES = 3
-"""How often broken files are fetched again before the run waits for a person, its machine kept."""
+CONFIRM_S = 2.0
 
 
 def decide_end(context: RunContext, action: Finish) -> None:
@@ -36,134 +36,135 @@ def decide_end(context: RunContext, action: Finish) -> None:
         "pull": action.pull,
         "keep_disk": action.keep_disk,
     }
-    context.store.update_run(context.run_id, verdict=verdict)
-    context.report(
-        Kind.DECISION,
-        f"the run ends as {action.state.value}: {action.words}",
-        action="finish",
-        reason=action.reason.value,
-    )
-    state = RunState(context.run.state)
-    if action.pull and state is not RunState.PULLING:
-        context.move(RunState.PULLING, "outputs come home")
-    elif state not in (RunState.STOPPING, RunState.PULLING):
-        context.move(RunState.STOPPING, "machines are being ended")
+    words = f"the run ends as {action.state.value}: {action.words}"
+    with context.store.together():
+        context.update_run(verdict=verdict)
+        context.report(Kind.DECISION, words, action="finish", reason=action.reason.value)
+        if action.pull and context.state is not RunState.PULLING:
+            context.move(RunState.PULLING, "outputs come home")
+        elif context.state not in (RunState.STOPPING, RunState.PULLING):
+            context.move(RunState.STOPPING, "machines are being ended")
 
 
 def finish(context: RunContext, seen: Seen | None) -> float | None:
     """Bring the run one step nearer to its decided end; None when it has ended, else seconds to the next step."""
-    verdict = context.run.verdict
-    assert verdict is not None
-    attempt = context.attempt
-    discard = bool(context.run.intent_options.get("discard"))
-    if attempt is not None and seen is not None and verdict["pull"] and not attempt.fetched and not discard:
-        if seen.situation.machine.state is InstanceState.TERMINATED:
-            context.report(
-                Kind.WARNING, "the machine ended before its outputs were home; what was mirrored is kept"
-            )
-        elif (problem := bring_home(context, seen)) is not None:
-            return _wait_for_outputs(context, problem)
-        attempt = context.attempt
+    if seen is not None and _wants_outputs(context, seen):
+        wait_s = _settle_outputs(context, seen)
+        if wait_s is not None:
+            return wait_s
     if seen is not None and seen.runner is not None and seen.handle is not None:
         with suppress(MachineError):
             seen.runner.end(seen.handle)
-    gone = _park(context) if verdict["keep_disk"] else _end_all(context)
-    if not gone:
-        return 2.0
-    if attempt is not None and attempt.ended_at is None:
-        close_attempt(context, attempt, verdict["code"], verdict["words"])
-    _learn_speed(context)
-    context.paths.secrets.unlink(missing_ok=True)
-    reason = Reason(verdict["code"])
-    context.move(reason.final_state, verdict["words"], code=reason)
+    verdict = context.run.verdict
+    assert verdict is not None
+    done = park_machines(context) if verdict["keep_disk"] else end_machines(context)
+    if not done:
+        return CONFIRM_S
+    _end(context, Reason(verdict["code"]), verdict["words"])
     return None
 
 
+def _wants_outputs(context: RunContext, seen: Seen) -> bool:
+    verdict = context.run.verdict
+    assert verdict is not None
+    discard = bool(context.run.intent_options.get("discard"))
+    return bool(verdict["pull"]) and not seen.attempt.fetched and seen.handle is not None and not discard
+
+
+def _settle_outputs(context: RunContext, seen: Seen) -> float | None:
+    """Bring the outputs home, or find out that nobody can; None when there is nothing left to wait for."""
+    state = seen.situation.machine.state
+    if state in (InstanceState.STOPPING, InstanceState.STOPPED):
+        words = "the machine stopped before its outputs were home: its disk is kept, `launch pull` reads it"
+        _give_up(context, words, keep_disk=True)
+        return None
+    if state is InstanceState.TERMINATED:
+        _give_up(context, f"the machine ended before its outputs were home; {_where(seen)}")
+        return None
+    problem = bring_home(context, seen)
+    if problem is None:
+        return None
+    left = deadlines_now(context).hard - context.clock()
+    if seen.situation.machine.claimed and seen.runner is None and left <= timedelta(0):
+        _give_up(context, f"the machine does not answer up to the deadline; {_where(seen)}")
+        return None
+    return _wait_for_outputs(context, problem)
+
+
+def _where(seen: Seen) -> str:
+    """What is left where outputs could not be fetched."""
+    if seen.situation.machine.claimed and seen.handle is not None:
+        folder = PurePosixPath(seen.handle.data.get("work_root", "")) / "launch" / seen.handle.run_id
+        return f"they are still on it, in {folder}"
+    return "what was mirrored and pulled before is kept"
+
+
+def _give_up(context: RunContext, words: str, *, keep_disk: bool = False) -> None:
+    verdict = {**(context.run.verdict or {}), "pull": False}
+    if keep_disk:
+        verdict["keep_disk"] = True
+    with context.store.together():
+        context.update_run(verdict=verdict)
+        context.report(Kind.WARNING, words)
+
+
+def _wait_for_outputs(context: RunContext, problem: str) -> float:
+    """Keep the machine: nothing is ended by choice before its outputs are home. Its own deadline still ends it."""
+    hard = deadlines_now(context).hard
+    words = f"outputs are not home yet: {problem}; the machine is kept until {hard:%Y-%m-%d %H:%M} UTC"
+    if context.run.reason != words:
+        context.move(context.state, words)
+        how = f"`launch down --no-pull {context.run_id}` ends it without them"
+        context.report(Kind.WARNING, f"{words}. {how}", problem=problem)
+    return RETRY_S if hard > context.clock() else CONFIRM_S
+
+
 def bring_home(context: RunContext, seen: Seen) -> str | None:
-    """Bring the log, the newest checkpoint and all outputs home; return what kept it from it, or None."""
+    """Bring the newest checkpoint, all outputs and the log home; return what kept it from it, or None.
+
+    In this order: where a machine is about to be taken away, the checkpoint is what the next one needs.
+    """
     runner, handle, attempt = seen.runner, seen.handle, seen.attempt
     if handle is None:
         return None  # nothing was ever started there
     if runner is None:
         return "the machine does not answer"
     try:
-        attempt = bring_log(context, runner, handle, attempt, to_the_end=True)
-        if attempt.progress is not None:
-            progress = from_json(Progress, attempt.progress)
-            attempt = mirror_checkpoints(context, runner, handle, attempt, progress, force=True)
+        progress = runner.poll(handle)
+        attempt = mirror_checkpoints(context, runner, handle, attempt, progress, force=True)
         reports = bring_outputs(context, runner, handle)
+        attempt = bring_log(context, runner, handle, attempt, to_the_end=True)
     except LaunchError as err:
         return str(err)
     except OSError as err:
         return f"this computer: {err}"
-    context.store.update_attempt(attempt, fetched=True)
     files = {file.path for report in reports for file in report.files}
     size = sum(file.size_bytes for report in reports for file in report.files)
-    context.report(
-        Kind.TRANSFER,
-        f"{len(files)} files are home and verified, in {context.run.results_dir}",
-        what="outputs",
-        files=len(files),
-        bytes=size,
-    )
+    words = f"{len(files)} files are home and verified, in {context.run.results_dir}"
+    with context.store.together():
+        context.update_attempt(attempt, fetched=True)
+        context.report(Kind.TRANSFER, words, what="outputs", files=len(files), bytes=size)
     return None
 
 
-def _wait_for_outputs(context: RunContext, problem: str) -> float:
-    """Keep the machine: nothing is ended by choice before its outputs are home. Its own deadline still ends it."""
-    hard = deadlines_now(context).hard
-    left = hard - context.clock()
-    words = f"outputs are not home yet: {problem}; the machine is kept until {hard:%Y-%m-%d %H:%M} UTC"
-    if context.run.reason != words:
-        context.move(RunState(context.run.state), words)
-        context.report(
-            Kind.WARNING,
-            f"{words}. `launch down --no-pull {context.run_id}` ends it without them",
-            problem=problem,
-        )
-    return RETRY_S if left > timedelta(0) else 2.0
-
-
-def _end_all(context: RunContext) -> bool:
-    try:
-        return end_instances(context)
-    except CloudError as err:
-        words = f"the machine could not be ended: {err}"
-        if context.run.reason != words:
-            context.move(RunState(context.run.state), words)
-            context.report(Kind.WARNING, f"{words}. {err.hint or ''}".strip())
-        return False
-
-
-def _park(context: RunContext) -> bool:
-    """End compute and keep the disks; where a provider cannot, end everything: the outputs are home."""
-    for row in context.store.instances(context.run_id):
-        if row.ended_at is not None:
-            continue
-        ref = InstanceRef.parse(row.ref)
-        provider = context.provider(ref.provider)
-        if not isinstance(provider, Parkable):
-            return _end_all(context)
-        try:
-            provider.park(ref)
-        except Transient:
-            return False
-    return True
-
-
 def close_attempt(context: RunContext, attempt: AttemptRow, code: str, words: str) -> AttemptRow:
-    """Note that an attempt is over, why, and what it cost."""
+    """Note that an attempt is over, why, and what it cost; the cause that its watchdog told comes first."""
     cause = code
     if attempt.progress is not None:
         progress = from_json(Progress, attempt.progress)
         cause = code if progress.cause is Cause.NONE else progress.cause.value
-    return context.store.update_attempt(
-        attempt,
-        ended_at=context.clock(),
-        cause=cause,
-        reason=words,
-        usd=cost_of_attempt(context, attempt),
-    )
+    usd = cost_of_attempt(context, attempt)
+    return context.update_attempt(attempt, ended_at=context.clock(), cause=cause, reason=words, usd=usd)
+
+
+def _end(context: RunContext, reason: Reason, words: str) -> None:
+    attempt = context.attempt
+    context.paths.secrets.unlink(missing_ok=True)
+    with context.store.together():
+        if attempt is not None and attempt.ended_at is None:
+            close_attempt(context, attempt, reason.value, words)
+        _learn_speed(context)
+        context.move(reason.final_state, words, code=reason)
 
 
 def _learn_speed(context: RunContext) -> None:

@@ -8,49 +8,91 @@ import itertools
 import os
 from collections.abc import Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from launcher import results
 from launcher.checkpoints import Mirrored, newest_good_checkpoint, patterns_of, prune, what_to_mirror
+from launcher.errors import LaunchError
 from launcher.events import Kind
 from launcher.home import RunPaths
 from launcher.orchestrate.context import RunContext
 from launcher.records import from_json, to_json
-from launcher.runners.base import Area, FetchReport, Handle, Progress, Runner
+from launcher.runners.base import Area, FetchReport, Handle, LogChunk, Progress, Runner
 from launcher.store import AttemptRow
 
-__all__ = ["bring_log", "bring_outputs", "mirror_checkpoints", "resume_source"]
+if TYPE_CHECKING:
+    from launcher.orchestrate.observe import Seen
+
+__all__ = [
+    "bring_log",
+    "bring_log_if_possible",
+    "bring_outputs",
+    "mirror_checkpoints",
+    "mirror_if_possible",
+    "resume_source",
+]
 
 LOG_CHUNKS_PER_LOOK = 16
 """Of a mebibyte each: a job that floods its log must not keep us from looking at it."""
 
 
+def bring_log_if_possible(context: RunContext, seen: Seen) -> None:
+    """Bring the log home as far as it goes now; what stands in the way is said, and must not keep us from deciding."""
+    if seen.runner is None or seen.handle is None:
+        return
+    try:
+        bring_log(context, seen.runner, seen.handle, seen.attempt)
+    except (LaunchError, OSError) as err:
+        context.complain("log", f"the log cannot be brought home now: {err}")
+    else:
+        context.is_well("log")
+
+
+def mirror_if_possible(context: RunContext, seen: Seen, *, force: bool) -> None:
+    """Keep the newest checkpoint safe at home; what stands in the way is said, and the next look tries again."""
+    progress = seen.situation.progress
+    if seen.runner is None or seen.handle is None or progress is None or not progress.checkpoints:
+        return
+    try:
+        mirror_checkpoints(context, seen.runner, seen.handle, seen.attempt, progress, force=force)
+    except (LaunchError, OSError) as err:
+        context.complain("mirror", f"a checkpoint could not be brought home yet: {err}")
+    else:
+        context.is_well("mirror")
+
+
 def bring_log(
     context: RunContext, runner: Runner, handle: Handle, attempt: AttemptRow, *, to_the_end: bool = False
 ) -> AttemptRow:
-    """Copy what is new of the machine's output to the run's log at home, without gaps or repeats.
-
-    The file may be longer than the record says, when we were killed in between: it is cut back first.
-    """
+    """Copy what is new of the machine's output to the run's log at home, without gaps or repeats."""
     for _ in itertools.count() if to_the_end else range(LOG_CHUNKS_PER_LOOK):
         chunk = runner.logs(handle, attempt.log_offset)
         if not chunk.data:
             break
-        log_bytes = context.run.log_bytes
-        if chunk.offset > attempt.log_offset:  # the machine dropped its oldest output to save its disk
-            context.report(
-                Kind.WARNING,
-                f"{chunk.offset - attempt.log_offset} bytes of output were dropped on the machine before they were home",
-            )
-        with context.paths.log.open("ab") as log:
-            log.truncate(log_bytes)
-            log.seek(0, os.SEEK_END)
-            log.write(chunk.data)
-            log.flush()
-            os.fsync(log.fileno())
-        attempt = context.store.advance_log(
-            attempt, log_bytes=log_bytes + len(chunk.data), log_offset=chunk.next_offset
-        )
+        attempt = _append(context, attempt, chunk)
     return attempt
+
+
+def _append(context: RunContext, attempt: AttemptRow, chunk: LogChunk) -> AttemptRow:
+    """Append to the log first and note it then.
+
+    The file is longer than the record says when we were killed in between: it is cut back before.
+    """
+    log_bytes = context.run.log_bytes
+    if chunk.offset > attempt.log_offset:  # the machine dropped its oldest output to save its disk
+        dropped = chunk.offset - attempt.log_offset
+        context.report(
+            Kind.WARNING, f"{dropped} bytes of output were dropped on the machine before they were home"
+        )
+    with context.paths.log.open("ab") as log:
+        log.truncate(log_bytes)
+        log.seek(0, os.SEEK_END)
+        log.write(chunk.data)
+        log.flush()
+        os.fsync(log.fileno())
+    with context.store.together():
+        context.update_run(log_bytes=log_bytes + len(chunk.data))
+        return context.update_attempt(attempt, log_offset=chunk.next_offset)
 
 
 def mirror_checkpoints(
@@ -74,14 +116,10 @@ def mirror_checkpoints(
         if not report.files:  # the program deleted it meanwhile
             continue
         known[entry.name] = Mirrored(modified_at=entry.modified_at, at=context.clock())
-        attempt = context.store.update_attempt(attempt, mirrored=to_json(known))
-        context.report(
-            Kind.CHECKPOINT,
-            f"checkpoint {entry.name} is home",
-            name=entry.name,
-            where="home",
-            bytes=entry.size_bytes,
-        )
+        with context.store.together():
+            attempt = context.update_attempt(attempt, mirrored=to_json(known))
+            words = f"checkpoint {entry.name} is home"
+            context.report(Kind.CHECKPOINT, words, name=entry.name, where="home", bytes=entry.size_bytes)
     if due:
         prune(context.paths.mirror, keep=max(2, checkpoint.keep))
     return attempt
@@ -91,11 +129,8 @@ def resume_source(context: RunContext) -> Path | None:
     """Return the newest checkpoint at home that is whole, saying so loudly when a newer one is not."""
     found = newest_good_checkpoint(context.paths.mirror)
     for name, problem in found.skipped:
-        context.report(
-            Kind.WARNING,
-            f"checkpoint {name} at home is not used: {problem}; falling back to the one before",
-            name=name,
-        )
+        words = f"checkpoint {name} at home is not used: {problem}; falling back to the one before"
+        context.report(Kind.WARNING, words, name=name)
     return found.path
 
 
@@ -106,6 +141,7 @@ def bring_outputs(
 
     Raises:
         MachineUnreachable, FetchError, HomeError, UsageError: what came so far is kept; call again.
+        OSError: this computer cannot take them, now.
     """
     job, out = context.job, dest if dest is not None else context.plan.out
     fetches = results.wanted(job, context.run_id, out=out)
@@ -114,12 +150,12 @@ def bring_outputs(
         reports = [_fetch(context, runner, handle, fetch, main) for fetch in fetches]
         work = [report for fetch, report in zip(fetches, reports, strict=True) if fetch.area is Area.WORK]
         if job.file_outputs and (why := results.why_everything(job, work)):
-            context.report(Kind.WARNING, why)
+            context.complain("outputs", why)
             everything = results.everything_changed(job, context.run_id, out=out)
             reports.append(_fetch(context, runner, handle, everything, main))
         warning = results.point_latest(main)
     if warning:
-        context.report(Kind.WARNING, warning)
+        context.complain("latest", warning)
     return tuple(reports)
 
 
@@ -130,6 +166,14 @@ def _fetch(
     if not fetch.dest.is_relative_to(main):
         results.claim(fetch.dest, context.run_id)
     report = runner.fetch(handle, fetch.patterns, fetch.dest, area=fetch.area)
+    with context.store.together():
+        _note_outputs(context, report)
+    for name, reason in report.refused:
+        context.complain(f"refused {name}", f"{name} was not fetched: {reason}", path=name)
+    return report
+
+
+def _note_outputs(context: RunContext, report: FetchReport) -> None:
     context.store.add_outputs(
         context.run_id,
         [(str(file.path), file.size_bytes, file.sha256) for file in report.files],
@@ -137,16 +181,10 @@ def _fetch(
     )
     for file in report.files:
         if not file.was_home:
+            path, size = str(file.path), file.size_bytes
             context.report(
-                Kind.OUTPUT,
-                f"{file.path.name} is home",
-                path=str(file.path),
-                bytes=file.size_bytes,
-                sha256=file.sha256,
+                Kind.OUTPUT, f"{file.path.name} is home", path=path, bytes=size, sha256=file.sha256
             )
-    for name, reason in report.refused:
-        context.report(Kind.WARNING, f"{name} was not fetched: {reason}", path=name)
-    return report
 
 
 @contextlib.contextmanager

@@ -2,30 +2,32 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
-from datetime import timedelta
+from dataclasses import dataclass
+from datetime import datetime, timedelta
 from typing import Any
 
 from launcher.connect import runner_for
 from launcher.errors import MachineError
-from launcher.events import Kind
-from launcher.orchestrate.budget import deadlines_now
+from launcher.orchestrate.budget import PULL_S, deadlines_now
 from launcher.orchestrate.context import RunContext
-from launcher.orchestrate.rent import look
+from launcher.orchestrate.machines import look
+from launcher.orchestrate.progress import follow_progress
 from launcher.records import from_json, to_json
 from launcher.runners.base import Handle, Progress, Runner
 from launcher.silence import Silence
-from launcher.situation import Machine, Past, Policy, Situation, Trouble, Wish
+from launcher.situation import Deadlines, Machine, Past, Policy, Situation, Trouble, Wish
 from launcher.states import Reason
-from launcher.store import AttemptRow, InstanceRow, Intent, RunRow
-from provisioning import Instance, InstanceState, Transient
+from launcher.store import AttemptRow, InstanceRow, Intent
+from provisioning import CloudError, Instance, InstanceRef, InstanceState
 from provisioning.registry import provider_class
-from trainer.contract import Phase
 
 __all__ = ["Seen", "observe"]
 
 PROVIDER_LOOK_S = 15.0
 """How old the provider's word may be while the machine answers; clouds limit how often they are asked."""
+FREE_LOOK_S = 1.0
+"""The same where asking is a look into a file of ours."""
+REACHED_EVERY_S = 30.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -41,55 +43,66 @@ class Seen:
 
     @property
     def handle(self) -> Handle | None:
-        """The present start of the job, if it has been submitted."""
+        """The newest start that was submitted to this machine; None when none was."""
         return None if self.attempt.handle is None else from_json(Handle, self.attempt.handle)
 
 
-def observe(context: RunContext, attempt: AttemptRow, known: Instance | None, policy: Policy) -> Seen:
+def observe(context: RunContext, attempt: AttemptRow, policy: Policy) -> Seen:
     """Look at the machine and the job of an attempt and note what was seen."""
-    row = [item for item in context.store.instances(context.run_id) if item.attempt == attempt.n][-1]
-    instance = known if _is_fresh(context, known, row) else _ask_provider(context, row)
+    row = context.machine_of(attempt)
+    assert row is not None
+    known = context.memory.instance
+    instance = known if _is_fresh(known, row, context.clock()) else _ask_provider(context, row)
     answered, runner, progress = _ask_machine(attempt, instance)
-    if not answered and instance is known:
+    if not answered and instance is not None and instance is known:
         instance = _ask_provider(context, row)
-    attempt = _note(context, attempt, progress, answered=answered, provider_answered=instance is not None)
+    context.memory.instance = instance
+    with context.store.together():
+        attempt = _note(context, attempt, progress, answered=answered, provider_answered=instance is not None)
+    row = context.machine_of(attempt) or row
     return Seen(
         situation=_situation(context, attempt, row, instance, progress, policy, answered=answered),
         attempt=attempt,
         row=row,
         instance=instance,
-        runner=runner,
+        runner=runner if answered else None,
     )
 
 
-def _is_fresh(context: RunContext, instance: Instance | None, row: InstanceRow) -> bool:
+def _is_fresh(instance: Instance | None, row: InstanceRow, now: datetime) -> bool:
     if instance is None or str(instance.ref) != row.ref or instance.access is None:
         return False
     if instance.state is not InstanceState.RUNNING:
         return False
-    look_s = PROVIDER_LOOK_S if provider_class(instance.ref.provider).capabilities.bills else 1.0
-    return context.clock() - instance.seen_at < timedelta(seconds=look_s)
+    look_s = PROVIDER_LOOK_S if provider_class(instance.ref.provider).capabilities.bills else FREE_LOOK_S
+    return now - instance.seen_at < timedelta(seconds=look_s)
 
 
 def _ask_provider(context: RunContext, row: InstanceRow) -> Instance | None:
+    """Return the provider's word, None when it cannot be asked: no network, expired credentials, throttled."""
     try:
-        return look(context, row)
-    except Transient:
+        instance = look(context, row)
+    except CloudError as err:
+        hint = f" ({err.hint})" if err.hint else ""
+        context.complain("look", f"{row.ref}: {err}{hint}", error=type(err).__name__)
+        context.memory.providers.clear()
         return None
+    context.is_well("look")
+    return instance
 
 
 def _ask_machine(
     attempt: AttemptRow, instance: Instance | None
 ) -> tuple[bool, Runner | None, Progress | None]:
     """Return whether the machine answered, the way to it, and the newest known progress of the present start."""
-    last = None if attempt.progress is None else from_json(Progress, attempt.progress)
+    handle = None if attempt.handle is None else from_json(Handle, attempt.handle)
+    submitted = handle is not None and handle.start == attempt.starts
+    last = None if not submitted or attempt.progress is None else from_json(Progress, attempt.progress)
     if instance is None or instance.state is not InstanceState.RUNNING or instance.access is None:
         return False, None, last
-    runner = runner_for(instance)
-    if attempt.handle is None:
-        return True, runner, None
     try:
-        return True, runner, runner.poll(from_json(Handle, attempt.handle))
+        runner = runner_for(instance)
+        return True, runner, runner.poll(handle) if handle is not None and submitted else None
     except MachineError:
         return False, None, last
 
@@ -102,89 +115,22 @@ def _note(
     answered: bool,
     provider_answered: bool,
 ) -> AttemptRow:
-    """Write down what was seen, and say what is new."""
+    """Write down what was seen, and say what is new; one write to the disk."""
     now = context.clock()
-    silence = from_json(Silence, attempt.silence).after(
-        now, machine_answered=answered, provider_answered=provider_answered
-    )
     changes: dict[str, Any] = {}
-    if silence != from_json(Silence, attempt.silence):
-        changes["silence"] = to_json(silence)
-    if answered and (attempt.reached_at is None or now - attempt.reached_at > timedelta(seconds=30)):
-        changes["reached_at"] = now
+    if progress is not None or not answered:  # a machine that nothing was started on has not been asked
+        known = from_json(Silence, attempt.silence)
+        silence = known.after(now, machine_answered=answered, provider_answered=provider_answered)
+        if silence != known:
+            changes["silence"] = to_json(silence)
+        is_old = attempt.reached_at is None or now - attempt.reached_at > timedelta(seconds=REACHED_EVERY_S)
+        if answered and is_old:
+            changes["reached_at"] = now
     if answered and progress is not None:
-        changes |= _progress_changes(context, attempt, progress)
-        context.store.update_run(context.run_id, **_run_changes(context.run, progress))
-    return context.store.update_attempt(attempt, **changes) if changes else attempt
-
-
-def _progress_changes(context: RunContext, attempt: AttemptRow, progress: Progress) -> dict[str, Any]:
-    before = None if attempt.progress is None else from_json(Progress, attempt.progress)
-    changes: dict[str, Any] = {}
-    if before is None or replace(before, seen_at=progress.seen_at, heartbeat=progress.heartbeat) != progress:
-        changes["progress"] = to_json(progress)
-    if progress.phase is Phase.RUNNING and not attempt.has_run:
-        changes["has_run"] = True
-    if progress.step is not None and progress.step != attempt.step_last:
-        changes["step_last"] = progress.step
-        if before is None or before.step is None:
-            _note_lost_steps(context, attempt, progress.step)
-    _tell(context, before, progress)
-    return changes
-
-
-def _note_lost_steps(context: RunContext, attempt: AttemptRow, first_step: int) -> None:
-    """The first step of a start tells how many steps of the start before it have to be done again."""
-    lost = max(0, (attempt.step_at_start or 0) - first_step)
-    if not lost:
-        return
-    earlier = [row for row in context.store.attempts(context.run_id) if row.n < attempt.n]
-    loser = attempt if attempt.starts > 1 or not earlier else earlier[-1]
-    context.store.update_attempt(loser, steps_lost=loser.steps_lost + lost)
-
-
-def _tell(context: RunContext, before: Progress | None, progress: Progress) -> None:
-    known = {entry.name for entry in before.checkpoints} if before else set()
-    for entry in progress.checkpoints:
-        if entry.name not in known:
-            context.report(
-                Kind.CHECKPOINT,
-                f"checkpoint {entry.name} is complete on the machine",
-                name=entry.name,
-                where="machine",
-                bytes=entry.size_bytes,
-            )
-    if progress.step is not None and (before is None or progress.step != before.step):
-        total = f" of {progress.total}" if progress.total else ""
-        context.report(
-            Kind.PROGRESS,
-            f"step {progress.step}{total}",
-            step=progress.step,
-            total=progress.total,
-            steps_per_s=progress.steps_per_s,
-            metrics=dict(progress.metrics),
-        )
-    if before is None and progress.resumed_from:
-        context.report(
-            Kind.DECISION,
-            f"goes on from checkpoint {progress.resumed_from}",
-            checkpoint=progress.resumed_from,
-        )
-    if progress.reason and (before is None or progress.reason != before.reason):
-        context.report(Kind.WARNING if progress.phase is not Phase.ENDED else Kind.ENDED, progress.reason)
-
-
-def _run_changes(run: RunRow, progress: Progress) -> dict[str, Any]:
-    changes: dict[str, Any] = {"looked_at": progress.seen_at}
-    if progress.step is not None:
-        changes |= {"step": progress.step, "total": progress.total, "steps_per_s": progress.steps_per_s}
-    if progress.metrics:
-        changes["metrics"] = {**run.metrics, **progress.metrics}
-    if progress.phase is Phase.RUNNING and run.working_since is None:
-        changes["working_since"] = progress.seen_at
-    if progress.phase is Phase.ENDED:
-        changes["exit_code"] = progress.exit_code
-    return changes
+        changes |= follow_progress(context, attempt, progress)
+    if answered or provider_answered:
+        context.update_run(looked_at=now)
+    return context.update_attempt(attempt, **changes) if changes else attempt
 
 
 def _situation(
@@ -202,7 +148,7 @@ def _situation(
         now=now,
         machine=_machine(context, attempt, row, instance, answered=answered),
         progress=progress,
-        deadlines=deadlines_now(context),
+        deadlines=_deadlines(context),
         past=_past(context, attempt, progress),
         wish=Wish(
             stop=run.intent is not Intent.NONE,
@@ -215,11 +161,18 @@ def _situation(
     )
 
 
+def _deadlines(context: RunContext) -> Deadlines:
+    """For a job that does not leave, the end comes early enough to bring home what it has saved."""
+    deadlines = deadlines_now(context)
+    kill_at = max(deadlines.soft, deadlines.hard - timedelta(seconds=PULL_S))
+    return Deadlines(soft=deadlines.soft, hard=kill_at, reason=deadlines.reason)
+
+
 def _machine(
     context: RunContext, attempt: AttemptRow, row: InstanceRow, instance: Instance | None, *, answered: bool
 ) -> Machine:
     now = context.clock()
-    capabilities = provider_class(row.ref.split("/", 1)[0]).capabilities
+    capabilities = provider_class(InstanceRef.parse(row.ref).provider).capabilities
     silent_s = from_json(Silence, attempt.silence).seconds
     if attempt.reached_at is None:
         silent_s = (now - row.created_at).total_seconds()
@@ -240,9 +193,14 @@ def _past(context: RunContext, attempt: AttemptRow, progress: Progress | None) -
     asked_s = None
     if attempt.asked_at is not None:
         asked_s = max(0.0, (context.clock() - attempt.asked_at).total_seconds())
+    resumed_at = context.run.resumed_at
     return Past(
         starts=max(1, attempt.starts),
-        errors=sum(item.errors for item in context.store.attempts(context.run_id)),
+        errors=sum(
+            row.errors
+            for row in context.attempts
+            if resumed_at is None or row.started_at >= resumed_at or row.n == attempt.n
+        ),
         fruitless=attempt.fruitless,
         step_at_start=attempt.step_at_start,
         step_at_attempt=attempt.step_at_attempt,

@@ -29,6 +29,8 @@ class TryOutcome(str, enum.Enum):
     CREATED = "created"
     REFUSED = "refused"
     """The provider said no, and nothing exists."""
+    NOTHING = "nothing"
+    """Never answered, and nothing with its token was found in repeated look-ups."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -65,6 +67,10 @@ class RunRow:
     """Bytes of the run's log that are safely home."""
     working_since: datetime | None = None
     """When the job first began to run."""
+    resumed_at: datetime | None = None
+    """When a person last made it go on; plan and limits may have changed then."""
+    warned: tuple[str, ...] = ()
+    """Which warnings about the limits have been said."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -88,13 +94,15 @@ class AttemptRow:
     fruitless: int = 0
     """Machines in a row, up to this one, that were lost before the job got any further."""
     step_at_attempt: int | None = None
-    """How far the job had come when this attempt began."""
+    """How far the job had ever come when this attempt began."""
     step_at_start: int | None = None
-    """How far it had come when the present start began."""
+    """How far it had ever come when the present start began."""
     step_last: int | None = None
+    """The last step that was seen on this instance."""
     steps_lost: int = 0
+    """Steps of this instance that had to be done again."""
     handle: Mapping[str, Any] | None = None
-    """The runner's handle on the present start; None until it has been submitted."""
+    """The runner's handle on the newest start that was submitted; None until the first one has been."""
     progress: Mapping[str, Any] | None = None
     """The last that was seen of the present start."""
     has_run: bool = False
@@ -137,6 +145,8 @@ class TryRow:
     outcome: TryOutcome = TryOutcome.ASKED
     detail: str = ""
     instance: str | None = None
+    lookups: int = 0
+    """How often it was looked for in vain since it was asked without an answer."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -155,6 +165,19 @@ class InstanceRow:
     seen_at: datetime
     ended_at: datetime | None = None
     """When it was first seen terminated; None as long as it may cost money."""
+    stopped_at: datetime | None = None
+    """When its compute was seen ended; None while it runs, or boots."""
+    stopped_s: float = 0.0
+    """For how long its compute had ended before that, in all."""
+
+    def disk_s(self, now: datetime) -> float:
+        """Seconds in which its disk has existed up to ``now``."""
+        return max(0.0, ((self.ended_at or now) - self.created_at).total_seconds())
+
+    def compute_s(self, now: datetime) -> float:
+        """Seconds in which its compute has been rented up to ``now``: a stopped machine pays for its disk alone."""
+        end = min(self.stopped_at or now, self.ended_at or now)
+        return max(0.0, (end - self.created_at).total_seconds() - self.stopped_s)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -72,6 +72,17 @@ MIGRATIONS: tuple[str, ...] = (
     );
     CREATE INDEX speeds_of_job ON speeds(job_digest, measured_at);
     """,
+    # 2: what was warned about, resumes, stopped machines; indexes for lists of live things
+    """
+    ALTER TABLE runs ADD COLUMN resumed_at TEXT;
+    ALTER TABLE runs ADD COLUMN warned TEXT NOT NULL DEFAULT '[]';
+    ALTER TABLE tries ADD COLUMN lookups INTEGER NOT NULL DEFAULT 0;
+    ALTER TABLE instances ADD COLUMN stopped_at TEXT;
+    ALTER TABLE instances ADD COLUMN stopped_s REAL NOT NULL DEFAULT 0;
+    CREATE INDEX live_runs ON runs(created_at) WHERE ended_at IS NULL;
+    CREATE INDEX runs_of_name ON runs(name, created_at);
+    CREATE INDEX open_instances ON instances(created_at) WHERE ended_at IS NULL;
+    """,
 )
 
 

@@ -108,7 +108,7 @@ def test_a_try_is_answered_and_an_intent_is_noted(store: Store) -> None:
             offer={}, spec={}, asked_at=NOW,
         )  # fmt: skip
     )
-    store.answer_try("demo-ab12-1-1", TryOutcome.CREATED, instance="fake/here/i-1")
+    store.update_try(store.tries("demo-ab12")[0], outcome=TryOutcome.CREATED, instance="fake/here/i-1")
     store.ask("demo-ab12", Intent.DOWN, discard=True)
 
     (answered,) = store.tries("demo-ab12", attempt=1)

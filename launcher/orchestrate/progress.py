@@ -1,0 +1,98 @@
+"""What a look at the job changes in the record, and which of it is news."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from datetime import timedelta
+from typing import Any
+
+from launcher.events import Kind
+from launcher.orchestrate.context import RunContext
+from launcher.records import from_json, to_json
+from launcher.runners.base import Progress
+from launcher.store import AttemptRow, RunRow
+from trainer.contract import Phase
+
+__all__ = ["follow_progress"]
+
+PROGRESS_EVENT_EVERY = timedelta(seconds=5)
+"""The record always has the newest step; the log of a run of days must not grow by one line a second."""
+
+
+def follow_progress(context: RunContext, attempt: AttemptRow, progress: Progress) -> dict[str, Any]:
+    """Note what the job says in the run's row, tell what is new, and return the changes of the attempt's row."""
+    before = None if attempt.progress is None else from_json(Progress, attempt.progress)
+    changes: dict[str, Any] = {}
+    if before is None or replace(before, seen_at=progress.seen_at, heartbeat=progress.heartbeat) != progress:
+        changes["progress"] = to_json(progress)
+    if progress.phase is Phase.RUNNING and not attempt.has_run:
+        changes["has_run"] = True
+    if progress.phase is Phase.LEAVING and attempt.asked_at is None:
+        changes["asked_at"] = context.clock()  # its watchdog asked: a notice, a deadline
+    if progress.step is not None and progress.step != attempt.step_last:
+        changes["step_last"] = progress.step
+        if before is None or before.step is None:
+            _note_lost_steps(context, attempt, progress.step)
+    _tell(context, before, progress)
+    run_changes = _run_changes(context.run, progress)
+    if any(getattr(context.run, name) != value for name, value in run_changes.items()):
+        context.update_run(**run_changes)
+    return changes
+
+
+def _note_lost_steps(context: RunContext, attempt: AttemptRow, first_step: int) -> None:
+    """The first step that a start reports tells how many of the start before it are done again."""
+    earlier = [row for row in context.attempts if row.n < attempt.n]
+    loser = attempt if attempt.starts > 1 or not earlier else earlier[-1]
+    lost = max(0, (loser.step_last or 0) - max(0, first_step - 1))
+    if lost:
+        context.update_attempt(loser, steps_lost=loser.steps_lost + lost)
+
+
+def _run_changes(run: RunRow, progress: Progress) -> dict[str, Any]:
+    changes: dict[str, Any] = {}
+    if progress.step is not None:
+        changes |= {"step": progress.step, "total": progress.total, "steps_per_s": progress.steps_per_s}
+    if progress.metrics:
+        changes["metrics"] = {**run.metrics, **progress.metrics}
+    has_worked = progress.phase is Phase.RUNNING or (progress.step is not None and progress.step > 0)
+    if has_worked and run.working_since is None:
+        changes["working_since"] = progress.seen_at
+    if progress.phase is Phase.ENDED:
+        changes["exit_code"] = progress.exit_code
+    return changes
+
+
+def _tell(context: RunContext, before: Progress | None, progress: Progress) -> None:
+    known = {entry.name for entry in before.checkpoints} if before else set()
+    for entry in progress.checkpoints:
+        if entry.name not in known:
+            words = f"checkpoint {entry.name} is complete on the machine"
+            context.report(Kind.CHECKPOINT, words, name=entry.name, where="machine", bytes=entry.size_bytes)
+    if progress.step is not None and (before is None or progress.step != before.step):
+        _tell_step(context, progress)
+    if before is None and progress.resumed_from:
+        words = f"goes on from checkpoint {progress.resumed_from}"
+        context.report(Kind.DECISION, words, checkpoint=progress.resumed_from)
+    if progress.phase is Phase.ENDED and (before is None or before.phase is not Phase.ENDED):
+        words = progress.reason or f"the job ended with exit {progress.exit_code}"
+        context.report(Kind.ENDED, words, exit_code=progress.exit_code, cause=progress.cause.value)
+    elif progress.reason and (before is None or progress.reason != before.reason):
+        context.report(Kind.WARNING, progress.reason)
+
+
+def _tell_step(context: RunContext, progress: Progress) -> None:
+    said_at, now = context.memory.progress_said_at, context.clock()
+    is_last = progress.phase is Phase.ENDED or progress.step == progress.total
+    if said_at is not None and now - said_at < PROGRESS_EVENT_EVERY and not is_last:
+        return
+    context.memory.progress_said_at = now
+    total = f" of {progress.total}" if progress.total else ""
+    context.report(
+        Kind.PROGRESS,
+        f"step {progress.step}{total}",
+        step=progress.step,
+        total=progress.total,
+        steps_per_s=progress.steps_per_s,
+        metrics=dict(progress.metrics),
+    )

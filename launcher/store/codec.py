@@ -1,0 +1,77 @@
+"""Rows to columns and back: JSON, times and enums by the type hints of the row classes."""
+
+from __future__ import annotations
+
+import dataclasses
+import enum
+import json
+import typing
+from collections.abc import Callable, Mapping, Sequence
+from datetime import datetime
+from typing import Any, TypeVar
+
+from launcher.store.rows import AttemptRow, InstanceRow, Intent, RunRow, SpeedRow, TryOutcome, TryRow
+
+__all__ = ["COLUMNS", "KEYS", "TABLES", "Row", "encode", "read", "values_of"]
+
+Row = TypeVar("Row", RunRow, AttemptRow, TryRow, InstanceRow, SpeedRow)
+
+TABLES: dict[type, str] = {
+    RunRow: "runs",
+    AttemptRow: "attempts",
+    TryRow: "tries",
+    InstanceRow: "instances",
+    SpeedRow: "speeds",
+}
+KEYS: dict[type, tuple[str, ...]] = {
+    RunRow: ("run_id",),
+    AttemptRow: ("run_id", "stage", "n"),
+    TryRow: ("token",),
+    InstanceRow: ("ref", "token"),
+}
+
+
+def read(cls: type[Row], values: Sequence[Any]) -> Row:
+    """Build a row from the values of its columns, in their order."""
+    decoded = (
+        decoder(value) if decoder is not None and value is not None else value
+        for decoder, value in zip(_DECODERS[cls], values, strict=True)
+    )
+    return cls(**dict(zip(COLUMNS[cls], decoded, strict=True)))
+
+
+def values_of(row: Any) -> list[Any]:
+    """Return what is stored of a row, in the order of its columns."""
+    return [encode(getattr(row, name)) for name in COLUMNS[type(row)]]
+
+
+def encode(value: Any) -> Any:
+    """Return one value as SQLite holds it."""
+    if isinstance(value, datetime):
+        return value.isoformat()
+    if isinstance(value, enum.Enum):
+        return value.value
+    if isinstance(value, (Mapping, tuple)):
+        return json.dumps(value, default=str)
+    return value
+
+
+def _decoder(hint: Any) -> Callable[[Any], Any] | None:
+    parts = set(typing.get_args(hint)) or {hint}
+    origins = {typing.get_origin(part) for part in (hint, *parts)}
+    if datetime in parts:
+        return datetime.fromisoformat
+    if Mapping in origins:
+        return json.loads
+    if tuple in origins:
+        return lambda text: tuple(json.loads(text))
+    for known in (Intent, TryOutcome, bool):
+        if known in parts:
+            return known
+    return None
+
+
+COLUMNS = {cls: tuple(field.name for field in dataclasses.fields(cls)) for cls in TABLES}
+_DECODERS = {
+    cls: tuple(_decoder(typing.get_type_hints(cls)[name]) for name in names) for cls, names in COLUMNS.items()
+}
