@@ -14,6 +14,8 @@ LaunchError                    code, exit_code, .left_behind, .hint
   RunFailed             (1)    the run ended without success
   MachineError          (1)    a machine could not do what was asked of it
     MachineUnreachable         no answer: unreachable is not gone
+    MachineRefused             it answered and will not let us in, or we will not talk to it
+      HostKeyRefused           it shows another key than it should
     CommandFailed              a command on the machine ended with another exit code than expected
     PlacementError             code or data could not be placed, or did not arrive whole
     FetchError                 outputs could not be brought home, or did not arrive whole
@@ -30,9 +32,11 @@ __all__ = [
     "DependencyMissing",
     "FetchError",
     "HomeError",
+    "HostKeyRefused",
     "JobFileError",
     "LaunchError",
     "MachineError",
+    "MachineRefused",
     "MachineUnreachable",
     "NameTaken",
     "NothingToRent",
@@ -156,6 +160,18 @@ class MachineUnreachable(MachineError):
     """No answer from the machine. It may still be working: unreachable is not gone."""
 
     code = "machine_unreachable"
+
+
+class MachineRefused(MachineError):
+    """The machine answered and does not accept our login, or we do not accept its key; trying again changes nothing."""
+
+    code = "machine_refused"
+
+
+class HostKeyRefused(MachineRefused):
+    """The machine shows another host key than the one that is known; nothing was sent to it."""
+
+    code = "host_key_refused"
 
 
 class CommandFailed(MachineError):

@@ -11,6 +11,8 @@ from launcher.remote.local import LocalShell
 from launcher.remote.shell import Shell
 from provisioning import LocalAccess
 from tests.contract.shell import ShellContract
+from tests.system.ssh.machines import shell_on
+from tests.system.ssh.server import Sshd
 
 
 class TestLocal(ShellContract):
@@ -34,3 +36,44 @@ class TestLocal(ShellContract):
 
         told = shell.run(["python3", "-c", "import sys; print(sys.prefix)"]).stdout.decode().strip()
         assert told == sys.prefix
+
+
+@pytest.fixture(scope="module")
+def bash_shell(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Shell]:
+    """On a machine whose login shell is bash."""
+    yield from _ssh_shell(tmp_path_factory.mktemp("bash"), "/bin/bash", "")
+
+
+@pytest.fixture(scope="module")
+def csh_shell(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Shell]:
+    """On a machine whose login shell quotes otherwise, and whose start-up file talks."""
+    yield from _ssh_shell(tmp_path_factory.mktemp("csh"), "/bin/csh", "echo welcome back\n")
+
+
+def _ssh_shell(folder: Path, login_shell: str, start_up: str) -> Iterator[Shell]:
+    machine = Sshd(folder, folder / "it's a home", shell=login_shell)
+    for name in (".bashrc", ".cshrc"):
+        (machine.home / name).write_text(start_up)
+    machine.start()
+    shell = shell_on(machine)
+    yield shell
+    shell.close()
+    machine.destroy()
+
+
+class TestSsh(ShellContract):
+    @pytest.fixture
+    def shell(self, bash_shell: Shell) -> Shell:
+        return bash_shell
+
+    @pytest.fixture
+    def far(self, tmp_path: Path) -> PurePosixPath:
+        folder = tmp_path / "far"
+        folder.mkdir()
+        return PurePosixPath(folder)
+
+
+class TestSshWithAnotherLoginShell(TestSsh):
+    @pytest.fixture
+    def shell(self, csh_shell: Shell) -> Shell:
+        return csh_shell

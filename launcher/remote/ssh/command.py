@@ -26,7 +26,7 @@ LOGIN_LINE = "exec sh -c 'eval \"$(dd bs=1 count={} 2>/dev/null)\"'"
 """``dd`` with a block of one byte is the one tool that never reads further than it was told."""
 
 SYSTEM_WORDS = {
-    "No such file or directory": errno.ENOENT,
+    "No such file": errno.ENOENT,
     "nonexistent directory": errno.ENOENT,
     "Permission denied": errno.EACCES,
     "Operation not permitted": errno.EPERM,
@@ -59,10 +59,14 @@ class CommandLine:
     ) -> CommandLine:
         """Quote a command, once. ``token`` is unguessable and marks where its output begins."""
         words = " ".join(_quoted(word) for word in argv)
-        exports = "".join(f"export {_name(name)}={_quoted(value)}\n" for name, value in (environ or {}).items())
+        exports = "".join(
+            f"export {_name(name)}={_quoted(value)}\n" for name, value in (environ or {}).items()
+        )
         enter = "s=ok" if cwd is None else f"cd -- {_quoted(str(cwd))} 2>/dev/null && s=ok || s=nowhere"
         # The shell stays, as parent of the command: so the exit code after a signal is 128 + n and not unknown.
-        script = f"{enter}\necho {token} $$ $s\necho {token} >&2\n[ $s = ok ] || exit 1\n{exports}{words}\nexit $?\n"
+        # When nobody listens any more, the first line cannot be written and nothing is run.
+        tell = f"echo {token} $$ $s || exit 1\necho {token} >&2 || exit 1\n[ $s = ok ] || exit 1"
+        script = f"{enter}\n{tell}\n{exports}{words}\nexit $?\n"
         encoded = script.encode(errors="surrogateescape")
         return cls(LOGIN_LINE.format(len(encoded)), encoded)
 

@@ -86,7 +86,11 @@ class Connection:
 
     def _transport(self) -> paramiko.Transport:
         with self._lock:
-            if self._client is None or self._client.transport is None or not self._client.transport.is_active():
+            if (
+                self._client is None
+                or self._client.transport is None
+                or not self._client.transport.is_active()
+            ):
                 self._client = _open(self.destination, self.host_keys)
             transport: paramiko.Transport = self._client.transport
             return transport
@@ -178,7 +182,7 @@ def _in_words(destination: Destination, host_keys: HostKeys, error: BaseExceptio
             hint=f"is {destination.user} the right user? ssh-copy-id -p {destination.port} "
             f"{destination.user}@{destination.host} puts your key there",
         )
-    if isinstance(error, paramiko.IncompatiblePeer):
+    if isinstance(error, paramiko.ssh_exception.IncompatiblePeer):
         return MachineRefused(f"{destination} speaks no SSH that is still considered safe: {error}")
     if isinstance(error, FileNotFoundError) and destination.proxy_command:
         return DependencyMissing(f"the ProxyCommand for {destination} is not installed: {error.filename}")

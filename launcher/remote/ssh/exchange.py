@@ -21,6 +21,8 @@ READ_BYTES = 1 << 18
 SILENCE_S = 15.0
 """After so long without a byte the other side is asked whether it is still there."""
 ANSWER_S = 15.0
+HELD_OPEN_S = 0.5
+"""A command has ended and its output has not: a process that it left behind holds it, as csh makes them do."""
 
 
 def exchange(
@@ -30,13 +32,13 @@ def exchange(
     *,
     on_stdout: Callable[[bytes], None],
     on_stderr: Callable[[bytes], None],
-    deadline: float,
+    deadline: Callable[[], float],
     silence_s: float = SILENCE_S,
 ) -> int:
     """Run ``line`` to its end and return its exit code.
 
     Raises:
-        TimeoutError: it has not ended at ``deadline`` (of `time.monotonic`).
+        TimeoutError: it has not ended at ``deadline()`` (of `time.monotonic`), which is asked again and again.
         MachineUnreachable: the connection was lost; whether the command ran is not known.
     """
     from paramiko import SSHException
@@ -85,7 +87,7 @@ def _listen(
     channel: paramiko.Channel,
     on_stdout: Callable[[bytes], None],
     on_stderr: Callable[[bytes], None],
-    deadline: float,
+    deadline: Callable[[], float],
     silence_s: float,
 ) -> None:
     """Until the command has ended and all it said is here."""
@@ -101,17 +103,30 @@ def _listen(
             if channel.closed and not _has_more(channel):
                 return
             now = time.monotonic()
-            if now >= deadline:
+            if channel.exit_status_ready() and now - heard_at >= HELD_OPEN_S:
+                # Answers come in order: what was on its way has arrived before the answer.
+                _require_life(channel, ANSWER_S)
+                if not _has_more(channel):
+                    return
+                continue
+            left_s = deadline() - now
+            if left_s <= 0:
                 raise TimeoutError
             if now - heard_at >= silence_s:
-                if not is_alive(_transport(channel), min(ANSWER_S, silence_s)):
-                    raise EOFError("the machine has fallen silent")
+                _require_life(channel, min(ANSWER_S, silence_s))
                 heard_at = time.monotonic()
             if channel.eof_received:
                 # The pipe stays readable at the end of output: wait for the exit code itself.
-                channel.status_event.wait(min(0.5, deadline - now))
+                channel.status_event.wait(min(0.5, left_s))
             else:
-                selector.select(max(0.0, min(silence_s, deadline - now)))
+                # An exit code wakes nobody: ask for it now and then, once nothing has come for a while.
+                quiet_s = HELD_OPEN_S if now - heard_at < 10 * HELD_OPEN_S else 10 * HELD_OPEN_S
+                selector.select(min(quiet_s, silence_s, left_s))
+
+
+def _require_life(channel: paramiko.Channel, within_s: float) -> None:
+    if not is_alive(_transport(channel), within_s):
+        raise EOFError("the machine has fallen silent")
 
 
 def _drain(
