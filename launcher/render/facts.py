@@ -78,7 +78,7 @@ def metrics(values: Mapping[str, float], *, at_most: int | None = None) -> str:
     shown = [
         f"{words.plain(name)} {words.number(value)}"
         for name, value in values.items()
-        if name not in ("step", "total")
+        if name not in ("step", "total", "steps_per_s")
     ]
     more = len(shown) - at_most if at_most is not None and len(shown) > at_most else 0
     return SEP.join([*shown[:at_most], f"{more} more"] if more else shown)
