@@ -11,6 +11,8 @@ from .background import Worker
 from .digests import DIGEST_SUFFIX, Files, digest_lines, fault_of, files_of, signature_of
 from .files import replace_file, utc
 
+MOST_TOLD = 100
+
 
 class Checkpoint(NamedTuple):
     """A complete one."""
@@ -109,10 +111,10 @@ class Checkpoints:
             del self._complete[name]
 
     def summary(self) -> List[Dict[str, Any]]:
-        """For ``status.json``; oldest first."""
+        """The newest ones, for ``status.json``; oldest first."""
         return [
             {"name": one.name, "size_bytes": one.size_bytes, "modified_at": utc(one.modified)}
-            for one in self.complete()
+            for one in self.complete()[-MOST_TOLD:]
         ]
 
     def complete(self) -> List[Checkpoint]:

@@ -81,6 +81,6 @@ def fault_of(entry: str) -> Optional[str]:
                 return "%s is missing" % relative
             if sha256_of(os.path.join(os.path.dirname(entry), relative)) != digest:
                 return "%s does not match its digest" % relative
-    except OSError as error:
-        return str(error)
+    except Exception as error:  # whatever it is: not verified is not good
+        return str(error) or repr(error)
     return None

@@ -205,6 +205,17 @@ def test_keys_pressed_in_the_session_do_not_end_the_watchdog(
     assert machine.ended(handle).exit_code == 75
 
 
+def test_a_session_stopped_by_a_key_holds_nothing_up(machine: Machine) -> None:
+    flood = "import sys, time\ntime.sleep(0.5)\nsys.stdout.write('x' * 3_000_000)\nprint('done', flush=True)"
+    handle = machine.submit("echo ready; python3 flood.py; exit 75", {"flood.py": flood})
+    machine.said(handle, "ready")
+    tmux, session = machine.runner.attach_command(handle)[:5], machine.runner.attach_command(handle)[-1]
+    machine.runner.execute(handle, [*tmux, "send-keys", "-t", session + ":", "C-s"])
+    progress = machine.ended(handle)
+    assert progress.exit_code == 75
+    assert progress.log_bytes > 3_000_000
+
+
 def test_the_end_of_tmux_is_not_the_end_of_the_job(machine: Machine) -> None:
     handle = machine.submit("python3 job.py")
     machine.said(handle, "ready")
