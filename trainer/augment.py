@@ -13,7 +13,7 @@ from torch import Tensor
 
 from trainer.config import TransformsConfig
 from trainer.layout import BatchLayout
-from trainer.randomness import numpy_generator, torch_generator
+from trainer.randomness import numpy_generator, stream_seed
 
 __all__ = ["add_noise", "random_cut"]
 
@@ -38,8 +38,9 @@ def add_noise(
         return
     longest = int(layout.num_bins.max())
     scratch = torch.empty(longest, table.shape[1], device=table.device, dtype=table.dtype)
+    generator = torch.Generator(device=table.device)
     for slot, start, length in zip(slots, layout.starts, layout.num_bins, strict=True):
-        generator = torch_generator(seed, "noise", step, slot, device=table.device)
+        generator.manual_seed(stream_seed(seed, "noise", step, slot))
         first = int(start) + offset
         _augment_trial(table[first : first + int(length)], scratch[: int(length)], transforms, generator)
 

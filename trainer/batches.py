@@ -17,6 +17,7 @@ from trainer.augment import add_noise, random_cut
 from trainer.config import Config
 from trainer.corpus import Corpus
 from trainer.layout import BatchLayout, lay_out
+from trainer.resident import Resident, ResidentRows
 from trainer.smoothing import Smoother
 
 __all__ = ["Assembler", "Batch", "Prefetcher"]
@@ -34,10 +35,10 @@ class Batch:
     slots: tuple[int, ...]
     """(B,) places in the whole batch of the step."""
     layout: BatchLayout
-    table: Tensor
+    table: Tensor | ResidentRows
     """(smoother.input_rows(rows), channels) float32 features before smoothing; trial i starts at row starts[i] + smoother.before."""
-    labels: Tensor
-    """All trials' labels one after the other, int32."""
+    labels: np.ndarray[Any, np.dtype[np.int32]]
+    """All trials' labels one after the other."""
     label_lengths: Tensor
     """(B,) int64 on the CPU."""
     output_lengths: Tensor
@@ -60,6 +61,7 @@ class Assembler:
         seed: int,
         noise_on_host: bool,
         pin: bool = False,
+        resident: Resident | None = None,
     ) -> None:
         self._corpus = corpus
         self._config = config
@@ -67,6 +69,7 @@ class Assembler:
         self._seed = seed
         self._noise_on_host = noise_on_host
         self._pin = pin
+        self._resident = resident
         subset = config.dataset.feature_subset
         self._channels = None if subset is None else np.asarray(subset)
 
@@ -74,7 +77,7 @@ class Assembler:
         """Assemble trials for one training step, augmented."""
         transforms = self._config.dataset.data_transforms
         batch = self._assemble(positions, slots, cut=random_cut(transforms, self._seed, step))
-        if self._noise_on_host:
+        if self._noise_on_host and isinstance(batch.table, Tensor):
             offset = self._smoother.before
             add_noise(batch.table, batch.layout, offset, slots, transforms, seed=self._seed, step=step)
         return batch
@@ -90,17 +93,26 @@ class Assembler:
             [item.trial.num_bins - cut for item in items], [item.day for item in items],
             patch_size=model.patch_size, patch_stride=model.patch_stride, gap=self._smoother.gap,
         )  # fmt: skip
-        table = self._fill([item.features() for item in items], layout, cut)
+        table = self._table(positions, layout, cut)
         labels = np.concatenate([item.trial.labels for item in items])
         return Batch(
             positions=tuple(int(p) for p in positions), slots=tuple(slots), layout=layout, table=table,
-            labels=torch.from_numpy(labels),
+            labels=labels,
             label_lengths=torch.tensor([len(item.trial.labels) for item in items]),
             output_lengths=torch.from_numpy(layout.output_lengths),
         )  # fmt: skip
 
-    def _fill(self, features: Sequence[np.ndarray[Any, Any]], layout: BatchLayout, cut: int) -> Tensor:
+    def _table(self, positions: Positions, layout: BatchLayout, cut: int) -> Tensor | ResidentRows:
         rows = self._smoother.input_rows(layout.rows)
+        if self._resident is not None:
+            firsts = layout.starts + self._smoother.before
+            return self._resident.rows(list(positions), list(firsts), list(layout.num_bins), cut, rows)
+        features = [self._corpus.trials[p].features() for p in positions]
+        return self._fill(features, layout, cut, rows)
+
+    def _fill(
+        self, features: Sequence[np.ndarray[Any, Any]], layout: BatchLayout, cut: int, rows: int
+    ) -> Tensor:
         table = torch.empty(rows, self._config.model.n_input_features, pin_memory=self._pin)
         view = table.numpy()
         end = 0

@@ -14,6 +14,7 @@ from torch import Tensor
 from trainer.batches import Assembler, Batch, Prefetcher
 from trainer.corpus import Corpus
 from trainer.ctc import align, ctc_loss, edit_distance, greedy_decode
+from trainer.layers import on_device
 from trainer.model import GRUDecoder
 from trainer.peers import Peers
 from trainer.sampling import validation_batches
@@ -82,7 +83,7 @@ def padded_log_probs(logits: Tensor, batch: Batch) -> Tensor:
     """Log probabilities (T', B, K), float32, from packed logits (P, K); zeros where a trial has ended."""
     layout = batch.layout
     table = logits.new_zeros(layout.num_outputs * layout.num_trials, logits.shape[1])
-    index = torch.from_numpy(layout.padded_index).to(logits.device, non_blocking=True)
+    index = on_device(layout.padded_index, logits.device)
     table = table.index_copy(0, index, logits.log_softmax(1))
     return table.view(layout.num_outputs, layout.num_trials, -1)
 
@@ -117,7 +118,7 @@ def _results(logits: Tensor, batch: Batch, corpus: Corpus, keep_logits: bool) ->
     labelled = bool((batch.label_lengths > 0).all())
     losses = np.full(len(batch.positions), np.nan)
     if labelled:
-        labels = batch.labels.to(logits.device)
+        labels = on_device(batch.labels, logits.device)
         losses = ctc_loss(log_probs, labels, batch.output_lengths, batch.label_lengths).cpu().numpy()
     classes = log_probs.argmax(2).cpu().numpy()
     kept = _padded_logits(logits, batch) if keep_logits else None

@@ -10,7 +10,15 @@ import torch
 from torch import Tensor
 from torch.autograd import Function
 
-__all__ = ["dropout_mask", "gather_patches", "session_layers"]
+__all__ = ["dropout_mask", "gather_patches", "on_device", "session_layers"]
+
+
+def on_device(array: np.ndarray[Any, Any], device: torch.device) -> Tensor:
+    """A NumPy array as a tensor on `device`, without waiting for what a GPU is busy with."""
+    tensor = torch.from_numpy(array)
+    if device.type == "cpu":
+        return tensor
+    return tensor.pin_memory().to(device, non_blocking=True)
 
 
 def dropout_mask(shape: Sequence[int], rate: float, generator: np.random.Generator) -> Tensor:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import time
 from typing import Any
 
@@ -76,7 +77,9 @@ class TrainingLoop:
     # --- load
 
     def _prefetch(self, steps: range) -> Prefetcher[int, list[Batch]]:
-        threads = min(2, self._config.dataset.num_dataloader_workers)
+        # On the CPU more than two threads would only take cores from the training itself.
+        most = 2 if self._training.device.type == "cpu" else max(2, (os.cpu_count() or 2) - 1)
+        threads = min(most, self._config.dataset.num_dataloader_workers)
         ahead = self._config.compute.prefetch_batches
         return Prefetcher(steps, self._training.micro_batches, num_threads=threads, ahead=ahead)
 

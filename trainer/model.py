@@ -18,7 +18,7 @@ from torch.nn.utils.rnn import PackedSequence
 
 from trainer.config import Config
 from trainer.gru import gru_layer
-from trainer.layers import dropout_mask, gather_patches, session_layers
+from trainer.layers import dropout_mask, gather_patches, on_device, session_layers
 from trainer.layout import BatchLayout
 
 __all__ = ["DropoutSource", "GRUDecoder", "build_model"]
@@ -92,7 +92,7 @@ class GRUDecoder(nn.Module):
         `dropout` None switches dropout off; `dtype` is the precision of the large products.
         """
         active = self._session_layers(table.to(dtype), layout, dropout)
-        patch_rows = torch.from_numpy(layout.patch_rows).to(table.device, non_blocking=True)
+        patch_rows = on_device(layout.patch_rows, table.device)
         stride = self.patch_stride if self.patch_size else 1
         patches = gather_patches(active, patch_rows, max(1, self.patch_size), stride)
         hidden = self._recurrent(patches, layout, dropout, dtype)

@@ -26,6 +26,7 @@ from trainer.peers import Peers, world
 from trainer.precision import Precision, choose_device, choose_precision
 from trainer.progress import Console
 from trainer.randomness import stream_seed
+from trainer.resident import make_resident
 from trainer.resume import find_checkpoint
 from trainer.run_folder import RunFolder
 from trainer.sampling import BatchSampler
@@ -210,7 +211,7 @@ def _assemble(
     request: RunRequest, compute: Compute, data: _Data, runner: StepRunner, progress: Progress,
     checkpoint: Checkpoint | None,
 ) -> TrainingRun:  # fmt: skip
-    config, console, on_gpu = request.config, request.console, compute.device.type == "cuda"
+    config, console = request.config, request.console
     state = checkpoint.state if checkpoint is not None else {}
     saver = _build_saver(request, compute, runner, progress, state)
     if request.peers.is_first:
@@ -224,15 +225,28 @@ def _assemble(
             data.train.by_day, batch_size=dataset.batch_size, days_per_batch=dataset.days_per_batch,
             seed=progress.data_seed, must_include_days=dataset.must_include_days or (), num_days=len(data.sessions),
         ),
-        train_assembler=Assembler(
-            data.train, config, data.smoother, seed=progress.seed, noise_on_host=not on_gpu, pin=on_gpu
-        ),
-        val_assembler=Assembler(data.val, config, data.smoother, seed=progress.seed, noise_on_host=True, pin=on_gpu),
+        train_assembler=_assembler(data.train, config, data.smoother, progress.seed, compute.device, console),
+        val_assembler=_assembler(data.val, config, data.smoother, progress.seed, compute.device, console),
         smoother=data.smoother, runner=runner, progress=progress, saver=saver,
         numbers=MetricsWriter(request.job.metrics_file if request.peers.is_first else None),
         held_row=state.get("held_row"), limit_batches=request.limit_batches,
         last_per=progress.best_per if progress.best_step else None,
     )  # fmt: skip
+
+
+def _assembler(
+    corpus: Corpus, config: Config, smoother: Smoother, seed: int, device: torch.device, console: Console
+) -> Assembler:
+    """For a GPU, keep the trials there when they fit; noise is added where the computing is done."""
+    on_gpu = device.type == "cuda"
+    resident = make_resident(corpus, config.dataset.feature_subset, device)
+    if on_gpu and len(corpus):
+        console.say(
+            f"{corpus.split} trials are {'kept in GPU memory' if resident else 'sent to the GPU batch by batch'}"
+        )
+    return Assembler(
+        corpus, config, smoother, seed=seed, noise_on_host=not on_gpu, pin=on_gpu, resident=resident
+    )
 
 
 def _build_saver(

@@ -14,6 +14,7 @@ from trainer.batches import Batch
 from trainer.config import Config
 from trainer.ctc import ctc_loss
 from trainer.evaluation import padded_log_probs
+from trainer.layers import on_device
 from trainer.model import DropoutSource, GRUDecoder
 from trainer.precision import Precision
 from trainer.randomness import numpy_generator, stream_seed
@@ -89,17 +90,19 @@ class StepRunner:
         self.scheduler.step()
         return StepValues(loss, norm)
 
-    def _loss(self, step: int, batch: Batch) -> Tensor:
-        """CTC loss of each trial of a micro-batch, (B,)."""
+    def device_table(self, step: int, batch: Batch) -> Tensor:
+        """The batch's features on the device, augmented there unless the CPU did it already."""
         table = batch.table.to(self._device, non_blocking=True)
         if table.device.type != "cpu":
-            transforms = self._config.dataset.data_transforms
-            add_noise(
-                table, batch.layout, self._smoother.before, batch.slots, transforms, seed=self.seed, step=step
-            )
-        table = self._smoother(table, batch.layout.rows)
+            transforms, offset = self._config.dataset.data_transforms, self._smoother.before
+            add_noise(table, batch.layout, offset, batch.slots, transforms, seed=self.seed, step=step)
+        return table
+
+    def _loss(self, step: int, batch: Batch) -> Tensor:
+        """CTC loss of each trial of a micro-batch, (B,)."""
+        table = self._smoother(self.device_table(step, batch), batch.layout.rows)
         dropout = DropoutSource(numpy_generator(self.seed, "dropout", step, batch.slots[0]))
         logits = self.model.forward_packed(table, batch.layout, dropout, self._dtype)
         log_probs = padded_log_probs(logits, batch)
-        labels = batch.labels.to(self._device, non_blocking=True)
+        labels = on_device(batch.labels, self._device)
         return ctc_loss(log_probs, labels, batch.output_lengths, batch.label_lengths)

@@ -1,0 +1,75 @@
+"""What only a GPU can show; skipped without one."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from tests.trainer.conftest import TINY, command
+from trainer.batches import Assembler
+from trainer.cli import main
+from trainer.config_reader import from_mapping
+from trainer.corpus import load_corpus
+from trainer.layout import lay_out
+from trainer.model import GRUDecoder
+from trainer.resident import Resident
+from trainer.sessions import find_sessions
+from trainer.smoothing import Smoother
+
+pytestmark = [pytest.mark.gpu, pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")]
+CUDA = torch.device("cuda")
+
+
+def test_the_gpu_gives_the_logits_and_gradients_of_the_cpu() -> None:
+    torch.manual_seed(0)
+    model = GRUDecoder(
+        neural_dim=8, n_units=16, n_days=2, n_classes=5, n_layers=2, patch_size=14, patch_stride=4
+    )
+    layout = lay_out([50, 90, 70], [0, 0, 1], patch_size=14, patch_stride=4, gap=4)
+    table = torch.randn(layout.rows, 8)
+    torch.backends.cuda.matmul.allow_tf32 = False
+    torch.backends.cudnn.allow_tf32 = False
+    here = model.forward_packed(table, layout, None, torch.float32)
+    here.square().sum().backward()
+    expected = {name: p.grad.clone() for name, p in model.named_parameters() if p.grad is not None}
+    model.zero_grad()
+    model.to(CUDA)
+    there = model.forward_packed(table.to(CUDA), layout, None, torch.float32)
+    there.square().sum().backward()
+    torch.testing.assert_close(there.cpu(), here, atol=1e-5, rtol=1e-4)
+    for name, parameter in model.named_parameters():
+        assert parameter.grad is not None
+        torch.testing.assert_close(parameter.grad.cpu(), expected[name], atol=1e-4, rtol=1e-3, msg=name)
+
+
+def test_resident_trials_make_the_same_table_as_sent_ones(data: Path) -> None:
+    config = from_mapping(TINY)
+    corpus = load_corpus(config, data, find_sessions(data, ()), "train", cache_dir=None, say=pytest.fail)
+    smoother = Smoother(config.dataset.data_transforms)
+    sent = Assembler(corpus, config, smoother, seed=1, noise_on_host=False, pin=True)
+    kept = Assembler(
+        corpus, config, smoother, seed=1, noise_on_host=False, resident=Resident(corpus, None, CUDA)
+    )
+    for step in range(5):
+        a, b = (s.training_batch(step, np.asarray([3, 9, 9, 20]), range(4)) for s in (sent, kept))
+        assert torch.equal(a.table.to(CUDA), b.table.to(CUDA))
+
+
+@pytest.mark.parametrize("precision", ["fp32", "bf16", "fp16"])
+def test_training_learns_in_every_precision_and_resumes(
+    precision: str, config_file: Path, data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run, sets = tmp_path / "run", ("--set", f"compute.precision={precision}", "--set", "lr_decay_steps=150")
+    arguments = command(config_file, data, run, "--device", "cuda", *sets)[3:]
+    assert main([*arguments, "--limit-batches", "80"]) == 0
+    assert main([*arguments, "--limit-batches", "150"]) == 0
+    output = capsys.readouterr().out
+    assert "going on after step 80" in output
+    assert "train trials are kept in GPU memory" in output
+    lines = (run / "metrics.csv").read_text().splitlines()
+    assert [int(line.split(",")[0]) for line in lines[1:]] == list(range(1, 151))
+    losses = [float(line.split(",")[2]) for line in lines[1:]]
+    assert np.mean(losses[-10:]) < np.mean(losses[:10]) / 2
