@@ -11,7 +11,10 @@ from launcher.cli.arguments import example, find_run, run_argument
 from launcher.cli.screen import Screen, with_screen
 
 if TYPE_CHECKING:
+    from datetime import datetime
+
     from launcher.events import Event
+    from launcher.status import Status
 
 __all__ = ["ls", "status"]
 
@@ -35,10 +38,22 @@ def ls(screen: Screen, everything: bool) -> int:
         burning = sum(run.usd_per_hour_now for run in runs)
         screen.document({"runs": [run.to_json() for run in runs], "usd_per_hour_now": burning})
         return 0
-    from launcher.render.runs import runs_table
+    if not runs:
+        screen.say("no runs yet; `launch --help` shows how to start one")
+    elif everything or not screen.stream.isatty():
+        _show_plainly(screen, runs, utc_now())
+    else:
+        from launcher.render.runs import runs_table
 
-    screen.show(runs_table(runs, utc_now()))
+        screen.show(runs_table(runs, utc_now()))
     return 0
+
+
+def _show_plainly(screen: Screen, runs: Sequence[Status], now: datetime) -> None:
+    from launcher.render.lines import burning_now, run_lines
+
+    screen.say("\n".join(run_lines(runs, now)))
+    screen.say(burning_now(runs))
 
 
 @click.command("status", short_help="How a run stands.", epilog=example("launch status demo --events"))

@@ -33,7 +33,7 @@ def watch(screen: Screen) -> int:
     try:
         alone = supervise(on_event=show)
     except KeyboardInterrupt:
-        from launcher.render.runs import burning_now
+        from launcher.render.lines import burning_now
 
         raise Detached(
             f"nobody follows the runs now: {burning_now(list_runs())}. "

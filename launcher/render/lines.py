@@ -1,7 +1,9 @@
-"""One event, one plain line: for terminals that cannot be drawn over, for pipes and for logs. Standard library only."""
+"""Plain lines, for pipes, for logs and for terminals that cannot be drawn over. Standard library only."""
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Sequence
+from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
 from launcher.render import facts, words
@@ -10,7 +12,17 @@ if TYPE_CHECKING:
     from launcher.events import Event
     from launcher.status import Status
 
-__all__ = ["KIND_WIDTH", "event_document", "event_line", "event_parts", "progress_line"]
+__all__ = [
+    "KIND_WIDTH",
+    "RUN_COLUMNS",
+    "burning_now",
+    "event_document",
+    "event_line",
+    "event_parts",
+    "progress_line",
+    "run_cells",
+    "run_lines",
+]
 
 KIND_WIDTH = len("provisioning")
 
@@ -44,3 +56,40 @@ def event_document(event: Event) -> dict[str, Any]:
 
     document: dict[str, Any] = to_json(event)
     return document
+
+
+RUN_COLUMNS = ("RUN", "STATE", "WHERE", "DONE", "LEFT", "COST", "NOW", "AGE", "SEEN")
+
+
+def run_cells(run: Status, now: datetime) -> tuple[str, ...]:
+    """Return what a list of runs says about one, in the order of `RUN_COLUMNS`."""
+    left = run.seconds_left if run.is_live else None
+    done = ""
+    if run.step is not None:
+        done = words.percent(run.step, run.total) if run.total else f"step {run.step:,}"
+    return (
+        run.run_id,
+        run.state,
+        run.provider,
+        done,
+        words.duration(left) if left is not None else "",
+        words.usd(run.cost_usd),
+        words.usd_per_hour(run.usd_per_hour_now) if run.is_live or run.usd_per_hour_now else "",
+        words.age((now - run.created_at).total_seconds()),
+        words.ago((now - run.looked_at).total_seconds()) if run.is_live and run.looked_at else "",
+    )
+
+
+def run_lines(runs: Sequence[Status], now: datetime) -> Iterator[str]:
+    """Yield a heading and one aligned line for each run: ten thousand of them in no time."""
+    rows = [RUN_COLUMNS, *(run_cells(run, now) for run in runs)]
+    widths = [max(len(row[n]) for row in rows) for n in range(len(RUN_COLUMNS))]
+    for row in rows:
+        yield "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip()
+
+
+def burning_now(runs: Sequence[Status]) -> str:
+    """Say what all runs together cost now."""
+    burning = sum(run.usd_per_hour_now for run in runs)
+    live = sum(run.is_live for run in runs)
+    return f"{words.count(live, 'live run')}, {words.usd_per_hour(burning)} now"

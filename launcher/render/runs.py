@@ -14,7 +14,7 @@ from rich.text import Text
 
 from launcher.render import facts, style, words
 from launcher.render.facts import Fact
-from launcher.render.lines import KIND_WIDTH, event_parts
+from launcher.render.lines import KIND_WIDTH, RUN_COLUMNS, burning_now, event_parts, run_cells
 
 if TYPE_CHECKING:
     from launcher.events import Event
@@ -22,7 +22,6 @@ if TYPE_CHECKING:
 
 __all__ = [
     "attempts_table",
-    "burning_now",
     "events_grid",
     "fact_grid",
     "headline",
@@ -105,35 +104,12 @@ def events_grid(events: Iterable[Event], *, with_date: bool = False) -> Table:
 
 def runs_table(runs: Sequence[Status], now: datetime) -> RenderableType:
     """Draw several runs, one a line, and what they cost now."""
-    if not runs:
-        return Text("no runs yet. Try: launch estimate, or launch --help")
-    rows = table("RUN", "STATE", "WHERE", "DONE", "LEFT", "COST", "NOW", "AGE", "SEEN")
+    rows = table(*RUN_COLUMNS)
     for run in runs:
-        rows.add_row(
-            Text(run.run_id, style="bold" if run.is_live else ""),
-            Text(run.state, style=style.of_state(run.state)),
-            run.provider,
-            _done(run),
-            words.duration(run.seconds_left) if run.seconds_left is not None and run.is_live else "",
-            words.usd(run.cost_usd),
-            words.usd_per_hour(run.usd_per_hour_now) if run.is_live or run.usd_per_hour_now else "",
-            words.age((now - run.created_at).total_seconds()),
-            words.ago((now - run.looked_at).total_seconds()) if run.is_live and run.looked_at else "",
-        )
+        run_id, state, *rest = run_cells(run, now)
+        live = "bold" if run.is_live else ""
+        rows.add_row(Text(run_id, style=live), Text(state, style=style.of_state(state)), *rest)
     return Group(rows, Text(burning_now(runs), style=style.QUIET))
-
-
-def burning_now(runs: Sequence[Status]) -> str:
-    """Say what all runs together cost now."""
-    burning = sum(run.usd_per_hour_now for run in runs)
-    live = sum(run.is_live for run in runs)
-    return f"{words.count(live, 'live run')}, {words.usd_per_hour(burning)} now"
-
-
-def _done(run: Status) -> str:
-    if run.step is None:
-        return ""
-    return words.percent(run.step, run.total) if run.total else f"step {run.step:,}"
 
 
 def table(*columns: str) -> Table:

@@ -389,3 +389,37 @@ def test_watch_follows_in_the_foreground_what_nobody_follows(cli: Cli) -> None:
     events = [json.loads(line) for line in out.splitlines()]
     assert all(set(event) == EVENT for event in events)
     assert events[-1]["data"]["state"] == "stopped"
+
+
+def test_two_launches_of_one_name_at_the_same_time_are_one_run(cli: Cli) -> None:
+    (cli.cwd / "launch.yaml").write_text(WAITING)
+    both = [
+        subprocess.Popen(
+            cli.argv("--yes", "--detach", "--json"),
+            cwd=cli.cwd,
+            env=dict(cli.environ),
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        for _ in range(2)
+    ]
+    outputs = [process.communicate(timeout=60)[0] for process in both]
+    assert sorted(process.returncode for process in both) == [0, 2]
+    refused = outputs[[process.returncode for process in both].index(2)]
+    assert json.loads(refused)["error"]["code"] == "name_taken"
+    assert len(cli("ls", "--json").document["runs"]) == 1
+
+
+def test_a_run_in_the_fake_cloud_has_a_price_beside_its_estimate(cli: Cli) -> None:
+    ended = cli(
+        "--provider", "fake", "--gpu", "T4", "--spot", "--yes", "--json", "--name", "try", "--", "sleep", "1"
+    )
+    assert ended.code == 0, ended.err
+    status = ended.lines[-1]
+    assert status["cost_usd"] > 0
+    assert status["usd_per_hour_now"] == 0
+    assert status["estimate"]["usd"]["high"] > 0
+    assert status["attempts"][0]["offer"].endswith("spot")
+    assert "estimated $" in ended.err

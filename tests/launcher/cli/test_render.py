@@ -14,7 +14,7 @@ from rich.console import Console, RenderableType
 from launcher.events import Event, Kind
 from launcher.render import facts
 from launcher.render.bill import one_per_machine
-from launcher.render.lines import event_line, progress_line
+from launcher.render.lines import event_line, progress_line, run_lines
 from launcher.render.live import Checkpoints, last_lines, panel
 from launcher.render.runs import runs_table, status_view
 from launcher.render.summary import summary
@@ -195,7 +195,13 @@ def test_runs_one_a_line_and_what_they_cost_together() -> None:
         1 live run, $0.210/h now
         """
     )
-    assert "no runs yet" in drawn(runs_table([], NOW))
+    assert "\n".join(run_lines(runs, NOW)) == expected(
+        """
+        RUN       STATE    WHERE  DONE  LEFT        COST   NOW       AGE  SEEN
+        b2t-k3f9  running  aws    51 %  1 h 46 min  $0.42  $0.210/h  2 h  3 s ago
+        nlp-0001  failed   local  51 %              $0               2 h
+        """
+    )
 
 
 def test_leaving_says_what_burns_how_to_come_back_and_how_to_end_it() -> None:
