@@ -124,6 +124,7 @@ class TrainingLoop:
             )
         progress.micro_batch_size = (progress.micro_batch_size + 1) // 2
         training.runner.release_memory()
+        training.observers.event("out_of_memory", step, micro_batch_size=progress.micro_batch_size)
         training.console.warn(
             f"out of memory at step {step + 1}: going on with micro-batches of {progress.micro_batch_size}, "
             f"{self._config.dataset.batch_size} trials per step as before"
@@ -141,6 +142,7 @@ class TrainingLoop:
             rows.append(self._row(step, loss, norm, rates, evaluation if last else None))
         self._pending.clear()
         self._training.saver.record(rows)
+        self._training.observers.rows(rows)
         self._publish_numbers(rows[-1])
         if self._progress.nonfinite_in_a_row >= self._config.safety.max_nonfinite_steps:
             raise TrainingDiverged(
@@ -206,11 +208,13 @@ class TrainingLoop:
     def _save(self, *, best: bool = False, wait: bool = False) -> None:
         self._flush()
         self._training.saver.save(best=best, wait=wait)
+        self._training.observers.event("checkpoint", self._progress.step, best=best)
         self._last_save = time.monotonic()
 
     def _leave(self) -> Exit:
         """Save the last finished step durably."""
         console = self._training.console
+        self._training.observers.event("interrupted", self._progress.step, by=self._interrupt.name)
         console.say(f"{self._interrupt.name}: saving step {self._progress.step} before leaving")
         try:
             if self._training.saver.last_step != self._progress.step:
@@ -232,6 +236,7 @@ class TrainingLoop:
     def _emergency(self, error: BaseException) -> None:
         """Save what can be saved before `error` ends the run."""
         training, step = self._training, self._progress.step
+        training.observers.event("failed", step, error=str(error))
         if not self._consistent or step in (0, training.saver.last_step):
             return
         try:

@@ -18,6 +18,7 @@ from trainer.contract import JobEnvironment
 from trainer.corpus import Corpus, load_corpus
 from trainer.metrics import MetricsTable, MetricsWriter
 from trainer.model import build_model, parameter_counts
+from trainer.observers import Observers, observe
 from trainer.official import save_args, save_trials
 from trainer.official_checkpoint import load_official_weights
 from trainer.optimisation import build_optimizer, build_scheduler, freeze
@@ -228,10 +229,25 @@ def _assemble(
         train_assembler=_assembler(data.train, config, data.smoother, progress.seed, compute.device, console),
         val_assembler=_assembler(data.val, config, data.smoother, progress.seed, compute.device, console),
         smoother=data.smoother, runner=runner, progress=progress, saver=saver,
+        observers=_observers(request, compute, progress, checkpoint),
         numbers=MetricsWriter(request.job.metrics_file if request.peers.is_first else None),
         held_row=state.get("held_row"), limit_batches=request.limit_batches,
         last_per=progress.best_per if progress.best_step else None,
     )  # fmt: skip
+
+
+def _observers(
+    request: RunRequest, compute: Compute, progress: Progress, checkpoint: Checkpoint | None
+) -> Observers:
+    folder, warn = request.folder, request.console.warn
+    if not request.peers.is_first:
+        return Observers((), warn)
+    observers = observe(folder.root, folder.metrics, compute.device, progress.step, warn)
+    kind = "started" if checkpoint is None else "resumed"
+    observers.event(
+        kind, progress.step, total=request.config.num_training_batches, device=str(compute.device)
+    )
+    return observers
 
 
 def _assembler(

@@ -13,6 +13,7 @@ from trainer.config import Config
 from trainer.corpus import Corpus
 from trainer.evaluation import Evaluation
 from trainer.metrics import MetricsWriter
+from trainer.observers import Observers
 from trainer.peers import Peers
 from trainer.precision import Precision
 from trainer.progress import Console
@@ -48,6 +49,7 @@ class TrainingRun:
     runner: StepRunner
     progress: Progress
     saver: Saver
+    observers: Observers
     numbers: MetricsWriter
     held_row: list[float] | None = None
     limit_batches: int | None = None
@@ -112,15 +114,18 @@ class TrainingRun:
                 f"the last {progress.blank_validations} validations decoded nothing but blanks: "
                 "the model has collapsed, or has not started to learn"
             )
+        self.observers.event("validation", progress.step, per=evaluation.per, loss=evaluation.loss, best=best)
         self.saver.save_validation(evaluation, self.val, best=best)
 
     def close(self) -> None:
         """Wait for the last write and close the files."""
         self.saver.close()
+        self.observers.close()
 
     def finish(self) -> None:
         """Write the last model where asked for, and say how it went."""
         progress = self.progress
+        self.observers.event("done", progress.step, best_per=progress.best_per, best_step=progress.best_step)
         self.saver.save_final(self.last_per or progress.best_per, progress.best_loss)
         if self.stopped_early:
             self.console.say(

@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 import torch
 
-from tests.trainer.conftest import Start
+from tests.trainer.conftest import REPOSITORY, Start, wait_until
 from trainer.checkpoint import Checkpointer, load, newest_good, step_files
 from trainer.durable import digest_path, file_digest, link_into_place, publish, remove_stale
 from trainer.errors import CheckpointCorrupt, CheckpointNotSaved, NoCheckpoint
@@ -232,41 +232,19 @@ def test_writing_happens_in_another_thread(tmp_path: Path) -> None:
     assert seen == ["checkpoint-writer"]
 
 
-FOREIGN = """
-import sys
-import torch
-from trainer.checkpoint import Checkpointer
-from trainer.interrupt import Exit, Interrupt
-
-model = torch.nn.Linear(4, 4)
-optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
-checkpoints = Checkpointer(sys.argv[1])
-saved = checkpoints.load_newest()
-start = saved.step if saved else 0
-if saved:
-    model.load_state_dict(saved.state["model"])
-with Interrupt() as interrupt:
-    for step in range(start, 10**9):
-        optimizer.zero_grad()
-        model(torch.ones(1, 4)).sum().backward()
-        optimizer.step()
-        print(step, flush=True)
-        if interrupt.requested:
-            checkpoints.save(step + 1, {"model": model.state_dict()}, wait=True)
-            sys.exit(Exit.INTERRUPTED)
-"""
-
-
-def test_a_foreign_script_saves_on_sigterm_and_goes_on_after_it(tmp_path: Path, start: Start) -> None:
-    argv = [sys.executable, "-c", FOREIGN, str(tmp_path / "c")]
-    last = -1
-    for _ in range(2):
-        process = start(argv)
-        assert process.stdout is not None
-        first = int(process.stdout.readline())
-        assert first == last + 1
-        process.send_signal(signal.SIGTERM)
-        output, _ = process.communicate(timeout=60)
-        assert process.returncode == 75
-        last = int(output.split()[-1]) if output.split() else first
-        assert saved_steps(tmp_path / "c")[-1] == last + 1
+def test_the_example_script_goes_on_after_sigterm_as_if_nothing_had_happened(
+    tmp_path: Path, start: Start
+) -> None:
+    script = str(REPOSITORY / "examples" / "any_script.py")
+    expected, _ = start([sys.executable, script, str(tmp_path / "reference")]).communicate(timeout=60)
+    numbers = tmp_path / "numbers.jsonl"
+    argv = [sys.executable, script, str(tmp_path / "c")]
+    process = start(argv, LAUNCH_METRICS_FILE=str(numbers))
+    wait_until(lambda: numbers.exists() and numbers.read_bytes().count(b"\n") >= 50, "step 50")
+    process.send_signal(signal.SIGTERM)
+    process.communicate(timeout=60)
+    assert process.returncode == 75
+    reached = numbers.read_bytes().count(b"\n")
+    assert saved_steps(tmp_path / "c")[-1] == reached
+    output, _ = start(argv).communicate(timeout=60)
+    assert output == expected.replace("resumed from 0", f"resumed from {reached}")

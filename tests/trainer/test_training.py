@@ -53,13 +53,16 @@ def test_a_run_learns_and_leaves_everything_a_user_expects(train: Train, tmp_pat
     assert len(per) == 5
     assert min(per) < 0.35 < 0.9
     assert float(table[-1]["loss"]) < float(table[0]["loss"]) / 3
-    assert sorted(p.name for p in run.iterdir()) >= [
+    expected = {
         "checkpoint",
         "checkpoints",
+        "events.jsonl",
         "metrics.csv",
+        "system.csv",
         "train_val_trials.json",
         "training_log",
-    ]
+    }
+    assert expected <= {p.name for p in run.iterdir()}
     args = yaml.safe_load((run / "checkpoint" / "args.yaml").read_text())
     assert args["dataset"]["sessions"] == list(SESSIONS)
     assert args["dataset"]["dataset_probability_val"] == [1, 1, 1]
@@ -283,3 +286,45 @@ def test_bad_usage_is_one_clear_line(
 def test_an_unknown_command_is_exit_code_2(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["fly"]) == 2
     assert "invalid choice" in capsys.readouterr().err
+
+
+def test_events_and_system_load_are_recorded(train: Train, tmp_path: Path) -> None:
+    train("num_training_batches=8", folder="run")
+    train("num_training_batches=16", folder="run")
+    events = [json.loads(line) for line in (tmp_path / "run" / "events.jsonl").read_text().splitlines()]
+    names = [event["event"] for event in events]
+    assert names[0] == "started"
+    assert "resumed" in names
+    assert names.count("done") == 2
+    validations = [event for event in events if event["event"] == "validation"]
+    assert [event["step"] for event in validations] == [8, 16]
+    assert (
+        (tmp_path / "run" / "system.csv")
+        .read_text()
+        .startswith("time,step,steps_per_s,cpu_percent,memory_gib")
+    )
+
+
+def test_an_observer_that_fails_is_dropped_and_the_run_goes_on(train: Train, tmp_path: Path) -> None:
+    (tmp_path / "run" / "events.jsonl").mkdir(parents=True)
+    code, output = train()
+    assert code == 0
+    assert "EventLog gave up" in output
+    assert len(rows(tmp_path / "run")) == 20
+
+
+def test_curves_show_the_run(train: Train, tmp_path: Path) -> None:
+    pytest.importorskip("matplotlib")
+    train()
+    assert (tmp_path / "run" / "curves.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_tensorboard_files_hold_the_numbers(train: Train, tmp_path: Path) -> None:
+    pytest.importorskip("tensorboard")
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+    train()
+    events = EventAccumulator(str(tmp_path / "run" / "tensorboard"))
+    events.Reload()
+    assert [point.step for point in events.Scalars("train/loss")] == list(range(1, 21))
+    assert [point.step for point in events.Scalars("val/per")] == [8, 16, 20]
