@@ -160,6 +160,10 @@ class SshAccess:
     port: int = 22
     host_keys: tuple[str, ...] = ()
     """Public host keys read from the provider (``ssh-ed25519 AAAA…``); empty where it offers none."""
+    work_root: str | None = None
+    """Absolute folder on the machine: run folders lie in ``<work_root>/launch/<run_id>``. None: the login's home."""
+    environ: Mapping[str, str] = field(default_factory=dict)
+    """Set for every process on the machine, beside what a login there has."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -34,6 +34,7 @@ class _BuiltIn:
 _BUILT_IN = {
     "fake": _BuiltIn("provisioning.fake.provider:FakeProvider"),
     "local": _BuiltIn("provisioning.local.provider:LocalProvider"),
+    "ssh": _BuiltIn("provisioning.ssh.provider:SshProvider"),
 }
 
 

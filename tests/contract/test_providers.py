@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, ClassVar
@@ -20,6 +22,7 @@ from provisioning import (
     registry,
 )
 from tests.contract.provider import Build, FaultyCloudContract, ProviderContract
+from tests.system.ssh.server import Sshd
 
 
 class AtHome(ProviderContract):
@@ -59,6 +62,37 @@ class TestLocal(AtHome):
     name = "local"
     misspelt_option = "share_gpus"
     option = "share_gpu"
+
+
+class TestSsh(ProviderContract):
+    """Over a real sshd on loopback."""
+
+    name = "ssh"
+    misspelt_option = "share_gpus"
+    option = "share_gpu"
+
+    @pytest.fixture(scope="class")
+    @classmethod
+    def machine(cls, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Sshd]:
+        folder = tmp_path_factory.mktemp("ssh-host")
+        machine = Sshd(folder, folder / "a home").start()
+        (folder / "known_hosts").write_text(machine.known_hosts_line())
+        (folder / "config").write_text(machine.ssh_config())
+        yield machine
+        machine.destroy()
+
+    @pytest.fixture
+    def build(self, machine: Sshd, tmp_path: Path) -> Iterator[Build]:
+        environ = {**os.environ, "LAUNCH_SSH_CONFIG": str(machine.folder / "config")}
+
+        def build(**options: Any) -> Provider:
+            told = {"host": f"{machine.user}@127.0.0.1:{machine.port}", **options}
+            return registry.provider("ssh", ProviderContext(home=tmp_path, environ=environ, options=told))
+
+        yield build
+        for instance in build().owned():
+            build().terminate(instance.ref)
+        shutil.rmtree(machine.home / ".launch")
 
 
 def test_every_registered_provider_has_joined() -> None:

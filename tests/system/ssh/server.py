@@ -196,6 +196,10 @@ class Sshd:
             assert time.monotonic() < give_up_at, pids
             time.sleep(0.01)
 
+    def ssh_config(self) -> str:
+        """A configuration for clients: this machine's key pair, and known hosts of the test's own."""
+        return f"Host *\n  IdentityFile {self.client_key}\n  IdentitiesOnly yes\n  UserKnownHostsFile {self.folder}/known_hosts\n"
+
     def known_hosts_line(self) -> str:
         return f"[127.0.0.1]:{self.port} {self.host_key}\n"
 
