@@ -123,10 +123,6 @@ def prepare(
         NothingToRent, OverBudget: nothing fits within the limits.
         CloudError: the provider does not know us, or has no such thing.
     """
-    if host is not None:
-        raise UsageError(
-            "--host needs a provider that reaches machines by SSH, which this release does not have yet"
-        )
     env = dict(os.environ) if environ is None else environ
     home = Home.open(env)
     told = {
@@ -143,6 +139,8 @@ def prepare(
     overrides: dict[str, Any] = {FIELDS[key]: value for key, value in told.items() if value is not None}
     if max_duration_s is not None:
         overrides["max_duration"] = f"{max_duration_s:g}s"
+    if host is not None:
+        overrides |= _on_host(host, provider)
     job = job.with_overrides(overrides) if overrides else job
     clouds = _clouds(job)
     out = out.expanduser().absolute() if out is not None else None
@@ -164,6 +162,13 @@ def prepare(
         others=_others(plan, wants, capabilities),
         environ=env,
     )
+
+
+def _on_host(host: str, provider: str | None) -> dict[str, Any]:
+    """The fields that ``--host`` sets: a machine of one's own is the provider ``ssh``."""
+    if provider not in (None, "ssh"):
+        raise UsageError(f"--host names a machine of your own, and --provider {provider} does not rent such")
+    return {"resources.cloud": "ssh", "provider_options.ssh.host": host}
 
 
 def _clouds(job: Job) -> tuple[str, ...]:

@@ -278,7 +278,8 @@ class Run:
         _, instance = self._live_instance()
         if instance.access is None:
             raise MachineUnreachable(f"{instance.ref} is {instance.state.value} and has no address")
-        return runner_for(instance)
+        paths = self._home.run(self.id)
+        return runner_for(instance, ssh_folder=paths.ssh, environ=self._environ)
 
     def _live_instance(self) -> tuple[InstanceRow, Instance]:
         rows = [row for row in self._store.instances(self.id) if row.ended_at is None]

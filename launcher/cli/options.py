@@ -27,7 +27,6 @@ COMMAND = "launcher.command"
 """Key in click's ``ctx.meta``: what stood after ``--``, or None."""
 
 NOT_YET: Mapping[str, str] = {
-    "--host": "machines reached by SSH have no provider in this release",
     "--smoke": "a small run on the real machine before the long one does not exist in this release",
     "--ssh-from": "no provider of this release has a firewall to open",
 }
@@ -45,7 +44,7 @@ CHOICE = (
     _option("--gpu", metavar="GPU[:N]", help="A GPU by name, and how many: T4, A100:2."),
     _option("--region", metavar="NAME", help="Only in this region."),
     _option("--zone", metavar="NAME", help="Only in this zone."),
-    _option("--host", metavar="HOST", help="A machine of your own, as in ~/.ssh/config."),
+    _option("--host", metavar="HOST", help="A machine of your own: [user@]box[:port]."),
     _option(
         "--spot/--on-demand",
         default=None,

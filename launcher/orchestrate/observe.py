@@ -53,7 +53,7 @@ def observe(context: RunContext, attempt: AttemptRow, policy: Policy) -> Seen:
     assert row is not None
     known = context.memory.instance
     instance = known if _is_fresh(known, row, context.clock()) else _ask_provider(context, row)
-    answered, runner, progress = _ask_machine(attempt, instance)
+    answered, runner, progress = _ask_machine(context, attempt, instance)
     if not answered and instance is not None and instance is known:
         instance = _ask_provider(context, row)
     context.memory.instance = instance
@@ -92,7 +92,7 @@ def _ask_provider(context: RunContext, row: InstanceRow) -> Instance | None:
 
 
 def _ask_machine(
-    attempt: AttemptRow, instance: Instance | None
+    context: RunContext, attempt: AttemptRow, instance: Instance | None
 ) -> tuple[bool, Runner | None, Progress | None]:
     """Return whether the machine answered, the way to it, and the newest known progress of the present start."""
     handle = None if attempt.handle is None else from_json(Handle, attempt.handle)
@@ -101,7 +101,7 @@ def _ask_machine(
     if instance is None or instance.state is not InstanceState.RUNNING or instance.access is None:
         return False, None, last
     try:
-        runner = runner_for(instance)
+        runner = runner_for(instance, ssh_folder=context.paths.ssh, environ=context.environ)
         return True, runner, runner.poll(handle) if handle is not None and submitted else None
     except MachineError:
         return False, None, last

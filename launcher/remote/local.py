@@ -112,6 +112,10 @@ class LocalShell:
         """Copy one file, whole or not at all, with its modification time; makes its parents."""
         _copy(Path(remote), local)
 
+    def with_terminal(self, argv: Sequence[str]) -> list[str]:
+        """The command itself."""
+        return list(argv)
+
     def close(self) -> None:
         """Nothing is held between calls."""
 

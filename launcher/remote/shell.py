@@ -64,6 +64,9 @@ class Shell(Protocol):
     def get(self, remote: PurePosixPath, local: Path) -> None:
         """Copy one file from the machine, whole or not at all, with its modification time, making its parents."""
 
+    def with_terminal(self, argv: Sequence[str]) -> list[str]:
+        """Return the command that, run on this computer, runs ``argv`` on the machine with this terminal."""
+
     def close(self) -> None:
         """Let go of the connection; what runs on the machine goes on. Closing twice is fine."""
 

@@ -382,9 +382,10 @@ class MachineRunner:
     # For people.
 
     def attach_command(self, handle: Handle) -> list[str]:
-        """The command that shows the stage's tmux session, to be run on the machine with a terminal."""
+        """The command that shows the stage's tmux session on the terminal that it is run on, at home."""
         start = Start.of_handle(handle)
-        return tmux.attach(tmux.socket_name(start.folder, start.stage), start.folder.run_id)
+        attach = tmux.attach(tmux.socket_name(start.folder, start.stage), start.folder.run_id)
+        return self._shell.with_terminal(attach)
 
     def execute(self, handle: Handle, argv: Sequence[str], *, timeout_s: float = 3600.0) -> Result:
         """Run a command beside the job: in its working folder, with its variables and its environment."""

@@ -14,6 +14,7 @@ from launcher.remote.shell import Result
 from launcher.remote.ssh import scripts
 from launcher.remote.ssh.command import Begun, CommandLine, begun, error_in
 from launcher.remote.ssh.exchange import SILENCE_S, exchange
+from launcher.remote.ssh.openssh import with_terminal
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -182,6 +183,10 @@ class SshShell:
             beside.replace(local)
         finally:
             beside.unlink(missing_ok=True)
+
+    def with_terminal(self, argv: Sequence[str]) -> list[str]:
+        """A command line of ``ssh``, under the same host key."""
+        return with_terminal(self.connection.destination, self.connection.host_keys.path, argv)
 
     def close(self) -> None:
         """Let go of the connection; the next use opens another."""
