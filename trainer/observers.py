@@ -175,10 +175,20 @@ class Curves(Observer):
 def observe(
     root: Path, metrics: Path, device: torch.device, first_step: int, warn: Callable[[str], None]
 ) -> Observers:
-    """The observers that this installation has the packages for."""
-    observers: list[Observer] = [EventLog(root / "events.jsonl"), SystemTable(root / "system.csv", device)]
-    if importlib.util.find_spec("tensorboard") is not None:
-        observers.append(TensorBoardLog(root / "tensorboard", first_step))
-    if importlib.util.find_spec("matplotlib") is not None:
-        observers.append(Curves(CurvePlotter(metrics, root / "events.jsonl", root / "curves.png")))
+    """The observers that this installation has the packages for; one that cannot start is said and left out."""
+    events = root / "events.jsonl"
+    wanted: list[tuple[str | None, Callable[[], Observer]]] = [
+        (None, lambda: EventLog(events)),
+        (None, lambda: SystemTable(root / "system.csv", device)),
+        ("tensorboard", lambda: TensorBoardLog(root / "tensorboard", first_step)),
+        ("matplotlib", lambda: Curves(CurvePlotter(metrics, events, root / "curves.png"))),
+    ]
+    observers: list[Observer] = []
+    for package, make in wanted:
+        if package is not None and importlib.util.find_spec(package) is None:
+            continue
+        try:
+            observers.append(make())
+        except Exception as error:
+            warn(f"{package or root} cannot record this run: {error}; training goes on without it")
     return Observers(observers, warn)

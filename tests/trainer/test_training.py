@@ -234,6 +234,8 @@ def test_files_that_vanish_in_mid_run_end_it_with_an_emergency_checkpoint_that_r
     ).read_bytes()
 
 
+# TensorBoard, where it is installed, writes in a thread of its own, which dies of the full disk alone.
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")
 def test_a_full_disk_during_training_does_not_end_it(train: Train, tmp_path: Path) -> None:
     before = resource.getrlimit(resource.RLIMIT_FSIZE)
     old = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
