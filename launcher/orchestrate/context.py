@@ -31,6 +31,8 @@ class Memory:
 
     instance: Instance | None = None
     """The provider's last word on the present machine."""
+    ask_again_at: datetime | None = None
+    """The provider did not answer: it is not asked about the machine before."""
     providers: dict[str, Provider] = field(default_factory=dict)
     job: Job | None = None
     plan: tuple[datetime | None, Plan] | None = None

@@ -27,6 +27,8 @@ PROVIDER_LOOK_S = 15.0
 """How old the provider's word may be while the machine answers; clouds limit how often they are asked."""
 FREE_LOOK_S = 1.0
 """The same where asking is a look into a file of ours."""
+ASK_AGAIN_S = 5.0
+"""After a question that the provider did not answer."""
 REACHED_EVERY_S = 30.0
 
 
@@ -52,16 +54,21 @@ def observe(context: RunContext, attempt: AttemptRow, policy: Policy) -> Seen:
     row = context.machine_of(attempt)
     assert row is not None
     known = context.memory.instance
-    instance = known if _is_fresh(known, row, context.clock()) else _ask_provider(context, row)
+    if known is not None and str(known.ref) != row.ref:
+        known = None
+    told = known if _is_fresh(context, known) else _ask_provider(context, row)
+    instance = told or known  # the way to the machine stays known while its provider cannot be asked
     answered, runner, progress = _ask_machine(context, attempt, instance)
-    if not answered and instance is not None and instance is known:
-        instance = _ask_provider(context, row)
+    if not answered and told is not None and told is known:
+        told = _ask_provider(context, row)
+        instance = told or known
     context.memory.instance = instance
     with context.store.together():
-        attempt = _note(context, attempt, progress, answered=answered, provider_answered=instance is not None)
+        attempt = _note(context, attempt, progress, answered=answered, provider_answered=told is not None)
     row = context.machine_of(attempt) or row
+    state = None if told is None else told.state
     return Seen(
-        situation=_situation(context, attempt, row, instance, progress, policy, answered=answered),
+        situation=_situation(context, attempt, row, state, progress, policy, answered=answered),
         attempt=attempt,
         row=row,
         instance=instance,
@@ -69,24 +76,28 @@ def observe(context: RunContext, attempt: AttemptRow, policy: Policy) -> Seen:
     )
 
 
-def _is_fresh(instance: Instance | None, row: InstanceRow, now: datetime) -> bool:
-    if instance is None or str(instance.ref) != row.ref or instance.access is None:
-        return False
-    if instance.state is not InstanceState.RUNNING:
+def _is_fresh(context: RunContext, instance: Instance | None) -> bool:
+    if instance is None or instance.access is None or instance.state is not InstanceState.RUNNING:
         return False
     look_s = PROVIDER_LOOK_S if provider_class(instance.ref.provider).capabilities.bills else FREE_LOOK_S
-    return now - instance.seen_at < timedelta(seconds=look_s)
+    return context.clock() - instance.seen_at < timedelta(seconds=look_s)
 
 
 def _ask_provider(context: RunContext, row: InstanceRow) -> Instance | None:
     """Return the provider's word, None when it cannot be asked: no network, expired credentials, throttled."""
+    now, memory = context.clock(), context.memory
+    if memory.ask_again_at is not None and now < memory.ask_again_at:
+        return None
     try:
         instance = look(context, row)
     except CloudError as err:
         hint = f" ({err.hint})" if err.hint else ""
         context.complain("look", f"{row.ref}: {err}{hint}", error=type(err).__name__)
-        context.memory.providers.clear()
+        memory.providers.clear()
+        pause_s = getattr(err, "retry_after_s", None) or ASK_AGAIN_S
+        memory.ask_again_at = now + timedelta(seconds=pause_s)
         return None
+    memory.ask_again_at = None
     context.is_well("look")
     return instance
 
@@ -137,7 +148,7 @@ def _situation(
     context: RunContext,
     attempt: AttemptRow,
     row: InstanceRow,
-    instance: Instance | None,
+    state: InstanceState | None,
     progress: Progress | None,
     policy: Policy,
     *,
@@ -146,7 +157,7 @@ def _situation(
     run, now = context.run, context.clock()
     return Situation(
         now=now,
-        machine=_machine(context, attempt, row, instance, answered=answered),
+        machine=_machine(context, attempt, row, state, answered=answered),
         progress=progress,
         deadlines=_deadlines(context),
         past=_past(context, attempt, progress),
@@ -169,7 +180,12 @@ def _deadlines(context: RunContext) -> Deadlines:
 
 
 def _machine(
-    context: RunContext, attempt: AttemptRow, row: InstanceRow, instance: Instance | None, *, answered: bool
+    context: RunContext,
+    attempt: AttemptRow,
+    row: InstanceRow,
+    state: InstanceState | None,
+    *,
+    answered: bool,
 ) -> Machine:
     now = context.clock()
     capabilities = provider_class(InstanceRef.parse(row.ref).provider).capabilities
@@ -177,7 +193,7 @@ def _machine(
     if attempt.reached_at is None:
         silent_s = (now - row.created_at).total_seconds()
     return Machine(
-        state=instance.state if instance is not None else None,
+        state=state,
         reachable=answered,
         was_reached=attempt.reached_at is not None,
         silent_s=max(0.0, silent_s),
