@@ -19,7 +19,7 @@ from launcher.actions import (
     StartMachine,
     Wait,
 )
-from launcher.errors import LaunchError, MachineError, MachineUnreachable
+from launcher.errors import LaunchError, MachineError, MachineRefused, MachineUnreachable
 from launcher.events import Kind
 from launcher.orchestrate.candidates import begin_attempt, furthest_step
 from launcher.orchestrate.context import RunContext
@@ -106,7 +106,7 @@ def _proceed(context: RunContext, seen: Seen, _: Proceed) -> float:
     except MachineUnreachable as err:
         return _unreachable(context, seen, err)
     except MachineError as err:
-        return _trouble(context, seen, err, permanent=False)
+        return _trouble(context, seen, err, permanent=isinstance(err, MachineRefused))
     except LaunchError as err:
         return _trouble(context, seen, err, permanent=True)
     with context.store.together():
