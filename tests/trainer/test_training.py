@@ -330,3 +330,43 @@ def test_tensorboard_files_hold_the_numbers(train: Train, tmp_path: Path) -> Non
     events.Reload()
     assert [point.step for point in events.Scalars("train/loss")] == list(range(1, 21))
     assert [point.step for point in events.Scalars("val/per")] == [8, 16, 20]
+
+
+MEMORY_LIMITED = """
+import resource, sys
+from pathlib import Path
+import torch
+from trainer.cli import main
+
+torch.set_num_threads(1)
+torch.zeros(1).add_(1)
+limit_gib = float(sys.argv[1])
+pages = int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
+resource.setrlimit(resource.RLIMIT_AS, (pages + int(limit_gib * 2**30), resource.RLIM_INFINITY))
+sys.exit(main(sys.argv[2:]))
+"""
+
+
+def test_out_of_memory_shrinks_the_micro_batch_and_repeats_the_step(
+    start: Start, config_file: Path, data: Path, tmp_path: Path
+) -> None:
+    """A real allocation failure: the address space is too small for the whole batch and large enough for a part."""
+    options = (
+        "dataset.batch_size=8192",
+        "model.n_units=64",
+        "num_training_batches=1",
+        "dataset.num_dataloader_workers=0",
+    )
+    sets = [part for text in options for part in ("--set", text)]
+    arguments = command(config_file, data, tmp_path / "run", *sets)[3:]
+    process = start([sys.executable, "-c", MEMORY_LIMITED, "0.4", *arguments])
+    output, _ = process.communicate(timeout=240)
+    assert process.returncode == 0, output[-2000:]
+    assert (
+        "out of memory at step 1: going on with micro-batches of 4096, 8192 trials per step as before"
+        in output
+    )
+    table = rows(tmp_path / "run")
+    assert [row["step"] for row in table] == ["1"]
+    state = load(step_files(tmp_path / "run" / "checkpoints")[-1])
+    assert state["progress"]["micro_batch_size"] <= 4096
