@@ -71,7 +71,7 @@ def _tell(context: RunContext, before: Progress | None, progress: Progress) -> N
             context.report(Kind.CHECKPOINT, words, name=entry.name, where="machine", bytes=entry.size_bytes)
     if progress.step is not None and (before is None or progress.step != before.step):
         _tell_step(context, progress)
-    if before is None and progress.resumed_from:
+    if progress.resumed_from and (before is None or before.resumed_from is None):
         words = f"goes on from checkpoint {progress.resumed_from}"
         context.report(Kind.DECISION, words, checkpoint=progress.resumed_from)
     if progress.phase is Phase.ENDED and (before is None or before.phase is not Phase.ENDED):

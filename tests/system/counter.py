@@ -48,7 +48,7 @@ while state["step"] < total:
     step = state["step"] + 1
     digest = hashlib.sha256(f"{state['digest']} {step}".encode()).hexdigest()
     state = {"step": step, "digest": digest, "rows": [*state["rows"], f"{step},{digest[:8]}"]}
-    with open(os.environ["LAUNCH_METRICS_FILE"], "a") as metrics:
+    with Path(os.environ["LAUNCH_METRICS_FILE"]).open("a") as metrics:
         metrics.write(json.dumps({"step": step, "total": total, "loss": 1.0 / step}) + "\n")
     if step % every == 0:
         save()
