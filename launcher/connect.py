@@ -12,6 +12,7 @@ from launcher.remote.ssh.config import resolve
 from launcher.remote.ssh.connection import Connection
 from launcher.remote.ssh.host_keys import HostKeys
 from launcher.remote.ssh.shell import SshShell
+from launcher.remote.ssh.transfers import transfer_for
 from launcher.runners.machines import MachineRunner
 from provisioning import Instance, LocalAccess, SshAccess
 
@@ -54,7 +55,14 @@ def _over_ssh(access: SshAccess, ssh_folder: Path, environ: Mapping[str, str]) -
     if access.host_keys:
         host_keys.pin(destination, access.host_keys)
     shell = SshShell(Connection(destination, host_keys), environ=access.environ)
-    if access.work_root is not None:
-        return MachineRunner(shell, PurePosixPath(access.work_root))
-    home = check(shell.run(["sh", "-c", "cd && pwd -P"]), what="asking for the login's home")
-    return MachineRunner(shell, PurePosixPath(home.stdout.decode(errors="surrogateescape").rstrip("\n")))
+    return MachineRunner(
+        shell,
+        PurePosixPath(access.work_root or _home(shell)),
+        transfers=lambda tools, facts: transfer_for(shell, tools, facts),
+        may_install=True,
+    )
+
+
+def _home(shell: SshShell) -> str:
+    told = check(shell.run(["sh", "-c", "cd && pwd -P"]), what="asking for the login's home")
+    return told.stdout.decode(errors="surrogateescape").rstrip("\n")

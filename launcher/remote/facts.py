@@ -21,6 +21,7 @@ echo "user=$(id -u)"
 for tool in python3 tmux bash uv apt-get dnf yum zypper pacman apk brew sudo; do
     echo "$tool=$(command -v "$tool" 2>/dev/null)"
 done
+echo "rsync=$(rsync --version 2>/dev/null | head -n 1)"
 python3 -I -c 'import sys; print("version=%d.%d.%d" % sys.version_info[:3])' 2>/dev/null || echo version=
 """
 
@@ -46,6 +47,8 @@ class Facts:
     python_version: tuple[int, ...]
     tmux: str
     bash: str
+    rsync: str
+    """The first line of ``rsync --version``."""
     has_sudo: bool
     installer: str | None
     """The package manager."""
@@ -71,6 +74,7 @@ def look(shell: Shell) -> Facts:
         python_version=tuple(int(part) for part in version.split(".")) if version else (),
         tmux=told.get("tmux", ""),
         bash=told.get("bash", ""),
+        rsync=told.get("rsync", ""),
         has_sudo=bool(told.get("sudo")),
         installer=next((name for name in INSTALLERS if told.get(name)), None),
     )

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import os
 import secrets
+import shutil
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Any
@@ -13,14 +14,18 @@ from launcher.errors import FetchError
 from launcher.runners.base import FetchedFile, FetchReport
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from launcher.remote.shell import Shell
     from launcher.remote.tools import Tools
+    from launcher.remote.transfer import Transfer
 
 __all__ = ["fetch"]
 
 MOST_FILES = 200_000
 TRIES = 3
 HASH_BYTES = 1 << 20
+MOST_SINGLE_SYNCS = 50
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,11 +37,18 @@ class _Listed:
 
 
 def fetch(
-    shell: Shell, tools: Tools, request: dict[str, Any], dest: Path, *, timeout_s: float = 3600.0
+    shell: Shell,
+    tools: Tools,
+    request: dict[str, Any],
+    dest: Path,
+    *,
+    transfer: Transfer | None = None,
+    timeout_s: float = 3600.0,
 ) -> FetchReport:
     """Bring what ``request`` (of the manifest program) lists to ``dest``, under the same relative names.
 
     What is home with the same digest is not copied. A file that grew since it was listed comes as it was then.
+    With ``transfer`` everything comes together, into a hidden folder that a later fetch goes on with after a cut.
 
     Raises:
         FetchError: a file could not be had unchanged in three tries, or cannot be written; what came is kept.
@@ -45,16 +57,23 @@ def fetch(
     refused = [(str(name), str(why)) for name, why in answer["refused"]]
     files: list[FetchedFile] = []
     broken: list[str] = []
+    arrived = _bring_together(transfer, request, answer, dest) if transfer is not None else None
     for listed in (_Listed(*entry) for entry in answer["files"]):
         why = _why_not(dest, listed.name)
         if why is not None:
             refused.append((listed.name, why))
+            continue
+        if arrived is not None and _take(arrived / listed.name, dest / listed.name, listed):
+            files.append(_fetched(dest / listed.name, listed, was_home=False))
             continue
         brought = _bring(shell, tools, request, listed, dest / listed.name, timeout_s)
         if brought is None:
             broken.append(listed.name)
         else:
             files.append(brought)
+    if arrived is not None:
+        _sync_all([file.path for file in files if not file.was_home])
+        shutil.rmtree(arrived, ignore_errors=True)
     if broken:
         raise FetchError(
             f"{_named(broken)} changed each time while being fetched",
@@ -73,6 +92,47 @@ def _list(tools: Tools, request: dict[str, Any], timeout_s: float) -> dict[str, 
             hint="name fewer of them in file_outputs" if "files match" in words else None,
         )
     return answer
+
+
+def _bring_together(transfer: Transfer, request: dict[str, Any], answer: dict[str, Any], dest: Path) -> Path:
+    """Bring what is not home to a folder beside; the caller verifies and moves it."""
+    key = hashlib.sha256(request["root"].encode(errors="surrogateescape")).hexdigest()[:8]
+    arrived = dest / f".incoming-{key}"
+    wanted = [_Listed(*entry) for entry in answer["files"]]
+    missing = [
+        listed.name
+        for listed in wanted
+        if _why_not(dest, listed.name) is None and not _is_home(dest / listed.name, listed)
+    ]
+    if missing:
+        try:
+            transfer.bring(PurePosixPath(request["root"]), missing, arrived, lambda _: None)
+        except OSError as error:
+            raise FetchError(
+                f"{arrived} cannot be written: {error.strerror}",
+                hint="make room or choose another folder with --out",
+            ) from error
+    return arrived
+
+
+def _take(arrived: Path, target: Path, listed: _Listed) -> bool:
+    """Verify a file that has arrived and move it to its place; False when it is not there, or is another."""
+    try:
+        if arrived.is_symlink() or arrived.stat().st_size < listed.size_bytes:
+            return False
+        os.truncate(arrived, listed.size_bytes)
+        if _sha256(arrived) != listed.sha256:
+            return False
+        target.parent.mkdir(parents=True, exist_ok=True)
+        os.utime(arrived, ns=(listed.modified_ns, listed.modified_ns))
+        arrived.replace(target)
+    except OSError:
+        return False
+    return True
+
+
+def _fetched(target: Path, listed: _Listed, *, was_home: bool) -> FetchedFile:
+    return FetchedFile(path=target, size_bytes=listed.size_bytes, sha256=listed.sha256, was_home=was_home)
 
 
 def _why_not(dest: Path, name: str) -> str | None:
@@ -98,11 +158,9 @@ def _bring(
     """One file; None when it was different each time."""
     for _ in range(TRIES):
         if _is_home(target, listed):
-            return FetchedFile(path=target, size_bytes=listed.size_bytes, sha256=listed.sha256, was_home=True)
+            return _fetched(target, listed, was_home=True)
         if _copy(shell, PurePosixPath(request["root"]) / listed.name, target, listed):
-            return FetchedFile(
-                path=target, size_bytes=listed.size_bytes, sha256=listed.sha256, was_home=False
-            )
+            return _fetched(target, listed, was_home=False)
         again = _list(tools, {**request, "patterns": [_literally(listed.name)]}, timeout_s)["files"]
         found = [one for one in (_Listed(*entry) for entry in again) if one.name == listed.name]
         if not found:
@@ -153,6 +211,15 @@ def _sync(path: Path) -> None:
         os.fsync(descriptor)
     finally:
         os.close(descriptor)
+
+
+def _sync_all(paths: Sequence[Path]) -> None:
+    """One by one, or the whole disk at once when they are many: a minute for ten thousand files against a second."""
+    if len(paths) > MOST_SINGLE_SYNCS:
+        os.sync()
+        return
+    for path in paths:
+        _sync(path)
 
 
 def _literally(name: str) -> str:

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 from launcher.errors import PlacementError
 from launcher.events import Kind
 from launcher.remote.shell import check
+from launcher.remote.transfer import Pace, size_of
 from trainer.contract import DIGEST_SUFFIX
 
 if TYPE_CHECKING:
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
     from launcher.remote.layout import RunFolder, Start
     from launcher.remote.shell import Shell
     from launcher.remote.tools import Tools
+    from launcher.remote.transfer import Transfer
     from launcher.runners.base import Mount, Submission
 
 __all__ = ["Download", "Placement"]
@@ -45,14 +47,23 @@ class Placement:
     """
 
     def __init__(
-        self, shell: Shell, tools: Tools, start: Start, *, shares_files: bool, timeout_s: float
+        self,
+        shell: Shell,
+        tools: Tools,
+        start: Start,
+        *,
+        shares_files: bool,
+        timeout_s: float,
+        transfer: Transfer | None = None,
     ) -> None:
+        """``transfer``: how data and checkpoints travel; file by file without it."""
         self._shell = shell
         self._tools = tools
         self._start = start
         self._folder: RunFolder = start.folder
         self._shares_files = shares_files
         self._timeout_s = timeout_s
+        self._transfer = transfer
 
     def place(self, submission: Submission, report: Report) -> None:
         """Make the run folder, unpack the code unless that was done, and lay out the data.
@@ -103,14 +114,20 @@ class Placement:
             return
         target = self._folder.checkpoints / checkpoint.name
         beside = target.with_name(f".{checkpoint.name}.incoming")
+        # With a transfer, what of it has arrived before is not sent again.
+        in_the_way = [str(target)] if self._transfer is not None else [str(beside), str(target)]
         check(
-            self._shell.run(["rm", "-rf", "--", str(beside), str(target)]),
+            self._shell.run(["rm", "-rf", "--", *in_the_way]),
             what="making room for a checkpoint",
         )
-        size = 0
-        for file in _files(checkpoint):
-            self._shell.put(file, beside / file.relative_to(checkpoint) if checkpoint.is_dir() else beside)
-            size += file.stat().st_size
+        size = sum(file.stat().st_size for file in _files(checkpoint))
+        if self._transfer is not None:
+            self._send_all(self._transfer, checkpoint, beside, report)
+        else:
+            for file in _files(checkpoint):
+                self._shell.put(
+                    file, beside / file.relative_to(checkpoint) if checkpoint.is_dir() else beside
+                )
         digests = checkpoint.with_name(checkpoint.name + DIGEST_SUFFIX)
         lines = digests.read_bytes() if digests.exists() else _digest_lines(checkpoint)
         self._shell.write(target.with_name(target.name + DIGEST_SUFFIX), lines)
@@ -160,7 +177,10 @@ class Placement:
         return target
 
     def _upload(self, source: Path, target: PurePosixPath, report: Report) -> None:
-        """File by file; those that are there with their size and time are passed over. Once complete, never again."""
+        """What is there with its size and time is passed over. Once complete, never again."""
+        if self._transfer is not None:
+            self._send_all(self._transfer, source, target, report)
+            return
         there = self._listed(target.parent)
         sent = files = 0
         for file in _files(source):
@@ -171,6 +191,21 @@ class Placement:
                 sent += info.st_size
                 files += 1
         report(Kind.TRANSFER, f"{source.name} is on the machine", what=source.name, bytes=sent, files=files)
+
+    def _send_all(self, transfer: Transfer, source: Path, target: PurePosixPath, report: Report) -> None:
+        size = size_of(source)
+
+        def tell(words: str, done: int) -> None:
+            report(Kind.TRANSFER, words, what=source.name, bytes=done, total_bytes=size.size_bytes)
+
+        sent = transfer.send(source, target, Pace(source.name, size.size_bytes, tell))
+        report(
+            Kind.TRANSFER,
+            f"{source.name} is on the machine",
+            what=source.name,
+            bytes=sent.size_bytes,
+            files=sent.files,
+        )
 
     def _complete_checkpoints(self) -> dict[str, int]:
         """Entry -> time of its newest file, of those on the machine that have a digest."""

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 from launcher.errors import CommandFailed, PlacementError
 from launcher.remote import runfile, tmux
+from launcher.remote.bootstrap import install_missing
 from launcher.remote.facts import Facts, look, require
 from launcher.remote.fetching import fetch
 from launcher.remote.layout import Start
@@ -42,6 +43,9 @@ if TYPE_CHECKING:
 
     from launcher.events import Report
     from launcher.remote.shell import Result, Shell
+    from launcher.remote.transfer import Transfer
+
+    TransferFor = Callable[[Tools, Facts], Transfer]
 
 __all__ = ["MachineRunner"]
 
@@ -72,15 +76,23 @@ class MachineRunner:
         *,
         shares_files: bool = False,
         intervals: Intervals | None = None,
+        transfers: TransferFor | None = None,
+        may_install: bool = False,
         transfer_timeout_s: float = 24 * 3600.0,
         clock: Callable[[], datetime] = models.utc_now,
         sleep: Callable[[float], None] = time.sleep,
     ) -> None:
-        """``work_root``: an absolute folder on the machine. ``shares_files``: it sees the files of this computer."""
+        """``work_root``: an absolute folder on the machine. ``shares_files``: it sees the files of this computer.
+
+        ``transfers`` chooses how many files or large ones travel; without it one by one through the shell.
+        ``may_install``: packages that a run needs are installed on the machine when they are missing.
+        """
         self._shell = shell
         self._work_root = work_root
         self._shares_files = shares_files
         self._intervals = intervals or Intervals()
+        self._transfers = transfers
+        self._may_install = may_install
         self._transfer_timeout_s = transfer_timeout_s
         self._clock = clock
         self._sleep = sleep
@@ -100,12 +112,19 @@ class MachineRunner:
         start = Start.of_submission(self._work_root, submission)
         if self._has_begun(start):
             return self._handle(start, submission)
+        if self._may_install:
+            self._facts = install_missing(self._shell, self._machine(), report)
         require(self._machine())
         tools = self._tools(start)
         self._make_private(start.control)
         tools.install()
         placement = Placement(
-            self._shell, tools, start, shares_files=self._shares_files, timeout_s=self._transfer_timeout_s
+            self._shell,
+            tools,
+            start,
+            shares_files=self._shares_files,
+            timeout_s=self._transfer_timeout_s,
+            transfer=self._transfer(tools),
         )
         placement.place(submission, report)
         if submission.resume_from is not None:
@@ -122,6 +141,9 @@ class MachineRunner:
 
     def _tools(self, start: Start) -> Tools:
         return Tools(self._shell, self._machine().python or "python3", start.folder.control)
+
+    def _transfer(self, tools: Tools) -> Transfer | None:
+        return self._transfers(tools, self._machine()) if self._transfers is not None else None
 
     def _handle(self, start: Start, submission: Submission) -> Handle:
         data = {
@@ -336,7 +358,14 @@ class MachineRunner:
             request["inputs"].append(str(folder.data))
         tools = self._tools(start)
         tools.install()
-        return fetch(self._shell, tools, request, dest, timeout_s=self._transfer_timeout_s)
+        return fetch(
+            self._shell,
+            tools,
+            request,
+            dest,
+            transfer=self._transfer(tools),
+            timeout_s=self._transfer_timeout_s,
+        )
 
     def _inputs(self, start: Start) -> list[str]:
         try:

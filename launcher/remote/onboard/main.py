@@ -5,6 +5,7 @@
     guard DEADLINE.json     destroy the machine at its hard deadline (started by ``run``)
     place                   unpack the code and lay out the data; request and answer are JSON on stdin and stdout
     manifest                list files with their digests; the same
+    stream                  files as a tar stream, to the machine and from it
     download LIST.json      fetch data from the web
     environment …           build a Python environment
 
@@ -23,6 +24,7 @@ COMMANDS = {
     "guard": "guard",
     "place": "place",
     "manifest": "manifest",
+    "stream": "stream",
     "download": "download",
     "environment": "environment",
 }

@@ -47,6 +47,8 @@ def exchange(
         channel.exec_command(line)
         feeding = _Feeding(channel, stdin)
         _listen(channel, on_stdout, on_stderr, deadline, silence_s)
+    except _ReceiverFailed as failed:
+        raise failed.error from None
     except (SSHException, EOFError, OSError) as error:
         if isinstance(error, TimeoutError):
             raise
@@ -55,6 +57,14 @@ def exchange(
         raise _lost(None)
     feeding.raise_error()
     return channel.exit_status
+
+
+class _ReceiverFailed(Exception):
+    """Whoever takes the output could not; not to be taken for an error of the connection."""
+
+    def __init__(self, error: OSError) -> None:
+        super().__init__(str(error))
+        self.error = error
 
 
 class _Feeding:
@@ -134,12 +144,19 @@ def _drain(
 ) -> bool:
     heard = False
     while channel.recv_ready():
-        on_stdout(channel.recv(READ_BYTES))
+        _hand_over(channel.recv(READ_BYTES), on_stdout)
         heard = True
     while channel.recv_stderr_ready():
-        on_stderr(channel.recv_stderr(READ_BYTES))
+        _hand_over(channel.recv_stderr(READ_BYTES), on_stderr)
         heard = True
     return heard
+
+
+def _hand_over(data: bytes, take: Callable[[bytes], None]) -> None:
+    try:
+        take(data)
+    except OSError as error:
+        raise _ReceiverFailed(error) from error
 
 
 def _has_more(channel: paramiko.Channel) -> bool:
