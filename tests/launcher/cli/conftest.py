@@ -54,16 +54,23 @@ class Cli:
         return [sys.executable, "-m", "launcher.cli", *args]
 
     def __call__(self, *args: str, cwd: Path | None = None, **environ: str) -> Ended:
-        done = subprocess.run(
-            self.argv(*args),
-            cwd=cwd or self.cwd,
-            env={**self.environ, **environ},
-            stdin=subprocess.DEVNULL,
-            capture_output=True,
-            text=True,
-            timeout=120,
-            check=False,
-        )
+        try:
+            done = subprocess.run(
+                self.argv(*args),
+                cwd=cwd or self.cwd,
+                env={**self.environ, **environ},
+                stdin=subprocess.DEVNULL,
+                capture_output=True,
+                text=True,
+                timeout=120,
+                check=False,
+            )
+        except subprocess.TimeoutExpired as err:
+            log = self.home / "supervisor.log"
+            said = log.read_text() if log.exists() else ""
+            raise AssertionError(
+                f"{args} did not end; {err.stdout!r}; the supervisor says {said!r}"
+            ) from None
         assert "Traceback" not in done.stderr or "--debug" in args, done.stderr
         return Ended(done.returncode, done.stdout, done.stderr)
 
