@@ -18,7 +18,7 @@ from launcher.orchestrate.observe import Seen
 from launcher.records import from_json
 from launcher.runners.base import Progress
 from launcher.states import Reason, RunState
-from launcher.store import AttemptRow
+from launcher.store import AttemptRow, Intent
 from provisioning import InstanceState, Offer
 from trainer.contract import Cause
 
@@ -74,7 +74,11 @@ def _wants_outputs(context: RunContext, seen: Seen) -> bool:
 def _settle_outputs(context: RunContext, seen: Seen) -> float | None:
     """Bring the outputs home, or find out that nobody can; None when there is nothing left to wait for."""
     state = seen.situation.machine.state
-    if state in (InstanceState.STOPPING, InstanceState.STOPPED):
+    if state in (InstanceState.STOPPED, InstanceState.TERMINATED) and _may_be_redone(context):
+        return _withdraw(context)
+    if state is InstanceState.STOPPING:
+        return CONFIRM_S
+    if state is InstanceState.STOPPED:
         words = "the machine stopped before its outputs were home: its disk is kept, `launch pull` reads it"
         _give_up(context, words, keep_disk=True)
         return None
@@ -89,6 +93,23 @@ def _settle_outputs(context: RunContext, seen: Seen) -> float | None:
         _give_up(context, f"the machine does not answer up to the deadline; {_where(seen)}")
         return None
     return _wait_for_outputs(context, problem)
+
+
+def _may_be_redone(context: RunContext) -> bool:
+    """The job had finished, and nobody and no limit forbids to do again what is missing."""
+    run = context.run
+    assert run.verdict is not None
+    wanted_out = run.intent is not Intent.NONE or context.clock() >= deadlines_now(context).soft
+    return run.verdict["code"] == Reason.FINISHED.value and not wanted_out
+
+
+def _withdraw(context: RunContext) -> float:
+    """Take the decision back: a run whose outputs were lost with its machine has not succeeded."""
+    words = "the machine was taken away before its outputs were home"
+    with context.store.together():
+        context.update_run(verdict=None)
+        context.move(RunState.INTERRUPTED, words, code=Reason.INSTANCE_LOST)
+    return 0.0
 
 
 def _where(seen: Seen) -> str:
