@@ -59,7 +59,7 @@ def _over_ssh(access: SshAccess, ssh_folder: Path, environ: Mapping[str, str]) -
         shell,
         PurePosixPath(access.work_root or _home(shell)),
         transfers=lambda tools, facts: transfer_for(shell, tools, facts),
-        may_install=True,
+        is_foreign=True,
     )
 
 

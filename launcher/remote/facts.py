@@ -47,7 +47,7 @@ class Facts:
     python_version: tuple[int, ...]
     tmux: str
     bash: str
-    rsync: str
+    rsync: str = ""
     """The first line of ``rsync --version``."""
     has_sudo: bool
     installer: str | None

@@ -74,14 +74,16 @@ def script_of(text: str) -> bytes:
     return (TERM_IS_FOR_THE_PROGRAM + text.rstrip("\n") + "\n").encode()
 
 
-def steps_of(start: Start, submission: Submission, prepare: Sequence[Step]) -> list[Step]:
-    """What is executed, in order: ``prepare`` (data, environment), then ``setup``, then ``run``."""
+def steps_of(
+    start: Start, submission: Submission, prepare: Sequence[Step], prove: Sequence[Step] = ()
+) -> list[Step]:
+    """What is executed: ``prepare`` (data, environment), ``setup``, ``prove`` (that the GPU works), ``run``."""
     steps = list(prepare)
     if submission.setup and submission.setup.strip():
         inputs = [submission.setup, submission.environment.python, submission.environment.requirements]
         once = hashlib.sha256(json.dumps(inputs).encode()).hexdigest()[:16]
         steps.append(Step(name="setup", argv=_bash(start, "setup"), once=once))
-    return [*steps, Step(name="run", argv=_bash(start, "run"))]
+    return [*steps, *prove, Step(name="run", argv=_bash(start, "run"))]
 
 
 def _bash(start: Start, name: str) -> tuple[str, ...]:

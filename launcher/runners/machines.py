@@ -34,6 +34,7 @@ from launcher.runners.base import (
     Signal,
     Submission,
 )
+from launcher.wheel import trainer_wheel
 from provisioning import LocalAccess, models
 from trainer.contract import Cause, Phase
 
@@ -77,7 +78,7 @@ class MachineRunner:
         shares_files: bool = False,
         intervals: Intervals | None = None,
         transfers: TransferFor | None = None,
-        may_install: bool = False,
+        is_foreign: bool = False,
         transfer_timeout_s: float = 24 * 3600.0,
         clock: Callable[[], datetime] = models.utc_now,
         sleep: Callable[[float], None] = time.sleep,
@@ -85,14 +86,15 @@ class MachineRunner:
         """``work_root``: an absolute folder on the machine. ``shares_files``: it sees the files of this computer.
 
         ``transfers`` chooses how many files or large ones travel; without it one by one through the shell.
-        ``may_install``: packages that a run needs are installed on the machine when they are missing.
+        ``is_foreign``: nobody prepared the machine: packages that a run needs are installed there when they are
+        missing, the trainer is brought along, and the GPU is tried before the job begins.
         """
         self._shell = shell
         self._work_root = work_root
         self._shares_files = shares_files
         self._intervals = intervals or Intervals()
         self._transfers = transfers
-        self._may_install = may_install
+        self._is_foreign = is_foreign
         self._transfer_timeout_s = transfer_timeout_s
         self._clock = clock
         self._sleep = sleep
@@ -112,7 +114,7 @@ class MachineRunner:
         start = Start.of_submission(self._work_root, submission)
         if self._has_begun(start):
             return self._handle(start, submission)
-        if self._may_install:
+        if self._is_foreign:
             self._facts = install_missing(self._shell, self._machine(), report)
         require(self._machine())
         tools = self._tools(start)
@@ -178,7 +180,8 @@ class MachineRunner:
     def _write_orders(self, start: Start, submission: Submission, tools: Tools, placement: Placement) -> None:
         """Write all that the watchdog needs; ``run.json`` is the last of it."""
         prepare, path_prefix, environ = self._preparation(start, submission, tools, placement)
-        steps = runfile.steps_of(start, submission, prepare)
+        prove = [Step(name="gpu", argv=tools.argv("probe"))] if self._is_foreign else []
+        steps = runfile.steps_of(start, submission, prepare, prove)
         if submission.setup:
             self._shell.write(start.control / "setup.sh", runfile.script_of(submission.setup))
         self._shell.write(start.control / "run.sh", runfile.script_of(submission.run))
@@ -203,18 +206,36 @@ class MachineRunner:
             content = json.dumps({"downloads": [asdict(one) for one in downloads]})
             self._shell.write(listing, content.encode("ascii"), mode=0o600)
             steps.append(Step(name="data", argv=tools.argv("download", str(listing))))
+        wheel = self._bring_trainer(start) if self._is_foreign else None
         asked = submission.environment
         if asked.python is not None or asked.requirements is not None:
             requirements = start.control / "requirements.txt" if asked.requirements else None
             if requirements is not None:
                 self._shell.write(requirements, (asked.requirements or "").encode())
-            inputs = json.dumps([asked.python, asked.requirements, self._machine().python_version])
+            inputs = json.dumps(
+                [asked.python, asked.requirements, self._machine().python_version, wheel and wheel.name]
+            )
             folder = start.folder.cache / f"env-{hashlib.sha256(inputs.encode()).hexdigest()[:16]}"
-            told = (str(folder), asked.python or "", str(requirements or ""))
+            told = (str(folder), asked.python or "", str(requirements or ""), str(wheel or ""))
             steps.append(Step(name="environment", argv=tools.argv("environment", *told)))
             path_prefix.append(str(folder / "bin"))
             environ["VIRTUAL_ENV"] = str(folder)
+        elif wheel is not None:
+            folder = start.folder.cache / wheel.stem
+            steps.append(Step(name="trainer", argv=tools.argv("trainer", str(folder), str(wheel))))
+            path_prefix.append(str(folder / "bin"))
+            environ["PYTHONPATH"] = str(folder / "lib")
         return steps, path_prefix, environ
+
+    def _bring_trainer(self, start: Start) -> PurePosixPath:
+        """Put the wheel of this launcher's trainer on the machine, unless it is there; its name tells its version."""
+        wheel = trainer_wheel()
+        path = start.folder.cache / wheel.name
+        try:
+            self._shell.read(path, limit=1)
+        except FileNotFoundError:
+            self._shell.write(path, wheel.content)
+        return path
 
     def _start_watchdog(self, start: Start, tools: Tools) -> None:
         """Start it in tmux. That it is there already is fine: only one of them ever acts for a start."""

@@ -205,7 +205,7 @@ def answer(request: dict[str, Any], source: bytes) -> dict[str, Any]:
     with claims.locked():
         if action == "claim":
             claims.keep_program(source)
-            root = request["work_root"] or os.path.realpath(os.path.expanduser("~"))
+            root = request["work_root"] or os.path.dirname(claims.folder)
             wanted = dict(request["claim"], work_root=root)
             made, held = claims.claim(wanted, request["choices"], request["count"], request["share_gpu"])
             return {"claim": made, "held": held}

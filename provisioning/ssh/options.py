@@ -22,7 +22,7 @@ class Options:
     host_key: str | None = None
     """``SHA256:…``, the fingerprint of the host's key, for a host that known_hosts does not have yet."""
     work_root: str | None = None
-    """The absolute folder on the host that holds the run folders; its login's home by default."""
+    """The absolute folder on the host for runs and caches; ``~/.launch`` there by default."""
     share_gpu: bool = False
     """Let this run use GPUs that another run holds."""
 

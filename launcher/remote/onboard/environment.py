@@ -1,6 +1,6 @@
 """Builds the Python environment of a stage once per machine. Arguments::
 
-    environment ENVIRONMENT_DIR PYTHON_VERSION|"" REQUIREMENTS_FILE|""
+    environment ENVIRONMENT_DIR PYTHON_VERSION|"" REQUIREMENTS_FILE|"" [WHEEL]
 
 The folder's name carries the hash of its inputs. It is built under a lock, and marked when it is whole; one that
 was left half-built is built anew. Uses uv where the machine has it, else venv and pip. Output is for the log.
@@ -27,7 +27,7 @@ class Failed(Exception):
         self.exit_code = exit_code
 
 
-def build(folder: Path, python: str, requirements: str) -> None:
+def build(folder: Path, python: str, requirements: str, wheel: str = "") -> None:
     """Make the environment in ``folder`` unless it is there."""
     complete = folder / ".complete"
     folder.parent.mkdir(parents=True, exist_ok=True)
@@ -43,6 +43,8 @@ def build(folder: Path, python: str, requirements: str) -> None:
             build_with_uv(uv, folder, python, requirements)
         else:
             build_with_pip(folder, python, requirements)
+        if wheel:
+            add_wheel(uv, folder, wheel)
         complete.touch()
         say(f"environment {folder.name} is complete")
 
@@ -61,6 +63,16 @@ def build_with_pip(folder: Path, python: str, requirements: str) -> None:
     if requirements:
         pip = [str(folder / "bin" / "python"), "-m", "pip", "install", "--disable-pip-version-check"]
         command([*pip, "--no-input", "--progress-bar", "off", "-r", requirements], 1)
+
+
+def add_wheel(uv: str | None, folder: Path, wheel: str) -> None:
+    """A package of ours that is already here, without what it would depend on."""
+    python = str(folder / "bin" / "python")
+    if uv:
+        command([uv, "pip", "install", "--quiet", "--python", python, "--no-deps", "--offline", wheel], 1)
+        return
+    pip = [python, "-m", "pip", "install", "--disable-pip-version-check", "--no-input", "--quiet"]
+    command([*pip, "--no-deps", "--no-index", wheel], 1)
 
 
 def find_python(version: str) -> str:
@@ -104,9 +116,9 @@ def say(text: str) -> None:
 
 def main(arguments: list[str]) -> int:
     """See the top of this file."""
-    folder, python, requirements = arguments
+    folder, python, requirements, *wheel = arguments
     try:
-        build(Path(folder), python, requirements)
+        build(Path(folder), python, requirements, *wheel)
     except Failed as error:
         say(str(error))
         return error.exit_code

@@ -8,6 +8,8 @@
     stream                  files as a tar stream, to the machine and from it
     download LIST.json      fetch data from the web
     environment …           build a Python environment
+    trainer FOLDER WHEEL    make the trainer a command beside the machine's own Python
+    probe                   try the GPU in the job's environment
 
 What ``run`` is told is ``run.json``; what it tells is ``status.json``; ``docs/run-directory.md`` describes both.
 """
@@ -27,6 +29,8 @@ COMMANDS = {
     "stream": "stream",
     "download": "download",
     "environment": "environment",
+    "trainer": "trainer",
+    "probe": "probe",
 }
 
 
