@@ -32,6 +32,7 @@ class _BuiltIn:
 
 
 _BUILT_IN = {
+    "aws": _BuiltIn("provisioning.aws.provider:AwsProvider", extra="aws"),
     "fake": _BuiltIn("provisioning.fake.provider:FakeProvider"),
     "local": _BuiltIn("provisioning.local.provider:LocalProvider"),
     "ssh": _BuiltIn("provisioning.ssh.provider:SshProvider"),

@@ -12,8 +12,11 @@ import pytest
 
 from provisioning import (
     BadCredentials,
+    Command,
     MayHaveBeenCreated,
     NoCapacity,
+    Offer,
+    PermissionDenied,
     PriceRose,
     Provider,
     ProviderContext,
@@ -21,7 +24,9 @@ from provisioning import (
     Throttled,
     registry,
 )
-from tests.contract.provider import Build, FaultyCloudContract, ProviderContract
+from provisioning.aws.userdata import END
+from tests.contract.provider import Build, FaultyCloudContract, ProviderContract, spec_for
+from tests.provisioning.aws.cloud import KEY, SECRET, Ec2Cloud, Fault, serving
 from tests.system.ssh.server import Sshd
 
 
@@ -93,6 +98,80 @@ class TestSsh(ProviderContract):
         for instance in build().owned():
             build().terminate(instance.ref)
         shutil.rmtree(machine.home / ".launch")
+
+
+class TestAws(ProviderContract, FaultyCloudContract):
+    """Over EC2's API on loopback."""
+
+    name = "aws"
+    misspelt_option = "region"
+    option = "regions"
+    secrets = (KEY, SECRET)
+    create_faults: ClassVar = {
+        "InsufficientInstanceCapacity": NoCapacity,
+        "VcpuLimitExceeded": QuotaExceeded,
+        "price_rose": PriceRose,
+        "RequestLimitExceeded": Throttled,
+        "AuthFailure": BadCredentials,
+        "UnauthorizedOperation": PermissionDenied,
+        "InternalError": MayHaveBeenCreated,
+        "SomethingNobodyKnows": MayHaveBeenCreated,
+        "unreachable": MayHaveBeenCreated,
+        "lost_answer": MayHaveBeenCreated,
+    }
+
+    @pytest.fixture(scope="class")
+    @classmethod
+    def server(cls) -> Iterator[Ec2Cloud]:
+        with serving() as cloud:
+            yield cloud
+
+    @pytest.fixture
+    def cloud(self, server: Ec2Cloud) -> Iterator[Ec2Cloud]:
+        server.reset()
+        yield server
+        server.reset()
+
+    @pytest.fixture
+    def build(self, cloud: Ec2Cloud, tmp_path: Path) -> Build:
+        self.cloud = cloud
+
+        def build(**options: Any) -> Provider:
+            return registry.provider(
+                "aws", ProviderContext(home=tmp_path, environ=cloud.environ(), options=options)
+            )
+
+        return build
+
+    def build_with_fault(self, build: Build, call: str, kind: str) -> Provider:
+        action = {"create": "RunInstances", "get": "DescribeInstances", "terminate": "TerminateInstances"}[
+            call
+        ]
+        self.cloud.listed_usd.pop(("t3.small", "us-east-1"), None)
+        if kind == "price_rose":
+            self.cloud.listed_usd["t3.small", "us-east-1"] = 0.09
+        elif kind in ("unreachable", "lost_answer"):
+            how = "hang_up" if kind == "unreachable" else "lose"
+            self.cloud.faults.append(Fault(action, kind=how))
+        else:
+            is_server_error = kind in (
+                "InsufficientInstanceCapacity",
+                "InternalError",
+                "RequestLimitExceeded",
+            )
+            self.cloud.faults.append(Fault(action, kind, 500 if is_server_error else 400))
+        return build()
+
+    def test_a_command_of_self_destruction_ends_the_machine(  # it would end this computer
+        self, provider: Provider, offer: Offer, tmp_path: Path
+    ) -> None:
+        instance = provider.create(offer, spec_for())
+        command = provider.self_destroy(instance)
+        assert isinstance(command, Command)
+        assert command.argv[-1] == END
+        assert END in self.cloud.user_data(instance.ref.id)
+        self.cloud.power_off(instance.ref.id)
+        assert provider.get(instance.ref).state.is_gone
 
 
 def test_every_registered_provider_has_joined() -> None:

@@ -1,0 +1,46 @@
+"""Under which address this computer reaches the internet: who firewalls shall let in.
+
+``LAUNCH_ADDRESS_URL`` names the service that is asked: any URL that answers with nothing but the caller's address.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+from typing import TYPE_CHECKING
+
+from provisioning.errors import Unreachable
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+__all__ = ["DEFAULT_URL", "VARIABLE", "as_cidr", "my_cidr"]
+
+VARIABLE = "LAUNCH_ADDRESS_URL"
+DEFAULT_URL = "https://checkip.amazonaws.com"
+TIMEOUT_S = 10.0
+HINT = f"say who may log in, --ssh-from ADDRESS/32, or set {VARIABLE} to a service that tells your address"
+
+
+def my_cidr(environ: Mapping[str, str]) -> str:
+    """Ask for this computer's public address and return it as a network of one: ``203.0.113.7/32``.
+
+    Raises:
+        Unreachable: no answer, or one that is no address.
+    """
+    import httpx  # a slow import that only this call needs
+
+    url = environ.get(VARIABLE) or DEFAULT_URL
+    try:
+        answer = httpx.get(url, timeout=TIMEOUT_S, follow_redirects=True)
+        answer.raise_for_status()
+    except (httpx.HTTPError, httpx.InvalidURL) as error:
+        raise Unreachable(f"{url} does not tell this computer's address: {error}", hint=HINT) from error
+    try:
+        return as_cidr(answer.text.strip())
+    except ValueError:
+        raise Unreachable(f"{url} answered {answer.text[:80]!r}, which is no address", hint=HINT) from None
+
+
+def as_cidr(text: str) -> str:
+    """Return an address or a network in its shortest CIDR form; `ValueError` for anything else."""
+    return str(ipaddress.ip_network(text, strict=False))

@@ -1,0 +1,248 @@
+"""The provider ``aws``: machines of Amazon EC2."""
+
+from __future__ import annotations
+
+from concurrent.futures import ThreadPoolExecutor
+from datetime import timedelta
+from typing import TYPE_CHECKING, ClassVar
+
+from provisioning import address
+from provisioning.aws import convert, userdata
+from provisioning.aws.client import client_for
+from provisioning.aws.convert import KEPT_TAG, PERSISTENT_TAG
+from provisioning.aws.errors import Refusal, create_error
+from provisioning.aws.images import Images
+from provisioning.aws.machines import Machines
+from provisioning.aws.market import Market
+from provisioning.aws.network import Network
+from provisioning.aws.options import Options
+from provisioning.aws.quotas import quota_of
+from provisioning.aws.request import home_tags, run_request
+from provisioning.errors import BadOption, NoCapacity, NoOffer, PermissionDenied, PriceRose, Unreachable
+from provisioning.models import (
+    Capabilities,
+    Command,
+    DeadlineKind,
+    HttpRequest,
+    NoticeProbe,
+)
+from provisioning.options import read_options
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from datetime import datetime
+    from typing import Any
+
+    from provisioning.models import Instance, InstanceRef, InstanceSpec, Offer, Query
+    from provisioning.provider import ProviderContext
+
+__all__ = ["AwsProvider"]
+
+NEW_FOR = timedelta(minutes=2)
+"""So long after its creation a machine that EC2 does not list is not taken for gone: lists lag behind."""
+PARALLEL_REGIONS = 8
+NOTICE_S = 120.0
+METADATA = "${AWS_EC2_METADATA_SERVICE_ENDPOINT:-http://169.254.169.254}"
+"""Read on the machine: the standard variable of its own environment, else the address that all machines have."""
+
+
+class AwsProvider:
+    """EC2 in the account that AWS's usual configuration names."""
+
+    name: ClassVar[str] = "aws"
+    capabilities: ClassVar[Capabilities] = Capabilities(
+        deadline=DeadlineKind.BOOT, park=True, firewall=True, live_prices=True, stop_start=True
+    )
+
+    def __init__(self, context: ProviderContext) -> None:
+        self._options = read_options(Options, context.options, "provider_options.aws")
+        self._clock = context.clock
+        self._lookup = {name: value for name, value in context.environ.items() if name == address.VARIABLE}
+        self._client = client_for(context.environ, self._options.profile)
+        self._market = Market(self._client, self._options, context.clock)
+        self._images = Images(self._client, self._options.ssh_user)
+        self._network = Network(self._client, self._options.vpc)
+        self._machines = Machines(self._client)
+        self._made_at: dict[str, datetime] = {}
+        self._named_disks: set[str] = set()
+
+    def __repr__(self) -> str:
+        return f"AwsProvider({self._options!r})"
+
+    def check(self) -> None:
+        """Make sure that somebody is logged in and may look at EC2."""
+        self._client.call("sts", self._client.default_region, "get_caller_identity")
+        self._market.enabled_regions()
+
+    def offers(self, query: Query) -> Sequence[Offer]:
+        """Return machines by type, zone and market in the regions asked for, at the prices of now."""
+        return self._market.offers(query)
+
+    def create(self, offer: Offer, spec: InstanceSpec) -> Instance:
+        """Rent one machine; SPENDS MONEY. The token makes a repeated call return the same machine."""
+        region = offer.region
+        hardware = self._hardware(offer)
+        self._check_price(offer, spec)
+        image = self._images.image_for(region, hardware, spec.image_id)
+        request = run_request(
+            offer,
+            spec,
+            self._options,
+            image=image,
+            subnet=self._network.subnet(region, offer.zone),
+            group=self._network.admit(region, self._admitted(spec), home_tags(spec)),
+        )
+        quota = quota_of(offer.instance_type, spot=offer.spot)
+        answer = self._client.run_instances(
+            region, request, token=spec.token, quota=f"{quota.name}: {quota.page(region)}"
+        )
+        machine = (
+            self._replayed(region, spec, answer) if isinstance(answer, Refusal) else answer["Instances"][0]
+        )
+        self._made_at[machine["InstanceId"]] = self._clock()
+        return self._instance(machine, region)
+
+    def get(self, ref: InstanceRef) -> Instance:
+        """Return the machine as EC2 sees it. ``STOPPED`` also when only its kept disk is left."""
+        machine = self._machines.describe(ref.location, ref.id)
+        if machine is None and self._is_new(ref.id):
+            raise Unreachable(f"aws: {ref} is not listed yet", retry_after_s=2.0)
+        if machine is not None and machine["State"]["Name"] != "terminated":
+            self._name_disk(ref.location, machine)
+            return self._instance(machine, ref.location)
+        disk = self._machines.kept_disk(ref.location, ref.id, machine)
+        if disk is not None:
+            return convert.kept_disk_to_instance(disk, ref, self._clock())
+        return self._instance(machine, ref.location) if machine else convert.unknown(ref, self._clock())
+
+    def owned(self, run_id: str | None = None) -> Sequence[Instance]:
+        """Return our machines and kept disks in all regions that the account may use."""
+        regions = self._market.enabled_regions()
+        with ThreadPoolExecutor(max_workers=PARALLEL_REGIONS) as pool:
+            found = list(pool.map(lambda region: self._owned_in(region, run_id), regions))
+        denied = [answer for answer in found if isinstance(answer, PermissionDenied)]
+        if len(denied) == len(regions) and denied:
+            raise denied[0]
+        return [
+            instance for answer in found if not isinstance(answer, PermissionDenied) for instance in answer
+        ]
+
+    def terminate(self, ref: InstanceRef) -> None:
+        """End the machine with its spot request and its disk, a kept one too."""
+        region = ref.location
+        machine = self._machines.describe(region, ref.id)
+        if machine is not None and machine["State"]["Name"] != "terminated":
+            if KEPT_TAG in convert.tags_of(machine):
+                self._machines.keep_disk(region, machine, keep=False)
+            self._machines.terminate(region, machine)
+        elif disk := self._machines.kept_disk(region, ref.id, machine):
+            self._machines.delete_disk(region, disk["VolumeId"])
+
+    def park(self, ref: InstanceRef) -> None:
+        """Stop the machine; a one-time spot machine, which cannot be stopped, ends and leaves its disk."""
+        machine = self._machines.describe(ref.location, ref.id)
+        if machine is None or machine["State"]["Name"] not in ("pending", "running"):
+            return
+        if machine.get("InstanceLifecycle") == "spot" and PERSISTENT_TAG not in convert.tags_of(machine):
+            self._machines.keep_disk(ref.location, machine, keep=True)
+            self._machines.terminate(ref.location, machine)
+        else:
+            self._machines.stop(ref.location, ref.id)
+
+    def unpark(self, ref: InstanceRef, deadline: datetime) -> None:
+        """Start a stopped machine again with a new deadline; SPENDS MONEY."""
+        machine = self._machines.describe(ref.location, ref.id)
+        if machine is not None and machine["State"]["Name"] in ("stopped", "stopping"):
+            self._machines.start(ref.location, ref.id, deadline)
+            return
+        if machine is None or machine["State"]["Name"] == "terminated":
+            raise NoCapacity(
+                f"aws: the machine of {ref} is gone and cannot be started; only its disk may be left",
+                left_behind="its kept disk, if it had one",
+            )
+
+    def notice(self, instance: Instance) -> NoticeProbe | None:
+        """Spot machines are told two minutes ahead, through their metadata service; others are not taken away."""
+        if not instance.spot:
+            return None
+        return NoticeProbe(
+            url=f"{METADATA}/latest/meta-data/spot/instance-action",
+            match=r'"action"\s*:',
+            token_request=HttpRequest(
+                method="PUT",
+                url=f"{METADATA}/latest/api/token",
+                headers={"X-aws-ec2-metadata-token-ttl-seconds": "21600"},
+            ),
+            token_header="X-aws-ec2-metadata-token",
+            interval_s=5.0,
+            notice_s=NOTICE_S,
+        )
+
+    def self_destroy(self, instance: Instance) -> Command:
+        """Power off, by the script that user-data has put on the machine; EC2 knows what shall follow."""
+        return Command(argv=("sudo", "-n", userdata.END))
+
+    def _hardware(self, offer: Offer) -> Any:
+        try:
+            return self._market.hardware_of(offer.region, offer.instance_type)
+        except NoOffer as error:
+            raise BadOption(error.message, hint=error.hint) from None
+
+    def _check_price(self, offer: Offer, spec: InstanceSpec) -> None:
+        allowed = max(offer.usd_per_hour, spec.max_usd_per_hour or 0.0)
+        now = self._market.price_now(offer)
+        if now is not None and now.usd_per_hour > allowed * 1.000001:
+            raise PriceRose(
+                f"aws {offer.zone or offer.region}: {offer.instance_type} now costs ${now.usd_per_hour:.4g}/h,"
+                f" ${offer.usd_per_hour:.4g}/h was quoted",
+                quoted_usd_per_hour=offer.usd_per_hour,
+                asked_usd_per_hour=now.usd_per_hour,
+            )
+
+    def _admitted(self, spec: InstanceSpec) -> str:
+        if spec.allowed_cidr is None:
+            return address.my_cidr(self._lookup)
+        try:
+            return address.as_cidr(spec.allowed_cidr)
+        except ValueError as error:
+            raise BadOption(
+                f"aws: allowed address: {error}", hint="give an address or a network: 203.0.113.7/32"
+            ) from None
+
+    def _replayed(self, region: str, spec: InstanceSpec, refusal: Refusal) -> dict[str, Any]:
+        """Find the machine that the token has made before, with other parameters (a newer image, say) or ended."""
+        machine = self._machines.by_token(region, spec.token)
+        if machine is not None:
+            return machine
+        if refusal.code == "IdempotentInstanceTerminated":
+            raise NoCapacity(
+                f"aws {region}: what {spec.token} rented has ended; a next try needs a new number"
+            )
+        raise create_error(refusal, token=spec.token)
+
+    def _owned_in(self, region: str, run_id: str | None) -> list[Instance] | PermissionDenied:
+        try:
+            machines = self._machines.ours(region, run_id)
+            disks = self._machines.kept_disks(region, run_id)
+        except PermissionDenied as error:
+            return error
+        now = self._clock()
+        return [
+            *(self._instance(machine, region) for machine in machines),
+            *(convert.kept_disk_to_instance(disk, convert.ref_of_disk(disk, region), now) for disk in disks),
+        ]
+
+    def _instance(self, machine: dict[str, Any], region: str) -> Instance:
+        return convert.to_instance(machine, region, self._clock(), address=self._options.address)
+
+    def _is_new(self, instance_id: str) -> bool:
+        made_at = self._made_at.get(instance_id)
+        return made_at is not None and self._clock() - made_at < NEW_FOR
+
+    def _name_disk(self, region: str, machine: dict[str, Any]) -> None:
+        """Once per machine whose disk is kept: let the disk be found by the machine's id when that is gone."""
+        instance_id = machine["InstanceId"]
+        if KEPT_TAG not in convert.tags_of(machine) or instance_id in self._named_disks:
+            return
+        if self._machines.name_disk(region, machine):
+            self._named_disks.add(instance_id)
