@@ -83,7 +83,7 @@ def _being_ended(s: Situation) -> Action | None:
     if s.machine.ending_s < s.policy.confirm_s:
         return Wait(words="waits until the provider confirms that the machine has ended", next_look_s=5.0)
     return EndMachine(
-        words=f"the provider has not confirmed the end for {s.machine.ending_s:.0f} s: asked again",
+        words=f"the provider has not confirmed the end for {_minutes(s.policy.confirm_s)}: asked again",
         fetch_first=False,
     )
 

@@ -14,6 +14,7 @@ from launcher.connect import runner_for
 from launcher.errors import MachineUnreachable, OverBudget, RunFailed, WrongState
 from launcher.events import Event
 from launcher.home import Home
+from launcher.job.variables import resolve_variables
 from launcher.limits import Limits, raise_max_cost
 from launcher.orchestrate.budget import spent_now
 from launcher.orchestrate.context import RunContext
@@ -22,6 +23,7 @@ from launcher.records import from_json, to_json
 from launcher.remote.shell import Result
 from launcher.runners.base import FetchReport, Handle, LogChunk
 from launcher.runners.machines import MachineRunner
+from launcher.secrets import write_secrets
 from launcher.states import RunState
 from launcher.status import Status, status_of
 from launcher.store import InstanceRow, Intent, Store
@@ -213,6 +215,7 @@ class Run:
         Raises:
             WrongState: it has not ended, or it succeeded.
             OverBudget: the limits leave nothing to go on with.
+            JobFileError: a secret of the job is not in the environment now; it was deleted when the run ended.
             NameTaken: another live run has its name.
         """
         run = self._store.run(self.id)
@@ -222,8 +225,10 @@ class Run:
             raise WrongState(f"{self.id} {words}", hint=f"`launch status {self.id}`")
         context = self._context()
         limits = _resumed_limits(context, max_cost, max_duration_s)
-        self._store.revive_run(self.id, limits=to_json(limits), now=utc_now())
-        context.move(RunState.RECOVERING, "resumed on request")
+        write_secrets(context.paths.secrets, _secrets_again(context))
+        with self._store.together():
+            self._store.revive_run(self.id, limits=to_json(limits), now=utc_now())
+            context.move(RunState.RECOVERING, "resumed on request")
         ensure_supervisor(self._home, self._environ)
 
     def interrupt(self, *, notice_s: float = 30.0) -> None:
@@ -293,6 +298,15 @@ class Run:
 
     def _context(self) -> RunContext:
         return RunContext(self._home, self._store, self.id, self._environ)
+
+
+def _secrets_again(context: RunContext) -> dict[str, str]:
+    """Take the job's secrets from the environment once more: the record never held them."""
+    variables = resolve_variables(context.job, context.environ)
+    for problem in variables.missing:
+        if problem.path[:1] == ("secrets",):
+            raise problem
+    return dict(variables.secrets)
 
 
 def _resumed_limits(

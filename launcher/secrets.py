@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 from launcher.errors import StoreError
@@ -23,14 +23,20 @@ def write_secrets(path: Path, secrets: Mapping[str, str]) -> None:
         os.fsync(file.fileno())
 
 
-def read_secrets(path: Path) -> dict[str, str]:
-    """Return the secrets of a run, none when it has none; `StoreError` when the file is broken."""
-    try:
-        return {str(name): str(value) for name, value in json.loads(path.read_text(encoding="utf-8")).items()}
-    except FileNotFoundError:
+def read_secrets(path: Path, names: Iterable[str]) -> dict[str, str]:
+    """Return the secrets of a run that are called ``names``; a job is never started with one missing.
+
+    Raises:
+        StoreError: the file is broken, or does not hold them all.
+    """
+    wanted = set(names)
+    if not wanted:
         return {}
-    except (OSError, ValueError, AttributeError) as err:
+    try:
+        stored = json.loads(path.read_text(encoding="utf-8"))
+        return {name: str(stored[name]) for name in sorted(wanted)}
+    except (OSError, ValueError, KeyError, TypeError) as err:
         raise StoreError(
-            f"the secrets of this run cannot be read from {path}: {type(err).__name__}",
-            hint="`launch resume` with the secrets in the environment writes them anew",
+            f"the secrets {', '.join(sorted(wanted))} of this run cannot be read from {path}: {type(err).__name__}",
+            hint="`launch stop`, then `launch resume` with the secrets in the environment, writes them anew",
         ) from err

@@ -223,9 +223,8 @@ def _end_machine(context: RunContext, seen: Seen, action: EndMachine) -> float:
                 return 1.0
     attempt = context.attempt
     assert attempt is not None
-    if attempt.ending_at is None:
-        now = context.clock()
-        context.update_attempt(attempt, ending_at=now, ending_code=action.reason.value)
+    code = attempt.ending_code or action.reason.value
+    context.update_attempt(attempt, ending_at=context.clock(), ending_code=code)
     end_machines(context, attempt=attempt.n)
     return 0.5
 

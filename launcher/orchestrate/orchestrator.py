@@ -28,7 +28,7 @@ from launcher.recover import decide
 from launcher.situation import Policy
 from launcher.states import Reason, RunState
 from launcher.store import AttemptRow, Intent, Store
-from provisioning import BadCredentials, BadOption, CloudError, PermissionDenied
+from provisioning import BadCredentials, BadOption, CloudError, PermissionDenied, Transient
 from provisioning.models import utc_now
 
 __all__ = ["Orchestrator"]
@@ -37,6 +37,8 @@ LOOK_S = 1.0
 LOOKS_PER_S = 10.0
 """All runs together: a hundred of them are looked at every ten seconds."""
 ASK_AGAIN_S = 15.0
+FIRST_PATIENCE = timedelta(minutes=15)
+"""For how long a provider may fail before the first machine of a run is there; a person is waiting."""
 
 
 @dataclass
@@ -65,6 +67,7 @@ class Orchestrator:
             memory.providers.clear()
             hint = f" ({err.hint})" if err.hint else ""
             context.complain("provider", f"{err}{hint}", error=type(err).__name__)
+            self._end_if_hopeless(context, err)
             next_look_s = getattr(err, "retry_after_s", None) or ASK_AGAIN_S
         else:
             context.is_well("provider")
@@ -75,8 +78,22 @@ class Orchestrator:
             self._exports.pop(run_id, None)
         return next_look_s
 
+    def _end_if_hopeless(self, context: RunContext, error: CloudError) -> None:
+        """Before anything was rented, a provider that only fails is not asked for ever."""
+        attempt = context.attempt
+        if attempt is None or context.run.verdict is not None or context.instances:
+            return
+        if self.store.unanswered_tries(context.run_id):
+            return  # something may have been made: the provider has to say
+        patience = CAPACITY_PATIENCE if context.run.working_since is not None else FIRST_PATIENCE
+        if self.clock() - attempt.started_at >= patience:
+            code = Reason.NO_CAPACITY if isinstance(error, Transient) else Reason.CREDENTIALS
+            decide_end(context, Finish(reason=code, words=str(error), pull=False))
+
     def _step(self, context: RunContext) -> float | None:
         if context.state.is_final:
+            if context.run.ended_at is None:  # killed between two writes of a resume
+                context.update_run(ended_at=context.run.updated_at)
             return None
         attempt = context.attempt
         if context.run.verdict is not None:

@@ -33,7 +33,7 @@ def submission_for(context: RunContext, attempt: AttemptRow, instance: Instance)
         setup=stage.setup,
         run=stage.run,
         envs=stored["envs"],
-        secrets=read_secrets(context.paths.secrets),
+        secrets=read_secrets(context.paths.secrets, job.secrets),
         checkpoint_dir=job.checkpoint.dir,
         resume_from=resume_source(context),
         soft_deadline=deadlines.soft,
