@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import selectors
 import threading
 import time
@@ -43,6 +44,7 @@ def exchange(
     """
     from paramiko import SSHException
 
+    feeding: _Feeding | None = None
     try:
         channel.exec_command(line)
         feeding = _Feeding(channel, stdin)
@@ -53,10 +55,20 @@ def exchange(
         if isinstance(error, TimeoutError):
             raise
         raise _lost(error) from error
-    if not channel.exit_status_ready() or channel.exit_status < 0:
-        raise _lost(None)
+    finally:
+        ended, exit_code = channel.exit_status_ready(), channel.exit_status
+        _close(channel)
+        if feeding is not None:
+            feeding.join()  # whoever repeats this reads the same input again
     feeding.raise_error()
-    return channel.exit_status
+    if not ended or exit_code < 0:
+        raise _lost(None)
+    return exit_code
+
+
+def _close(channel: paramiko.Channel) -> None:
+    with contextlib.suppress(EOFError, OSError):
+        channel.close()
 
 
 class _ReceiverFailed(Exception):
@@ -74,18 +86,23 @@ class _Feeding:
         self._channel = channel
         self._stdin = stdin
         self._error: BaseException | None = None
-        threading.Thread(target=self._run, daemon=True).start()
+        self._thread = threading.Thread(target=self._run, daemon=True)
+        self._thread.start()
 
     def _run(self) -> None:
         try:
             for block in self._stdin:
                 self._channel.sendall(block)
             self._channel.shutdown_write()
-        except OSError:
+        except (EOFError, OSError):
             pass  # it ended without reading everything, or the connection is gone: its exit code tells
         except BaseException as error:  # handed over to the thread that waits
             self._error = error
-            self._channel.close()
+            _close(self._channel)
+
+    def join(self) -> None:
+        """Wait until the input is let go of; the channel is closed by then."""
+        self._thread.join()
 
     def raise_error(self) -> None:
         """Raise what reading the input raised."""
