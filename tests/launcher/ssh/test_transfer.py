@@ -1,0 +1,258 @@
+"""Files on their way, by rsync and as a tar stream: the same promises, kept through cuts."""
+
+from __future__ import annotations
+
+import contextlib
+import filecmp
+import os
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path, PurePosixPath
+
+import pytest
+
+from launcher.errors import FetchError, HostKeyRefused, PlacementError
+from launcher.remote.facts import look
+from launcher.remote.onboard import stream
+from launcher.remote.ssh.rsync import Rsync, is_rsync, local_rsync
+from launcher.remote.ssh.shell import SshShell
+from launcher.remote.ssh.streaming import Streaming
+from launcher.remote.ssh.transfers import transfer_for
+from launcher.remote.tools import Tools
+from launcher.remote.transfer import Pace, Transfer, size_of
+from tests.system.ssh.machines import shell_on
+from tests.system.ssh.proxy import Proxy
+from tests.system.ssh.server import Sshd, keygen
+
+WAYS = ["rsync", "stream"]
+
+
+def way(name: str, shell: SshShell, tools: Tools | None = None) -> Transfer:
+    if name == "rsync":
+        program = local_rsync()
+        assert program is not None, "rsync is not installed: run `make tools`"
+        return Rsync(program, shell, sleep=lambda _: None)
+    return Streaming(shell, tools or Tools(shell, "python3", PurePosixPath("/nowhere")), sleep=lambda _: None)
+
+
+@pytest.fixture(params=WAYS)
+def transfer(request: pytest.FixtureRequest, shell: SshShell, tools: Tools) -> Transfer:
+    return way(request.param, shell, tools)
+
+
+@pytest.fixture
+def far(machine: Sshd, request: pytest.FixtureRequest) -> PurePosixPath:
+    return PurePosixPath(machine.home) / f"{request.node.name} 'x' $HOME"[:100]
+
+
+@pytest.fixture
+def data(tmp_path: Path) -> Path:
+    """A data set with whatever data sets have."""
+    root = tmp_path / "it's \"data\""
+    for name in ("a", "with space/b", "deep/er/c", "*?[x]", "-rf", "new\nline", "ünï", ".hidden"):
+        path = root / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(name.encode() * 1000)
+    (root / "script.sh").write_text("#!/bin/sh\n")
+    (root / "script.sh").chmod(0o755)
+    (root / "nothing").touch()
+    (root / "empty folder").mkdir()
+    (root / "inside").symlink_to("deep/er/c")
+    (tmp_path / "elsewhere").write_text("elsewhere")
+    (root / "outside").symlink_to(tmp_path / "elsewhere")
+    os.utime(root / "a", ns=(1_600_000_000_123_456_789,) * 2)
+    return root
+
+
+def no_progress(_: int) -> None:
+    pass
+
+
+def test_a_folder_arrives_as_it_is(transfer: Transfer, data: Path, far: PurePosixPath) -> None:
+    there = Path(far)
+    sent = transfer.send(data, far, no_progress)
+    assert sent.files == 11
+    assert sorted(os.listdir(there)) == sorted(os.listdir(data))
+    for name in ("a", "with space/b", "deep/er/c", "*?[x]", "-rf", "new\nline", "ünï", ".hidden", "nothing"):
+        assert filecmp.cmp(data / name, there / name, shallow=False)
+    assert (there / "script.sh").stat().st_mode & 0o777 == 0o755
+    assert (there / "a").stat().st_mtime_ns == 1_600_000_000_123_456_789
+    assert (there / "empty folder").is_dir()
+    assert os.readlink(there / "inside") == "deep/er/c"
+    assert not (there / "outside").is_symlink()
+    assert (there / "outside").read_text() == "elsewhere"
+
+
+def test_what_is_there_is_not_sent_again_and_leftovers_go(
+    transfer: Transfer, data: Path, far: PurePosixPath
+) -> None:
+    there = Path(far)
+    transfer.send(data, far, no_progress)
+    beside = there.parent / "beside"
+    beside.touch()
+    (there / "leftover").touch()
+    (there / "old").mkdir()
+    (there / "old" / "x").touch()
+    (there / "a").write_text("changed on the way")
+    sent = transfer.send(data, far, no_progress)
+    assert (sent.files, sent.size_bytes) == (1, 1000)
+    assert filecmp.cmp(data / "a", there / "a", shallow=False)
+    assert sorted(os.listdir(there)) == sorted(os.listdir(data))
+    assert beside.exists()
+
+
+def test_one_file_leaves_its_neighbours(transfer: Transfer, tmp_path: Path, far: PurePosixPath) -> None:
+    source = tmp_path / "one file"
+    source.write_bytes(b"1" * 5000)
+    Path(far).mkdir()
+    (Path(far) / "neighbour").touch()
+    assert transfer.send(source, far / "one file", no_progress).size_bytes == 5000
+    assert transfer.send(source, far / "one file", no_progress).size_bytes == 0
+    assert sorted(os.listdir(far)) == ["neighbour", "one file"]
+
+
+def test_files_come_home_through_links_and_the_missing_are_left_out(
+    transfer: Transfer, tmp_path: Path, far: PurePosixPath
+) -> None:
+    outputs = Path(far).parent / f"outputs of {Path(far).name}"
+    outputs.mkdir()
+    (outputs / "mo del\n.bin").write_bytes(b"m" * 100_000)
+    (outputs / "other").touch()
+    Path(far).mkdir()
+    (Path(far) / "outputs").symlink_to(outputs)
+    dest = tmp_path / "dest's"
+    transfer.bring(far, ["outputs/mo del\n.bin", "gone"], dest, no_progress)
+    found = [str(path.relative_to(dest)) for path in dest.rglob("*") if path.is_file()]
+    assert found == ["outputs/mo del\n.bin"]
+    assert (dest / found[0]).read_bytes() == b"m" * 100_000
+
+
+@pytest.mark.parametrize("name", WAYS)
+def test_a_large_file_goes_on_where_it_was_cut(
+    name: str, machine: Sshd, tools: Tools, proxy: Proxy, tmp_path: Path
+) -> None:
+    shell = shell_on(machine, port=proxy.port)
+    shell.run(["true"])
+    transfer = way(name, shell, Tools(shell, "python3", PurePosixPath(machine.home) / "tools"))
+    source, size = tmp_path / "large", 24 << 20
+    source.write_bytes(os.urandom(size))
+    far = PurePosixPath(machine.home) / f"cut {name}" / "large"
+    before = proxy.passed_bytes
+    proxy.cut_after_bytes = before + 16 * size // 20
+    transfer.send(source, far, no_progress)
+    assert Path(far).read_bytes() == source.read_bytes()
+    assert proxy.passed_bytes - before < 1.6 * size
+    before = proxy.passed_bytes
+    proxy.cut_after_bytes = before + 16 * size // 20
+    transfer.bring(far.parent, ["large"], tmp_path / "home", no_progress)
+    assert (tmp_path / "home" / "large").read_bytes() == source.read_bytes()
+    assert proxy.passed_bytes - before < 1.6 * size
+    assert os.listdir(Path(far).parent) == ["large"]
+    shell.close()
+
+
+@pytest.mark.parametrize("name", WAYS)
+def test_a_full_disk_is_said(name: str, machine: Sshd, shell: SshShell, tools: Tools, tmp_path: Path) -> None:
+    with small_disk(machine.folder / f"small {name}") as disk:
+        source = tmp_path / "large"
+        source.write_bytes(os.urandom(4 << 20))
+        with pytest.raises(PlacementError, match="(?i)no (room|space)") as refused:
+            way(name, shell, tools).send(source, PurePosixPath(disk) / "sub" / "large", no_progress)
+        assert "disk" in str(refused.value.hint)
+        with pytest.raises(FetchError, match="(?i)no (room|space)"):
+            Path(machine.home / "big").write_bytes(source.read_bytes())
+            way(name, shell, tools).bring(PurePosixPath(machine.home), ["big"], disk / "home", no_progress)
+
+
+@contextlib.contextmanager
+def small_disk(folder: Path) -> Iterator[Path]:
+    """A file system of one megabyte."""
+    folder.mkdir()
+    mounted = subprocess.run(["mount", "-t", "tmpfs", "-o", "size=1m", "tmpfs", str(folder)], check=False)
+    if mounted.returncode != 0:
+        pytest.skip("only root can mount a small disk")
+    try:
+        yield folder
+    finally:
+        subprocess.run(["umount", "-l", str(folder)], check=True)
+
+
+def test_rsync_refuses_the_wrong_key_too(machine: Sshd, tmp_path: Path) -> None:
+    shell = shell_on(machine, known_hosts=tmp_path / "known_hosts")
+    shell.run(["true"])
+    other = keygen(tmp_path / "other")
+    shell.connection.host_keys.pin(shell.connection.destination, [other])
+    (tmp_path / "secret").write_text("s3cret")
+    with pytest.raises(HostKeyRefused):
+        way("rsync", shell).send(tmp_path / "secret", PurePosixPath(machine.home) / "secret", no_progress)
+    assert not (machine.home / "secret").exists()
+    shell.close()
+
+
+def test_a_login_that_talks_gets_the_stream(own_machine: Sshd, data: Path) -> None:
+    (own_machine.home / ".bashrc").write_text("echo welcome to this machine\n")
+    shell = shell_on(own_machine.start())
+    tools = Tools(shell, "python3", PurePosixPath(own_machine.home) / "tools")
+    tools.install()
+    facts = look(shell)
+    assert is_rsync(facts.rsync)
+    transfer = transfer_for(shell, tools, facts)
+    assert transfer.send(data, PurePosixPath(own_machine.home) / "data", no_progress).files == 11
+    transfer.bring(PurePosixPath(own_machine.home) / "data", ["a"], data.parent / "back", no_progress)
+    assert filecmp.cmp(data / "a", data.parent / "back" / "a", shallow=False)
+    shell.close()
+
+
+@pytest.mark.parametrize(
+    ("version", "usable"),
+    [
+        ("rsync  version 3.2.7  protocol version 31", True),
+        ("rsync  version v3.4.1  protocol version 32", True),
+        ("rsync  version 2.6.9  protocol version 29", False),
+        ("openrsync: protocol version 29", False),
+        ("", False),
+    ],
+)
+def test_which_rsync_will_do(version: str, usable: bool) -> None:
+    assert is_rsync(version) is usable
+
+
+@pytest.mark.parametrize("name", ["../x", "/etc/x", "a/../../x", ""])
+def test_a_stream_cannot_leave_its_folder(name: str, tmp_path: Path) -> None:
+    root = tmp_path / "root"
+    root.mkdir()
+    (tmp_path / "content").write_text("x")
+    entry = stream.Entry(name, str(tmp_path / "content"), 1, 0, 0o644)
+    (tmp_path / "tar").write_bytes(b"".join(stream.pack([(entry, 0)])))
+    with (tmp_path / "tar").open("rb") as archive, pytest.raises(stream.tarfile.TarError):
+        stream.Receiver(str(root)).take(archive)
+    assert os.listdir(root) == []
+    assert not (tmp_path / "x").exists()
+
+
+def test_a_stream_does_not_write_behind_a_link(tmp_path: Path) -> None:
+    root, outside = tmp_path / "root", tmp_path / "outside"
+    root.mkdir()
+    outside.mkdir()
+    (root / "link").symlink_to(outside)
+    (tmp_path / "content").write_text("x")
+    entry = stream.Entry("link/x", str(tmp_path / "content"), 1, 0, 0o644)
+    (tmp_path / "tar").write_bytes(b"".join(stream.pack([(entry, 0)])))
+    with (tmp_path / "tar").open("rb") as archive, pytest.raises(stream.tarfile.TarError):
+        stream.Receiver(str(root)).take(archive)
+    assert os.listdir(outside) == []
+
+
+def test_pace_tells_share_rate_and_time_left() -> None:
+    now = 0.0
+    told: list[str] = []
+    pace = Pace("data", 1000_000_000, lambda words, _: told.append(words), every_s=5, clock=lambda: now)
+    for now, done in ((1.0, 0), (4.0, 40_000_000), (10.0, 100_000_000), (12.0, 110_000_000)):
+        pace(done)
+    assert told == ["data: 10 %, 10.0 MB/s, 0:01:30 left"]
+
+
+def test_sizes_are_known_beforehand(data: Path) -> None:
+    size = size_of(data)
+    assert size.files == 11
+    assert size_of(data / "a").size_bytes == 1000
