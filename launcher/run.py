@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -11,19 +10,17 @@ from pathlib import Path
 from typing import Any
 
 from launcher.connect import runner_for
-from launcher.errors import MachineUnreachable, OverBudget, RunFailed, WrongState
+from launcher.errors import MachineUnreachable, RunFailed, WrongState
 from launcher.events import Event
 from launcher.home import Home
-from launcher.job.variables import resolve_variables
-from launcher.limits import Limits, raise_max_cost
-from launcher.orchestrate.budget import spent_now
+from launcher.kept_disk import end_kept, started_for_a_while
 from launcher.orchestrate.context import RunContext
 from launcher.orchestrate.homecoming import bring_outputs
-from launcher.records import from_json, to_json
+from launcher.records import from_json
 from launcher.remote.shell import Result
+from launcher.resuming import kept_machine, resume
 from launcher.runners.base import FetchReport, Handle, LogChunk
 from launcher.runners.machines import MachineRunner
-from launcher.secrets import write_secrets
 from launcher.states import RunState
 from launcher.status import Status, status_of
 from launcher.store import InstanceRow, Intent, Store
@@ -193,11 +190,22 @@ class Run:
     # Asking
 
     def stop(self, *, keep_disk: bool = False) -> None:
-        """Ask for: save, bring home, end. The run can be resumed. Returns at once; `wait` until it has ended."""
+        """Ask for: save, bring home, end. The run can be resumed. Returns at once; `wait` until it has ended.
+
+        With ``keep_disk`` compute ends and the disk stays, where the provider can do that.
+        """
         self._ask(Intent.STOP, keep_disk=keep_disk)
 
     def down(self, *, discard: bool = False) -> None:
-        """Ask for: bring home and end; with ``discard`` end now and bring nothing home."""
+        """Ask for: bring home and end; with ``discard`` end now and bring nothing home. Returns at once.
+
+        Of a run that has ended and whose disk was kept, this ends the disk, and returns when that is confirmed.
+        """
+        if self._store.has_ended(self.id) and any(
+            row.ended_at is None for row in self._store.instances(self.id)
+        ):
+            end_kept(self._context())
+            return
         self._ask(Intent.DOWN, discard=discard)
 
     def _ask(self, intent: Intent, **options: bool) -> None:
@@ -207,28 +215,22 @@ class Run:
         self._store.ask(self.id, intent, **options)
         ensure_supervisor(self._home, self._environ)
 
-    def resume(self, *, max_cost: str | float | None = None, max_duration_s: float | None = None) -> None:
+    def resume(
+        self, *, max_cost: str | float | None = None, max_duration_s: float | None = None, **place: Any
+    ) -> None:
         """Go on from the newest checkpoint; SPENDS MONEY. Returns at once.
 
-        ``max_cost``: a new limit in USD over all attempts, or ``"+2"`` for two more than now.
+        ``max_cost``: a new limit in USD over all attempts, or ``"+2"`` for two more than now. ``place``: where to go
+        on, as in `launcher.prepare` (``provider``, ``instance``, ``gpu``, ``region``, ``zone``, ``spot``,
+        ``max_price``); without it, at the candidates of the plan.
 
         Raises:
             WrongState: it has not ended, or it succeeded.
             OverBudget: the limits leave nothing to go on with.
-            JobFileError: a secret of the job is not in the environment now; it was deleted when the run ended.
+            JobFileError: a secret of the job has no value in the environment.
             NameTaken: another live run has its name.
         """
-        run = self._store.run(self.id)
-        state = RunState(run.state)
-        if not state.is_resumable:
-            words = "has not ended" if state.is_live else "succeeded: there is nothing to go on with"
-            raise WrongState(f"{self.id} {words}", hint=f"`launch status {self.id}`")
-        context = self._context()
-        limits = _resumed_limits(context, max_cost, max_duration_s)
-        write_secrets(context.paths.secrets, _secrets_again(context))
-        with self._store.together():
-            self._store.revive_run(self.id, limits=to_json(limits), now=utc_now())
-            context.move(RunState.RECOVERING, "resumed on request")
+        resume(self._context(), max_cost=max_cost, max_duration_s=max_duration_s, **place)
         ensure_supervisor(self._home, self._environ)
 
     def interrupt(self, *, notice_s: float = 30.0) -> None:
@@ -249,18 +251,22 @@ class Run:
     def pull(self, dest: Path | None = None) -> FetchReport:
         """Bring outputs home now, verified; what is home already is not copied again.
 
-        With ``dest`` the files go there and the run's own folder of results is left alone.
+        With ``dest`` the files go there and the run's own folder of results is left alone. A machine that was stopped
+        with its disk kept is started for it, which costs a little, and stopped again.
+
+        Raises:
+            WrongState: there is no machine, or nothing was started on it.
+            MachineUnreachable, FetchError: what came so far is kept; call again.
         """
-        attempt = self._context().attempt
+        context = self._context()
+        attempt = context.attempt
         if attempt is None or attempt.handle is None:
             raise WrongState(f"{self.id} has not started anything yet", hint=f"`launch status {self.id}`")
-        runner = self._runner()
-        reports = bring_outputs(self._context(), runner, from_json(Handle, attempt.handle), dest=dest)
-        return FetchReport(
-            files=tuple(file for report in reports for file in report.files),
-            refused=tuple(item for report in reports for item in report.refused),
-            unmatched=tuple(item for report in reports for item in report.unmatched),
-        )
+        handle = from_json(Handle, attempt.handle)
+        if context.state.is_final and kept_machine(context) is not None:
+            with started_for_a_while(context) as instance:
+                return _pull(context, self._runner_on(instance), handle, dest)
+        return _pull(context, self._runner(), handle, dest)
 
     def execute(self, argv: Sequence[str], *, timeout_s: float | None = None) -> Result:
         """Run a command in the job's working folder on its machine and return what it left."""
@@ -280,11 +286,12 @@ class Run:
         return self._runner().attach_command(from_json(Handle, attempt.handle))
 
     def _runner(self) -> MachineRunner:
-        _, instance = self._live_instance()
+        return self._runner_on(self._live_instance()[1])
+
+    def _runner_on(self, instance: Instance) -> MachineRunner:
         if instance.access is None:
             raise MachineUnreachable(f"{instance.ref} is {instance.state.value} and has no address")
-        paths = self._home.run(self.id)
-        return runner_for(instance, ssh_folder=paths.ssh, environ=self._environ)
+        return runner_for(instance, ssh_folder=self._home.run(self.id).ssh, environ=self._environ)
 
     def _live_instance(self) -> tuple[InstanceRow, Instance]:
         rows = [row for row in self._store.instances(self.id) if row.ended_at is None]
@@ -300,29 +307,10 @@ class Run:
         return RunContext(self._home, self._store, self.id, self._environ)
 
 
-def _secrets_again(context: RunContext) -> dict[str, str]:
-    """Take the job's secrets from the environment once more: the record never held them."""
-    variables = resolve_variables(context.job, context.environ)
-    for problem in variables.missing:
-        if problem.path[:1] == ("secrets",):
-            raise problem
-    return dict(variables.secrets)
-
-
-def _resumed_limits(
-    context: RunContext, max_cost: str | float | None, max_duration_s: float | None
-) -> Limits:
-    """Return the limits of a resumed run; a time limit that is used up by default grows by as much again."""
-    limits, spent = context.limits, spent_now(context)
-    limits = raise_max_cost(limits, None if max_cost is None else str(max_cost), spent)
-    if max_duration_s is not None:
-        limits = dataclasses.replace(limits, max_duration_s=max_duration_s, duration_is_default=False)
-    elif limits.duration_is_default and spent.seconds >= 0.5 * limits.max_duration_s:
-        limits = dataclasses.replace(limits, max_duration_s=limits.max_duration_s + spent.seconds)
-    if spent.seconds >= limits.max_duration_s:
-        raise OverBudget(
-            f"the run has used {spent.seconds / 3600:.2f} h and its limit is {limits.max_duration_s / 3600:.2f} h",
-            left_behind="the run stays as it is",
-            hint="launch resume RUN --max-duration 2h gives it a new limit",
-        )
-    return limits
+def _pull(context: RunContext, runner: MachineRunner, handle: Handle, dest: Path | None) -> FetchReport:
+    reports = bring_outputs(context, runner, handle, dest=dest)
+    return FetchReport(
+        files=tuple(file for report in reports for file in report.files),
+        refused=tuple(item for report in reports for item in report.refused),
+        unmatched=tuple(item for report in reports for item in report.unmatched),
+    )

@@ -77,10 +77,14 @@ def test_killed_stopped_and_noticed_trainings_end_as_one_that_was_left_alone(hou
     runs = (alone, killed, stopped, noticed)
     for run in runs:
         result = run.wait(timeout_s=120)
-        assert result.state == "succeeded", f"{run.id}: {result.reason}\n{b''.join(run.follow_log()).decode()}"
+        assert result.state == "succeeded", (
+            f"{run.id}: {result.reason}\n{b''.join(run.follow_log()).decode()}"
+        )
         house.audit(run)
     for run in (killed, stopped, noticed):
-        assert any("goes on from checkpoint" in event.message for event in run.events()), f"{run.id} began anew"
+        assert any("goes on from checkpoint" in event.message for event in run.events()), (
+            f"{run.id} began anew"
+        )
     assert [attempt.cause for attempt in noticed.status().attempts] == ["notice", "finished"]
 
     tables = [_find(run, "metrics.csv").read_bytes() for run in runs]

@@ -74,7 +74,7 @@ def test_what_runs_is_the_code_as_it_was_at_launch(house: House) -> None:
     assert (Path(run.status().results_dir) / "outputs/said.txt").read_text() == "before\n"
 
 
-def test_a_secret_reaches_the_job_and_nothing_else(house: House) -> None:
+def test_a_secret_reaches_the_job_and_its_private_file_goes_with_the_run(house: House) -> None:
     house.environ["TOKEN"] = "s3cr3t-value"
     job = house.job('echo "${#TOKEN}" > $LAUNCH_OUTPUT_DIR/length.txt', secrets={"TOKEN": None})
     run = house.launch(job)
@@ -83,9 +83,6 @@ def test_a_secret_reaches_the_job_and_nothing_else(house: House) -> None:
     run.wait(timeout_s=60)
     assert (Path(run.status().results_dir) / "outputs/length.txt").read_text() == "12\n"
     assert not kept.exists(), "deleted at the end"
-    for path in house.root.rglob("*"):
-        if path.is_file() and not path.is_symlink():
-            assert b"s3cr3t-value" not in path.read_bytes(), path
 
 
 def test_the_supervisor_ends_when_nothing_is_live(house: House) -> None:

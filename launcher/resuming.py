@@ -1,0 +1,130 @@
+"""Making an ended run go on: its limits, its secrets, its place, and the disk that was kept for it."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Any
+
+from launcher.errors import OverBudget, UsageError, WrongState
+from launcher.events import Kind
+from launcher.job.variables import resolve_variables
+from launcher.limits import Limits, raise_max_cost
+from launcher.orchestrate.budget import spent_now
+from launcher.orchestrate.candidates import furthest_step
+from launcher.orchestrate.context import RunContext
+from launcher.preparation import prepare
+from launcher.records import to_json
+from launcher.secrets import write_secrets
+from launcher.states import RunState
+from launcher.store import AttemptRow
+from provisioning import InstanceState
+
+__all__ = ["kept_machine", "resume"]
+
+
+def resume(
+    context: RunContext,
+    *,
+    max_cost: str | float | None = None,
+    max_duration_s: float | None = None,
+    **place: Any,
+) -> None:
+    """Make an ended run live again; nothing is rented yet. ``place``: options of `launcher.prepare` that say where.
+
+    Raises:
+        WrongState: it has not ended, or it succeeded.
+        OverBudget: the limits leave nothing to go on with.
+        JobFileError: a secret has no value in the environment any more.
+        NameTaken: another live run has its name.
+        NothingToRent, CloudError: with ``place``: nothing there fits.
+    """
+    _require_resumable(context)
+    limits = _limits(context, max_cost, max_duration_s)
+    variables = resolve_variables(context.job, context.environ)
+    for problem in variables.missing:
+        if problem.path[:1] == ("secrets",):  # the record never held it
+            raise problem
+    changes: dict[str, Any] = {"limits": to_json(limits)}
+    place = {name: value for name, value in place.items() if value is not None}
+    kept = kept_machine(context)
+    if place:
+        if kept is not None:
+            raise UsageError(
+                f"the disk of {context.run_id} is kept on its machine: it goes on there",
+                hint=f"`launch pull {context.run_id}`, then `launch down {context.run_id}` to go on elsewhere",
+            )
+        changes["plan"] = prepare(
+            context.job, out=context.plan.out, environ=context.environ, **place
+        ).plan.to_json()
+    write_secrets(context.paths.secrets, variables.secrets)
+    with context.store.together():
+        _require_resumable(context)  # nobody was faster
+        words = "resumed on request"
+        context.store.revive_run(
+            context.run_id,
+            context.clock(),
+            state=RunState.RECOVERING.value,
+            reason=words,
+            reason_code="",
+            exit_code=None,
+            **changes,
+        )
+        if kept is not None:
+            _reopen(context, kept)
+        data = {"state": RunState.RECOVERING.value, "reason": words, "code": ""}
+        context.report(Kind.STATE, f"{RunState.RECOVERING.value}: {words}", **data)
+
+
+def kept_machine(context: RunContext) -> AttemptRow | None:
+    """Return the attempt whose machine was stopped with its disk kept; None when there is none."""
+    attempt = context.attempt
+    row = None if attempt is None else context.machine_of(attempt)
+    stopped = (InstanceState.STOPPING.value, InstanceState.STOPPED.value)
+    return attempt if row is not None and row.ended_at is None and row.state in stopped else None
+
+
+def _require_resumable(context: RunContext) -> None:
+    run = context.store.run(context.run_id)
+    state = RunState(run.state)
+    if not state.is_resumable:
+        words = "has not ended" if state.is_live else "succeeded: there is nothing to go on with"
+        raise WrongState(f"{run.run_id} {words}", hint=f"`launch status {run.run_id}`")
+
+
+def _reopen(context: RunContext, attempt: AttemptRow) -> None:
+    """Go on with the same machine: its disk holds the newest work. The next look starts it."""
+    context.update_attempt(
+        attempt,
+        ended_at=None,
+        cause="",
+        reason="",
+        starts=attempt.starts + 1,
+        errors=0,
+        step_at_start=furthest_step(context),
+        progress=None,
+        has_run=False,
+        asked_at=None,
+        ending_at=None,
+        ending_code="",
+        fetched=False,
+        trouble=None,
+        silence={},
+        not_before=None,
+    )
+
+
+def _limits(context: RunContext, max_cost: str | float | None, max_duration_s: float | None) -> Limits:
+    """Return the limits from now on; a default limit on time that is mostly used up grows by as much again."""
+    limits, spent = context.limits, spent_now(context)
+    limits = raise_max_cost(limits, None if max_cost is None else str(max_cost), spent)
+    if max_duration_s is not None:
+        limits = dataclasses.replace(limits, max_duration_s=max_duration_s, duration_is_default=False)
+    elif limits.duration_is_default and spent.seconds >= 0.5 * limits.max_duration_s:
+        limits = dataclasses.replace(limits, max_duration_s=limits.max_duration_s + spent.seconds)
+    if spent.seconds >= limits.max_duration_s:
+        raise OverBudget(
+            f"the run has used {spent.seconds / 3600:.2f} h and its limit is {limits.max_duration_s / 3600:.2f} h",
+            left_behind="the run stays as it is",
+            hint="launch resume RUN --max-duration 2h gives it a new limit",
+        )
+    return limits
