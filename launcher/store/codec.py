@@ -12,7 +12,7 @@ from typing import Any, TypeVar
 
 from launcher.store.rows import AttemptRow, InstanceRow, Intent, RunRow, SpeedRow, TryOutcome, TryRow
 
-__all__ = ["COLUMNS", "KEYS", "TABLES", "Row", "encode", "read", "values_of"]
+__all__ = ["COLUMNS", "KEYS", "TABLES", "Row", "encode", "read", "readable", "values_of"]
 
 Row = TypeVar("Row", RunRow, AttemptRow, TryRow, InstanceRow, SpeedRow)
 
@@ -53,7 +53,14 @@ def encode(value: Any) -> Any:
         return value.value
     if isinstance(value, (Mapping, tuple)):
         return json.dumps(value, default=str)
+    if isinstance(value, str):
+        return readable(value)
     return value
+
+
+def readable(text: str) -> str:
+    """Return a text that SQLite can hold: bytes of file names that are no UTF-8 are written as ``\\udcff``."""
+    return text.encode(errors="backslashreplace").decode()
 
 
 def _decoder(hint: Any) -> Callable[[Any], Any] | None:

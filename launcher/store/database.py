@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import json
+import os
 import sqlite3
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import datetime
@@ -17,6 +18,7 @@ from typing import Any
 
 from launcher.errors import NameTaken, RunNotFound
 from launcher.events import Event, Kind
+from launcher.store.codec import readable
 from launcher.store.connection import Connections
 from launcher.store.rows import AttemptRow, InstanceRow, Intent, RunRow, SpeedRow, TryOutcome, TryRow
 
@@ -186,7 +188,14 @@ class Store:
             ).fetchone()
             connection.execute(
                 "INSERT INTO events VALUES (?, ?, ?, ?, ?, ?)",
-                (run_id, last + 1, at.isoformat(), kind.value, message, json.dumps(data, default=str)),
+                (
+                    run_id,
+                    last + 1,
+                    at.isoformat(),
+                    kind.value,
+                    readable(message),
+                    json.dumps(data, default=str),
+                ),
             )
         return Event(kind=kind, message=message, at=at, run_id=run_id, seq=last + 1, data=data)
 
@@ -255,13 +264,15 @@ class Store:
         with self._database.transaction() as connection:
             connection.executemany(
                 "INSERT OR REPLACE INTO outputs VALUES (?, ?, ?, ?, ?)",
-                [(run_id, path, size, digest, at.isoformat()) for path, size, digest in files],
+                [(run_id, _path_column(path), size, digest, at.isoformat()) for path, size, digest in files],
             )
 
     def outputs(self, run_id: str) -> list[tuple[str, int, str]]:
         """Return the files of a run that are home: (absolute path, bytes, sha256)."""
         query = "SELECT path, size_bytes, sha256 FROM outputs WHERE run_id = ? ORDER BY path"
-        return [(row[0], row[1], row[2]) for row in self._database.query(query, run_id)]
+        return [
+            (os.fsdecode(path), size, digest) for path, size, digest in self._database.query(query, run_id)
+        ]
 
     def speeds(self, job_digest: str, limit: int = 50) -> Sequence[SpeedRow]:
         """Return how fast a job has gone, newest first."""
@@ -272,3 +283,9 @@ class Store:
     def data_version(self) -> int:
         """Return a number that changes when another connection has written; costs next to nothing."""
         return int(self._database.query("PRAGMA data_version")[0][0])
+
+
+def _path_column(path: str) -> str | bytes:
+    """File names are bytes, and some are no text: those are stored as the bytes they are."""
+    name = os.fsencode(path)
+    return path if readable(path) == path else name

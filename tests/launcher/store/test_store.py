@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import multiprocessing
+import os
 import sqlite3
 from datetime import datetime, timedelta, timezone
 from pathlib import Path
@@ -104,9 +105,15 @@ def test_a_try_is_answered_and_an_intent_is_noted(store: Store) -> None:
     store.add_run(a_run())
     store.put(
         TryRow(
-            token="demo-ab12-1-1", run_id="demo-ab12", stage="run", attempt=1, try_number=1,
-            offer={}, spec={}, asked_at=NOW,
-        )  # fmt: skip
+            token="demo-ab12-1-1",
+            run_id="demo-ab12",
+            stage="run",
+            attempt=1,
+            try_number=1,
+            offer={},
+            spec={},
+            asked_at=NOW,
+        )
     )
     store.update_try(store.tries("demo-ab12")[0], outcome=TryOutcome.CREATED, instance="fake/here/i-1")
     store.ask("demo-ab12", Intent.DOWN, discard=True)
@@ -125,7 +132,9 @@ def test_a_lease_belongs_to_one_who_lives_until_it_expires(store: Store) -> None
     assert store.take_lease("demo-ab12", now=NOW, holder_lives=False, **first)
     assert not store.take_lease("demo-ab12", now=NOW, holder_lives=True, **second)
     assert store.take_lease("demo-ab12", now=NOW, holder_lives=True, **first)
-    assert store.take_lease("demo-ab12", now=NOW, holder_lives=False, **second), "the dead one's lease is taken over"
+    assert store.take_lease("demo-ab12", now=NOW, holder_lives=False, **second), (
+        "the dead one's lease is taken over"
+    )
     assert store.lease_holder("demo-ab12") == (11, "b")
     assert store.take_lease("demo-ab12", now=later, holder_lives=True, **first), "an expired one too"
     store.drop_lease("demo-ab12", pid=10)
@@ -145,7 +154,7 @@ def test_a_record_of_a_newer_version_is_refused_and_left_alone(tmp_path: Path) -
 def test_a_file_that_is_no_database_is_refused_by_name(tmp_path: Path) -> None:
     path = tmp_path / "launch.db"
     path.write_bytes(b"not a database, but long enough to look like one" * 100)
-    with pytest.raises(StoreError, match="launch.db"):
+    with pytest.raises(StoreError, match=r"launch\.db"):
         Store(path)
 
 
@@ -155,7 +164,9 @@ def _append_many(path: Path, count: int) -> None:
         store.append("demo-ab12", Kind.PROGRESS, str(number), NOW, {})
 
 
-def test_several_processes_append_without_losing_or_repeating_a_position(store: Store, tmp_path: Path) -> None:
+def test_several_processes_append_without_losing_or_repeating_a_position(
+    store: Store, tmp_path: Path
+) -> None:
     store.add_run(a_run())
     context = multiprocessing.get_context("spawn")
     writers = [context.Process(target=_append_many, args=(tmp_path / "launch.db", 25)) for _ in range(3)]
@@ -165,3 +176,17 @@ def test_several_processes_append_without_losing_or_repeating_a_position(store: 
         writer.join()
     assert [writer.exitcode for writer in writers] == [0, 0, 0]
     assert [event.seq for event in store.events("demo-ab12")] == list(range(1, 76))
+
+
+def test_file_names_that_are_no_text_are_kept_as_they_are(store: Store) -> None:
+    store.add_run(a_run())
+    odd = os.fsdecode(b"/results/\xff\xfe name")
+    store.add_outputs("demo-ab12", [(odd, 1, "0" * 64), ("/results/plain", 2, "1" * 64)], NOW)
+    store.append("demo-ab12", Kind.OUTPUT, f"{odd} is home", NOW, {"path": odd})
+    store.update_run("demo-ab12", reason=f"{odd} is broken")
+
+    assert {path for path, _, _ in store.outputs("demo-ab12")} == {odd, "/results/plain"}
+    (event,) = store.events("demo-ab12")
+    assert event.data["path"] == odd
+    assert "\\udcff" in event.message
+    assert "\\udcff" in store.run("demo-ab12").reason
