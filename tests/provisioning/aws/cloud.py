@@ -22,6 +22,7 @@ from typing import Any
 from urllib.parse import parse_qsl, urlencode
 
 from moto.core import DEFAULT_ACCOUNT_ID
+from moto.core.types import Base64EncodedString
 from moto.ec2 import ec2_backends
 from moto.ec2.models.amis import Ami
 from moto.ec2.models.instance_types import INSTANCE_TYPE_OFFERINGS, INSTANCE_TYPES
@@ -225,6 +226,9 @@ class Ec2Cloud:
             self.on_end(machine)
 
 
+_LISTS = {"DescribeInstances": "reservationSet", "DescribeVpcs": "vpcSet"}
+
+
 class _Image(Ami):  # type: ignore[misc]
     """moto's images are all of 15 GB."""
 
@@ -258,7 +262,7 @@ class Layer:
                 is_json = call.service in ("ssm", "pricing")
                 answer: Answer | None = refusal(fault.code, fault.message, fault.status, json_like=is_json)
             elif fault and fault.kind == "lag":
-                answer = xml(call.action, "reservationSet", [])
+                answer = xml(call.action, _LISTS[call.action], [])
             else:
                 answer = self._rules(call) or self._forward(environ, call)
         if fault and fault.kind == "lose":
@@ -417,9 +421,12 @@ class Layer:
 
     def _ModifyInstanceAttribute(self, call: Call) -> Answer | None:
         machine = self.cloud.machine(call.form["InstanceId"], call.region)
-        if "UserData.Value" in call.form and machine.state != "stopped":
+        if "UserData.Value" not in call.form:
+            return None
+        if machine.state != "stopped":
             return _no("IncorrectInstanceState", f"The instance '{machine.id}' is not in the 'stopped' state")
-        return None
+        machine.user_data = Base64EncodedString(call.form["UserData.Value"])  # moto decodes it once too often
+        return xml(call.action, "return", [])
 
     def _DescribeInstances(self, call: Call) -> Answer | None:
         for name in _listed(call.form, r"InstanceId\.\d+"):
