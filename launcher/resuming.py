@@ -106,7 +106,6 @@ def _reopen(context: RunContext, attempt: AttemptRow) -> None:
         asked_at=None,
         ending_at=None,
         ending_code="",
-        fetched=False,
         trouble=None,
         silence={},
         not_before=None,

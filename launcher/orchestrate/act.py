@@ -21,6 +21,7 @@ from launcher.actions import (
 )
 from launcher.errors import LaunchError, MachineError, MachineRefused, MachineUnreachable
 from launcher.events import Kind
+from launcher.orchestrate.budget import deadlines_now
 from launcher.orchestrate.candidates import begin_attempt, furthest_step
 from launcher.orchestrate.context import RunContext
 from launcher.orchestrate.finish import bring_home, close_attempt, decide_end
@@ -32,12 +33,12 @@ from launcher.records import from_json, to_json
 from launcher.recover import decide
 from launcher.runners.base import Progress, Signal
 from launcher.silence import Silence
-from launcher.situation import Trouble
+from launcher.situation import Situation, Trouble
 from launcher.states import Reason, RunState
-from provisioning import InstanceRef, NoCapacity, Parkable
+from provisioning import InstanceRef, InstanceState, NoCapacity, Parkable
 from trainer.contract import Cause, Phase
 
-__all__ = ["act"]
+__all__ = ["act", "decide_on"]
 
 AGAIN_S = 0.0
 """Look again at once: something changed."""
@@ -56,6 +57,17 @@ def act(context: RunContext, seen: Seen, action: Action) -> float:
     except MachineError as err:  # the machine stopped answering meanwhile: the next look finds out
         context.complain("machine", f"{action.words or type(action).__name__}: {err}")
         return 1.0
+
+
+def decide_on(situation: Situation) -> Action:
+    """Decide; a claimed machine that was released is still there, and its job may have ended as well as any other."""
+    machine = situation.machine
+    if machine.claimed and machine.reachable and machine.state is InstanceState.TERMINATED:
+        as_if_held = replace(situation, machine=replace(machine, state=InstanceState.RUNNING))
+        action = decide(as_if_held)
+        if isinstance(action, Finish):
+            return action
+    return decide(situation)
 
 
 def _wait(context: RunContext, seen: Seen, action: Wait) -> float:
@@ -113,6 +125,7 @@ def _proceed(context: RunContext, seen: Seen, _: Proceed) -> float:
         context.update_attempt(
             attempt,
             handle=to_json(handle),
+            fetched=False,
             progress=None,
             trouble=None,
             silence={},
@@ -196,10 +209,11 @@ def _start_machine(context: RunContext, seen: Seen, _: StartMachine) -> float:
     if not isinstance(provider, Parkable):
         return _end_machine(context, seen, refused)
     try:
-        provider.unpark(ref, seen.situation.deadlines.hard)
+        provider.unpark(ref, deadlines_now(context).hard)
     except NoCapacity as err:
         context.report(Kind.WARNING, f"it cannot be started again: {err}")
-        return _end_machine(context, seen, refused)
+        holds_outputs = seen.handle is not None and not seen.attempt.fetched
+        return _leave_parked(context, seen) if holds_outputs else _end_machine(context, seen, refused)
     with context.store.together():
         _interrupted(context, "the provider stopped the machine", Reason.INSTANCE_STOPPED)
         words = "starting the stopped machine again"
@@ -209,6 +223,18 @@ def _start_machine(context: RunContext, seen: Seen, _: StartMachine) -> float:
         assert context.attempt is not None
         context.update_attempt(context.attempt, silence={})
     return 1.0
+
+
+def _leave_parked(context: RunContext, seen: Seen) -> float:
+    """Go on elsewhere from the newest checkpoint at home; the disk that cannot be read now stays for `launch pull`."""
+    words = "the stopped machine cannot be started now: its disk is kept, and another machine is rented"
+    with context.store.together():
+        _interrupted(context, words, Reason.INSTANCE_STOPPED)
+        close_attempt(context, seen.attempt, Reason.INSTANCE_STOPPED.value, words)
+        context.move(RunState.RECOVERING, words, code=Reason.INSTANCE_STOPPED)
+        begin_attempt(context, avoid_place=True, fruitless=seen.attempt.fruitless + 1)
+    context.memory.instance = None
+    return AGAIN_S
 
 
 def _end_machine(context: RunContext, seen: Seen, action: EndMachine) -> float:

@@ -19,13 +19,15 @@ from launcher.records import from_json
 from launcher.runners.base import Progress
 from launcher.states import Reason, RunState
 from launcher.store import AttemptRow, Intent
-from provisioning import InstanceState, Offer
+from provisioning import InstanceState, Offer, WhenUnattended
 from trainer.contract import Cause
 
 __all__ = ["bring_home", "close_attempt", "decide_end", "finish"]
 
 RETRY_S = 15.0
 CONFIRM_S = 2.0
+LAST_CHANCE = timedelta(minutes=2)
+"""Behind its hard deadline a machine that has not ended itself is ended from here: money wins."""
 
 
 def decide_end(context: RunContext, action: Finish) -> None:
@@ -57,7 +59,8 @@ def finish(context: RunContext, seen: Seen | None) -> float | None:
             seen.runner.end(seen.handle)
     verdict = context.run.verdict
     assert verdict is not None
-    done = park_machines(context) if verdict["keep_disk"] else end_machines(context)
+    discard = bool(context.run.intent_options.get("discard"))
+    done = park_machines(context) if verdict["keep_disk"] else end_machines(context, discard=discard)
     if not done:
         return CONFIRM_S
     _end(context, Reason(verdict["code"]), verdict["words"])
@@ -73,26 +76,35 @@ def _wants_outputs(context: RunContext, seen: Seen) -> bool:
 
 def _settle_outputs(context: RunContext, seen: Seen) -> float | None:
     """Bring the outputs home, or find out that nobody can; None when there is nothing left to wait for."""
-    state = seen.situation.machine.state
-    if state in (InstanceState.STOPPED, InstanceState.TERMINATED) and _may_be_redone(context):
-        return _withdraw(context)
+    state, is_there = seen.situation.machine.state, seen.runner is not None
+    if state in (InstanceState.STOPPED, InstanceState.TERMINATED) and not is_there:
+        return _without_machine(context, seen)
     if state is InstanceState.STOPPING:
         return CONFIRM_S
-    if state is InstanceState.STOPPED:
-        words = "the machine stopped before its outputs were home: its disk is kept, `launch pull` reads it"
-        _give_up(context, words, keep_disk=True)
-        return None
-    if state is InstanceState.TERMINATED:
-        _give_up(context, f"the machine ended before its outputs were home; {_where(seen)}")
-        return None
     problem = bring_home(context, seen)
     if problem is None:
         return None
-    left = deadlines_now(context).hard - context.clock()
-    if seen.situation.machine.claimed and seen.runner is None and left <= timedelta(0):
-        _give_up(context, f"the machine does not answer up to the deadline; {_where(seen)}")
+    if context.clock() >= deadlines_now(context).hard + LAST_CHANCE:
+        words = f"outputs could not be brought home up to the deadline: {problem}; {_where(seen)}"
+        _give_up(context, words, keep_disk=_parks(context))
         return None
     return _wait_for_outputs(context, problem)
+
+
+def _without_machine(context: RunContext, seen: Seen) -> float | None:
+    """The machine went before its outputs were home."""
+    if _may_be_redone(context):
+        return _withdraw(context)
+    if seen.situation.machine.state is InstanceState.STOPPED:
+        words = "the machine stopped before its outputs were home: its disk is kept, `launch pull` reads it"
+        _give_up(context, words, keep_disk=True)
+    else:
+        _give_up(context, f"the machine ended before its outputs were home; {_where(seen)}")
+    return None
+
+
+def _parks(context: RunContext) -> bool:
+    return context.plan.when_unattended is WhenUnattended.PARK
 
 
 def _may_be_redone(context: RunContext) -> bool:
@@ -114,14 +126,17 @@ def _withdraw(context: RunContext) -> float:
 
 def _where(seen: Seen) -> str:
     """What is left where outputs could not be fetched."""
-    if seen.situation.machine.claimed and seen.handle is not None:
+    if seen.situation.machine.claimed and seen.handle is not None:  # it is never deleted
         folder = PurePosixPath(seen.handle.data.get("work_root", "")) / "launch" / seen.handle.run_id
         return f"they are still on it, in {folder}"
     return "what was mirrored and pulled before is kept"
 
 
 def _give_up(context: RunContext, words: str, *, keep_disk: bool = False) -> None:
+    """End the run without its outputs, and never as a success."""
     verdict = {**(context.run.verdict or {}), "pull": False}
+    if verdict["code"] == Reason.FINISHED.value:
+        verdict |= {"code": deadlines_now(context).reason.value, "words": f"the job finished, but {words}"}
     if keep_disk:
         verdict["keep_disk"] = True
     with context.store.together():

@@ -14,6 +14,7 @@ __all__ = ["end_machines", "look", "park_machines"]
 
 SEEN_EVERY_S = 30.0
 """How old the note of an unchanged state may get: every note is a write to the disk."""
+_SETTLED = (InstanceState.STOPPED, InstanceState.TERMINATED)
 
 
 def look(context: RunContext, row: InstanceRow) -> Instance:
@@ -28,11 +29,12 @@ def look(context: RunContext, row: InstanceRow) -> Instance:
     return instance
 
 
-def end_machines(context: RunContext, *, attempt: int | None = None) -> bool:
+def end_machines(context: RunContext, *, attempt: int | None = None, discard: bool = False) -> bool:
     """End what the run has rented, or one attempt, and say whether the provider has confirmed the end of all of it.
 
     Asks again at every call until it has: terminating what is gone is success. Before a whole run ends, create
-    calls that were never answered are looked up too.
+    calls that were never answered are looked up too. A parked disk that holds outputs which never came home counts
+    as settled and stays, unless ``discard`` or one attempt is named: only a person gives those up.
     """
     all_gone = attempt is not None or _nothing_unanswered(context)
     for row in context.instances:
@@ -40,6 +42,8 @@ def end_machines(context: RunContext, *, attempt: int | None = None) -> bool:
             continue
         ref = InstanceRef.parse(row.ref)
         try:
+            if attempt is None and not discard and _holds_outputs(context, row):
+                continue
             context.provider(ref.provider).terminate(ref)
             gone = look(context, row).state.is_gone
         except CloudError as err:
@@ -54,10 +58,25 @@ def end_machines(context: RunContext, *, attempt: int | None = None) -> bool:
     return all_gone
 
 
+def _holds_outputs(context: RunContext, row: InstanceRow) -> bool:
+    """Say whether a machine is parked and its disk has what was never brought home; that it is kept is said once."""
+    attempt = next(item for item in context.attempts if item.n == row.attempt)
+    if attempt.fetched or attempt.handle is None or attempt.ending_at is not None:
+        return False
+    if look(context, row).state is not InstanceState.STOPPED:
+        return False
+    words = (
+        f"{row.ref} is kept: the outputs of attempt {row.attempt} on its disk never came home. "
+        f"`launch down {context.run_id}` brings them home and ends it"
+    )
+    context.complain(f"kept {row.ref}", words, ref=row.ref)
+    return True
+
+
 def park_machines(context: RunContext) -> bool:
     """End compute and keep the disks, where the provider can; say whether it has confirmed that.
 
-    What cannot be parked is ended: the caller has its outputs home.
+    What runs and cannot be parked is ended: the caller has its outputs home, or has given them up.
     """
     all_done = _nothing_unanswered(context)
     for row in context.instances:
@@ -65,12 +84,12 @@ def park_machines(context: RunContext) -> bool:
             continue
         ref = InstanceRef.parse(row.ref)
         try:
-            provider = context.provider(ref.provider)
-            if isinstance(provider, Parkable):
-                provider.park(ref)
-            else:
-                provider.terminate(ref)
-            done = look(context, row).state in (InstanceState.STOPPED, InstanceState.TERMINATED)
+            done = look(context, row).state in _SETTLED
+            if not done:
+                provider = context.provider(ref.provider)
+                end = provider.park if isinstance(provider, Parkable) else provider.terminate
+                end(ref)
+                done = look(context, row).state in _SETTLED
         except CloudError as err:
             context.complain("end", f"{ref} could not be parked yet and costs money: {err}", ref=row.ref)
             done = False
@@ -110,6 +129,8 @@ def _note(context: RunContext, row: InstanceRow, instance: Instance) -> None:
 def _times(row: InstanceRow, instance: Instance) -> dict[str, Any]:
     """What a change of state means for the bill: compute that ends, starts again, or is gone with the disk."""
     at = instance.seen_at
+    if instance.deadline is not None:  # seen late, after this computer was away: it ended when it was to end
+        at = max(row.seen_at, min(at, instance.deadline))
     if instance.state.is_gone:
         return {"ended_at": at}
     if instance.state in (InstanceState.STOPPING, InstanceState.STOPPED):
