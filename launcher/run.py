@@ -266,6 +266,12 @@ class Run:
         if context.state.is_final and kept_machine(context) is not None:
             with started_for_a_while(context) as instance:
                 return _pull(context, self._runner_on(instance), handle, dest)
+        machine = context.machine_of(attempt)
+        if machine is not None and machine.ended_at is not None:  # released, it may be there all the same
+            ref = InstanceRef.parse(machine.ref)
+            instance = context.provider(ref.provider).get(ref)
+            if instance.access is not None:
+                return _pull(context, self._runner_on(instance), handle, dest)
         return _pull(context, self._runner(), handle, dest)
 
     def execute(self, argv: Sequence[str], *, timeout_s: float | None = None) -> Result:

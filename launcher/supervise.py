@@ -284,7 +284,7 @@ def supervise(home: Home, *, sinks: tuple[Callable[[Event], None], ...] = ()) ->
 
     ``sinks`` hear every event that is appended here, from several threads.
     """
-    from launcher.orchestrate import Orchestrator  # the orchestrator imports half the product
+    from launcher.orchestrate.orchestrator import Orchestrator  # the orchestrator imports half the product
 
     store = Store(home.database)
     while True:

@@ -199,7 +199,7 @@ class Instance:
     deadline: datetime | None = None
     """Armed on the machine or in the cloud; None when nothing but this computer would end it."""
     access: Access | None = None
-    """None until the machine has an address."""
+    """None until the machine has an address, and once it is gone; a claimed one keeps it after its release."""
     state_reason: str = ""
     """The provider's words: why it stopped, what it waits for."""
 
@@ -296,6 +296,7 @@ class NoticeProbe:
     """
 
     url: str
+    """``${NAME:-default}`` in it is filled in on the machine, from its own environment."""
     match: str = r"\S"
     """Regular expression that is searched for in the answer."""
     headers: Mapping[str, str] = field(default_factory=dict)

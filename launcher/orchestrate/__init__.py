@@ -1,9 +1,5 @@
 """The one place where the sequence lives: rent, place, follow, recover, bring home, end.
 
-`Orchestrator.advance` moves one run on by one small step, from nothing but the record. It is called again and
+`orchestrator.Orchestrator.advance` moves one run on by one small step, from nothing but the record. It is called again and
 again by the supervisor; killing the process between or within any two steps loses nothing.
 """
-
-from launcher.orchestrate.orchestrator import Orchestrator
-
-__all__ = ["Orchestrator"]

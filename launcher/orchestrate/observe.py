@@ -109,13 +109,21 @@ def _ask_machine(
     handle = None if attempt.handle is None else from_json(Handle, attempt.handle)
     submitted = handle is not None and handle.start == attempt.starts
     last = None if not submitted or attempt.progress is None else from_json(Progress, attempt.progress)
-    if instance is None or instance.state is not InstanceState.RUNNING or instance.access is None:
+    if instance is None or instance.access is None or not _may_answer(instance, submitted):
         return False, None, last
     try:
         runner = runner_for(instance, ssh_folder=context.paths.ssh, environ=context.environ)
         return True, runner, runner.poll(handle) if handle is not None and submitted else None
     except MachineError:
         return False, None, last
+
+
+def _may_answer(instance: Instance, submitted: bool) -> bool:
+    """A machine that runs; and one of ours that was released: it is still there, with what was left on it."""
+    if instance.state is InstanceState.RUNNING:
+        return True
+    is_claimed = provider_class(instance.ref.provider).capabilities.claimed
+    return is_claimed and submitted and instance.state is InstanceState.TERMINATED
 
 
 def _note(

@@ -10,7 +10,7 @@ from datetime import datetime, timedelta
 from launcher.actions import Finish
 from launcher.events import Event, Kind
 from launcher.home import Home
-from launcher.orchestrate.act import act
+from launcher.orchestrate.act import act, decide_on
 from launcher.orchestrate.budget import deadlines_now, warn_about_limits
 from launcher.orchestrate.candidates import (
     CAPACITY_PATIENCE,
@@ -24,7 +24,6 @@ from launcher.orchestrate.finish import close_attempt, decide_end, finish
 from launcher.orchestrate.homecoming import bring_log_if_possible
 from launcher.orchestrate.observe import Seen, observe
 from launcher.orchestrate.rent import Refused, Rented, rent
-from launcher.recover import decide
 from launcher.situation import Policy
 from launcher.states import Reason, RunState
 from launcher.store import AttemptRow, Intent, Store
@@ -109,7 +108,7 @@ class Orchestrator:
             return self._rent(context, attempt)
         bring_log_if_possible(context, seen)
         warn_about_limits(context)
-        return act(context, seen, decide(seen.situation))
+        return act(context, seen, decide_on(seen.situation))
 
     def _begin(self, context: RunContext) -> float:
         state = RunState.RECOVERING if context.attempts else RunState.PROVISIONING

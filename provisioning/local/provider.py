@@ -212,7 +212,7 @@ class LocalProvider:
             instance_type=INSTANCE_TYPE,
             created_at=claim.created_at,
             deadline=claim.deadline,
-            access=None if gone else self._access(claim),
+            access=self._access(claim),  # released too: the files are where they were
             state_reason=claim.reason,
         )
 

@@ -225,7 +225,7 @@ class SshProvider:
             instance_type=INSTANCE_TYPE,
             created_at=claim.created_at,
             deadline=claim.deadline,
-            access=None if gone else self._access(location, claim),
+            access=self._access(location, claim),  # released too: the files are where they were
             state_reason=claim.reason,
         )
 

@@ -220,7 +220,7 @@ class ProviderContract:
         ref = provider.create(offer, spec_for()).ref
         provider.terminate(ref)
         assert self.settle(provider, ref, InstanceState.TERMINATED) is InstanceState.TERMINATED
-        assert provider.get(ref).access is None
+        assert (provider.get(ref).access is not None) == provider.capabilities.claimed
         provider.terminate(ref)
         assert not provider.owned()
 

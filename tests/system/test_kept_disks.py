@@ -71,3 +71,29 @@ def test_resume_on_another_provider(house: House) -> None:
     assert fake.startswith("fake") and local.startswith("local")
     house.audit(run)
     assert Path(run.status().results_dir).is_dir()
+
+
+def test_this_computer_was_off_when_the_time_was_over(house: House) -> None:
+    """The claim is released at its deadline with nobody there; the files are on this very disk."""
+    job = house.counting(total=600, pace_s=0.1, every=5)
+    run = house.launch(job, provider="local", max_duration_s=12)
+    house.until_step(run, 3)
+    house.kill_supervisor()
+    eventually(lambda: not house.pids(run, "counter.py"), "the watchdog to end the job at its deadline", 40)
+    result = run.wait(timeout_s=60)
+    assert (result.state, run.status().reason_code) == ("stopped", "deadline")
+    assert [path for path in result.files if path.name == "metrics.jsonl"], "what there was came home"
+    assert list(house.home.run(run.id).mirror.glob("step_*.json"))
+    house.audit(run)
+
+
+def test_a_job_that_finished_while_nobody_was_there(house: House) -> None:
+    run = house.launch(house.counting(total=20, pace_s=0.1), provider="local", max_duration_s=14)
+    house.until_step(run, 3)
+    house.kill_supervisor()
+    claims = house.state / "local" / "claims"
+    eventually(lambda: not house.pids(run, "watchdog"), "the end of the job")
+    eventually(lambda: not house.pids(run, "") or not list(claims.glob("*.json")), "the deadline", 30)
+    assert run.wait(timeout_s=60).state == "succeeded"
+    assert house.outcome(run) == expected_outcome(20)
+    house.audit(run)

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from launcher.orchestrate import Orchestrator
+from launcher.orchestrate.orchestrator import Orchestrator
 from launcher.store import Store
 from launcher.store.connection import Connections
 from launcher.supervise import hold_lock
