@@ -16,7 +16,7 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from launcher.api import attach, estimate, launch, list_runs, watch
+    from launcher.api import attach, estimate, launch, watch
     from launcher.errors import (
         CredentialsMissing,
         DependencyMissing,
@@ -36,13 +36,14 @@ if TYPE_CHECKING:
     from launcher.estimates import Estimate
     from launcher.events import Event, Kind
     from launcher.job import Job
+    from launcher.listing import list_runs
     from launcher.plan import Plan
     from launcher.preparation import Prepared, prepare
     from launcher.run import Run, RunResult
     from launcher.status import Status
 
 _HOMES = {
-    "launcher.api": ("attach", "estimate", "launch", "list_runs", "watch"),
+    "launcher.api": ("attach", "estimate", "launch", "watch"),
     "launcher.errors": (
         "CredentialsMissing",
         "DependencyMissing",
@@ -62,6 +63,7 @@ _HOMES = {
     "launcher.estimates": ("Estimate",),
     "launcher.events": ("Event", "Kind"),
     "launcher.job": ("Job",),
+    "launcher.listing": ("list_runs",),
     "launcher.plan": ("Plan",),
     "launcher.preparation": ("Prepared", "prepare"),
     "launcher.run": ("Run", "RunResult"),

@@ -22,12 +22,12 @@ from launcher.run import Run
 from launcher.secrets import write_secrets
 from launcher.snapshot import kept_out, pack
 from launcher.states import RunState
-from launcher.status import Status, offer_words, status_of
+from launcher.status import offer_words
 from launcher.store import RunRow, Store
 from launcher.supervise import ensure_supervisor, supervise
 from provisioning.models import utc_now
 
-__all__ = ["attach", "estimate", "launch", "list_runs", "watch"]
+__all__ = ["attach", "estimate", "launch", "watch"]
 
 
 def launch(job: Job | Prepared, **options: Any) -> Run:
@@ -122,18 +122,6 @@ def attach(run: str, *, environ: Mapping[str, str] | None = None) -> Run:
     home = Home.open(env)
     store = Store(home.database)
     return Run(home, store, store.find_run(run).run_id, env)
-
-
-def list_runs(*, limit: int | None = 20, environ: Mapping[str, str] | None = None) -> list[Status]:
-    """Return live runs and the newest others, newest first; all with ``limit=None``. Reads the record alone."""
-    store = Store(Home.open(environ).database)
-    rows = {row.run_id: row for row in (*store.newest_runs(limit), *store.live_runs())}
-    now = utc_now()
-    newest_first = sorted(rows.values(), key=lambda row: row.created_at, reverse=True)
-    return [
-        status_of(row, store.attempts(row.run_id), store.instances(row.run_id), (), now)
-        for row in newest_first
-    ]
 
 
 def watch(

@@ -72,3 +72,20 @@ def test_no_command_needs_torch_or_a_cloud_sdk(args: list[str], tmp_path: Path) 
 def test_json_is_written_without_rich(tmp_path: Path) -> None:
     done = run_with_a_wall(["ls", "--json"], ("rich", "paramiko", "fabric", "httpx", "torch"), tmp_path)
     assert done.returncode == 0, done.stderr
+
+
+def test_the_list_of_runs_needs_the_record_alone(tmp_path: Path) -> None:
+    code = (
+        "import sys; from launcher.cli import main; assert main(['ls']) == 0\n"
+        "heavy = ('launcher.orchestrate', 'launcher.runners', 'launcher.run', 'launcher.job', 'launcher.plan', 'yaml')\n"
+        "print(*(name for name in heavy if name in sys.modules), file=sys.stderr)"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code],
+        env={"PYTHONPATH": str(ROOT), "LAUNCH_HOME": str(tmp_path), "PATH": "/usr/bin:/bin"},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    assert not done.stderr.strip()

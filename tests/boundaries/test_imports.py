@@ -140,7 +140,10 @@ import {module}
             ["boto3", "google", "httpx", "torch", "paramiko", "rich", "launcher", "trainer"],
         ),
         ("launcher", ["boto3", "google", "torch", "paramiko", "fabric", "rich", "click", "yaml", "httpx"]),
-        ("launcher.orchestrate", ["boto3", "google", "torch", "paramiko", "fabric", "rich", "click"]),
+        (
+            "launcher.orchestrate.orchestrator",
+            ["boto3", "google", "torch", "paramiko", "fabric", "rich", "click"],
+        ),
         ("launcher.cli", ["boto3", "google", "torch", "paramiko", "fabric", "rich"]),
     ],
 )

@@ -1,0 +1,24 @@
+"""The list of runs, from the record alone. It imports next to nothing, because it is asked for most often."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from launcher.home import Home
+from launcher.status import Status, status_of
+from launcher.store import Store
+from provisioning.models import utc_now
+
+__all__ = ["list_runs"]
+
+
+def list_runs(*, limit: int | None = 20, environ: Mapping[str, str] | None = None) -> list[Status]:
+    """Return live runs and the newest others, newest first; all with ``limit=None``. Reads the record alone."""
+    store = Store(Home.open(environ).database)
+    rows = {row.run_id: row for row in (*store.newest_runs(limit), *store.live_runs())}
+    now = utc_now()
+    newest_first = sorted(rows.values(), key=lambda row: row.created_at, reverse=True)
+    return [
+        status_of(row, store.attempts(row.run_id), store.instances(row.run_id), (), now)
+        for row in newest_first
+    ]
