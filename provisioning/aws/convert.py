@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "DEADLINE_TAG",
+    "HOST_KEY_TAG",
     "INSTANCE_TAG",
     "KEPT_TAG",
     "PERSISTENT_TAG",
@@ -37,6 +38,8 @@ PROVIDER = "aws"
 DEADLINE_TAG = "launch-deadline"
 PRICE_TAG = "launch-usd-per-hour"
 USER_TAG = "launch-ssh-user"
+HOST_KEY_TAG = "launch-host-key"
+"""The public host key that user-data has put on the machine."""
 KEPT_TAG = "launch-keeps-disk"
 """On machines and volumes whose disk outlives the machine."""
 PERSISTENT_TAG = "launch-persistent-spot"
@@ -192,7 +195,12 @@ def _from_tags(tags: Mapping[str, str]) -> dict[str, Any]:
 def _access(machine: Mapping[str, Any], tags: Mapping[str, str], address: str) -> SshAccess | None:
     field = {"public": "PublicIpAddress", "private": "PrivateIpAddress", "ipv6": "Ipv6Address"}[address]
     host = machine.get(field)
-    return SshAccess(host=str(host), user=tags.get(USER_TAG) or "ubuntu") if host else None
+    if not host:
+        return None
+    host_key = tags.get(HOST_KEY_TAG)
+    return SshAccess(
+        host=str(host), user=tags.get(USER_TAG) or "ubuntu", host_keys=(host_key,) if host_key else ()
+    )
 
 
 def _reason(machine: Mapping[str, Any]) -> str:

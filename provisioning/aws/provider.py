@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from concurrent.futures import ThreadPoolExecutor
-from datetime import timedelta
 from typing import TYPE_CHECKING, ClassVar
 
 from provisioning import address
@@ -15,6 +14,7 @@ from provisioning.aws.images import Images
 from provisioning.aws.machines import Machines
 from provisioning.aws.market import Market
 from provisioning.aws.network import Network
+from provisioning.aws.newcomers import Newcomers
 from provisioning.aws.options import Options
 from provisioning.aws.quotas import quota_of
 from provisioning.aws.request import home_tags, run_request
@@ -38,8 +38,6 @@ if TYPE_CHECKING:
 
 __all__ = ["AwsProvider"]
 
-NEW_FOR = timedelta(minutes=2)
-"""So long after its creation a machine that EC2 does not list is not taken for gone: lists lag behind."""
 PARALLEL_REGIONS = 8
 NOTICE_S = 120.0
 METADATA = "${AWS_EC2_METADATA_SERVICE_ENDPOINT:-http://169.254.169.254}"
@@ -63,7 +61,7 @@ class AwsProvider:
         self._images = Images(self._client, self._options.ssh_user)
         self._network = Network(self._client, self._options.vpc)
         self._machines = Machines(self._client)
-        self._made_at: dict[str, datetime] = {}
+        self._newcomers = Newcomers(context.home / "aws" / "new", context.clock)
         self._named_disks: set[str] = set()
 
     def __repr__(self) -> str:
@@ -99,13 +97,13 @@ class AwsProvider:
         machine = (
             self._replayed(region, spec, answer) if isinstance(answer, Refusal) else answer["Instances"][0]
         )
-        self._made_at[machine["InstanceId"]] = self._clock()
+        self._newcomers.note(machine["InstanceId"])
         return self._instance(machine, region)
 
     def get(self, ref: InstanceRef) -> Instance:
         """Return the machine as EC2 sees it. ``STOPPED`` also when only its kept disk is left."""
         machine = self._machines.describe(ref.location, ref.id)
-        if machine is None and self._is_new(ref.id):
+        if machine is None and self._newcomers.is_new(ref.id):
             raise Unreachable(f"aws: {ref} is not listed yet", retry_after_s=2.0)
         if machine is not None and machine["State"]["Name"] != "terminated":
             self._name_disk(ref.location, machine)
@@ -234,10 +232,6 @@ class AwsProvider:
 
     def _instance(self, machine: dict[str, Any], region: str) -> Instance:
         return convert.to_instance(machine, region, self._clock(), address=self._options.address)
-
-    def _is_new(self, instance_id: str) -> bool:
-        made_at = self._made_at.get(instance_id)
-        return made_at is not None and self._clock() - made_at < NEW_FOR
 
     def _name_disk(self, region: str, machine: dict[str, Any]) -> None:
         """Once per machine whose disk is kept: let the disk be found by the machine's id when that is gone."""

@@ -6,7 +6,15 @@ import math
 from typing import TYPE_CHECKING, Any
 
 from provisioning.aws import userdata
-from provisioning.aws.convert import DEADLINE_TAG, KEPT_TAG, PERSISTENT_TAG, PRICE_TAG, USER_TAG, aws_tags
+from provisioning.aws.convert import (
+    DEADLINE_TAG,
+    HOST_KEY_TAG,
+    KEPT_TAG,
+    PERSISTENT_TAG,
+    PRICE_TAG,
+    USER_TAG,
+    aws_tags,
+)
 from provisioning.errors import BadOption
 from provisioning.models import WhenUnattended
 
@@ -18,6 +26,7 @@ if TYPE_CHECKING:
 __all__ = ["home_tags", "keeps_disk", "machine_tags", "run_request", "stops"]
 
 _MOST_TAGS = 50
+_LONGEST_VALUE = 256
 
 
 def stops(offer: Offer, spec: InstanceSpec, options: Options) -> bool:
@@ -40,6 +49,8 @@ def machine_tags(offer: Offer, spec: InstanceSpec, options: Options, image: Imag
         PRICE_TAG: f"{offer.usd_per_hour:.6g}",
         USER_TAG: image.user,
     }
+    if spec.host_key is not None and len(spec.host_key.public) <= _LONGEST_VALUE:
+        tags[HOST_KEY_TAG] = spec.host_key.public
     if keeps_disk(offer, spec, options):
         tags[KEPT_TAG] = "yes"
     if offer.spot and options.spot_request == "persistent":

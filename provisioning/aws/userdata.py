@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import json
 import re
+import shlex
 from datetime import timezone
 from typing import TYPE_CHECKING
 
@@ -96,7 +97,7 @@ fi
 
 def boot_hook(deadline: datetime, *, folder: str = FOLDER) -> str:
     """Return the script that arms the deadline; ``folder`` is where the machine keeps it."""
-    return _BOOT_HOOK.format(deadline=_epoch(deadline), folder=folder)
+    return _BOOT_HOOK.format(deadline=_epoch(deadline), folder=shlex.quote(folder))
 
 
 def cloud_config(public_keys: Sequence[str], host_key: HostKey | None) -> str:

@@ -8,6 +8,13 @@ from typing import Any, Dict, Optional, Tuple
 
 from .files import read_text
 
+_VARIABLE = re.compile(r"\$\{(\w+):-([^}]*)\}")
+
+
+def expanded(url: str) -> str:
+    """Fill in ``${NAME:-default}`` from this machine's own environment: where its metadata service is, only it knows."""
+    return _VARIABLE.sub(lambda found: os.environ.get(found[1]) or found[2], url)
+
 
 def http(request: Dict[str, Any], timeout_s: float) -> Tuple[int, str]:
     """Send a request, past any proxy: metadata services are on the machine's own link. (status, text)."""
@@ -16,7 +23,7 @@ def http(request: Dict[str, Any], timeout_s: float) -> Tuple[int, str]:
 
     body = request.get("body")
     prepared = urllib.request.Request(
-        request["url"],
+        expanded(request["url"]),
         data=None if body is None else body.encode(),
         headers=dict(request.get("headers") or {}),
         method=request.get("method", "GET"),

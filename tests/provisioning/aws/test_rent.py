@@ -59,6 +59,7 @@ def test_a_machine_is_what_the_spec_says(provider: AwsProvider, cloud: Ec2Cloud)
     assert isinstance(access, SshAccess)
     assert access.user == "ubuntu"
     assert access.host.startswith("127.")
+    assert access.host_keys == ("ssh-ed25519 HOST",)
 
 
 def test_a_disk_is_never_smaller_than_its_image(provider: AwsProvider, cloud: Ec2Cloud) -> None:
@@ -233,6 +234,9 @@ def test_a_machine_that_is_not_listed_yet_is_not_gone(build: Build, cloud: Ec2Cl
     for _ in range(2):
         with pytest.raises(Unreachable, match="not listed yet"):
             provider.get(ref)
+    missing.times = 1
+    with pytest.raises(Unreachable):
+        build(clock=clock).get(ref)  # another process knows it too
     assert provider.get(ref).state is InstanceState.RUNNING
     clock.forward(180)
     missing.times = 1
@@ -261,7 +265,8 @@ def test_a_reclaimed_spot_machine_says_so(provider: AwsProvider, cloud: Ec2Cloud
 
 
 def test_the_disk_of_a_reclaimed_machine_is_kept_and_found(build: Build, cloud: Ec2Cloud) -> None:
-    provider = build()
+    clock = Clock()
+    provider = build(clock=clock)
     told = spec(when_unattended=WhenUnattended.PARK)
     ref = provider.create(offer_of(provider, spot=True), told).ref
     provider.get(ref)
@@ -270,18 +275,21 @@ def test_the_disk_of_a_reclaimed_machine_is_kept_and_found(build: Build, cloud: 
     assert seen.state is InstanceState.STOPPED
     assert "is kept" in seen.state_reason
     assert (seen.run_id, seen.token, seen.deadline) == (told.run_id, told.token, told.deadline)
+    clock.forward(3600)
     cloud.backend().reservations.clear()  # an hour later EC2 has forgotten the machine
-    assert build().get(ref).state is InstanceState.STOPPED
-    assert [instance.ref for instance in build().owned(told.run_id)] == [ref]
-    build().terminate(ref)
+    assert build(clock=clock).get(ref).state is InstanceState.STOPPED
+    assert [instance.ref for instance in build(clock=clock).owned(told.run_id)] == [ref]
+    build(clock=clock).terminate(ref)
     assert not cloud.volumes()
-    assert build().get(ref).state.is_gone
+    assert build(clock=clock).get(ref).state.is_gone
 
 
 def test_a_disk_that_never_learned_its_machine_is_found_by_its_own_id(build: Build, cloud: Ec2Cloud) -> None:
-    provider = build()
+    clock = Clock()
+    provider = build(clock=clock)
     ref = provider.create(offer_of(provider, spot=True), spec(when_unattended=WhenUnattended.PARK)).ref
     cloud.reclaim(ref.id)
+    clock.forward(3600)
     cloud.backend().reservations.clear()
     (orphan,) = provider.owned()
     assert orphan.ref.id.startswith("vol-")
