@@ -14,12 +14,14 @@ from launcher.events import Kind
 from launcher.orchestrate.budget import deadlines_now
 from launcher.orchestrate.context import RunContext
 from launcher.records import from_json, to_json
+from launcher.remote.ssh.keys import new_host_key, own_public_keys, run_public_key
 from launcher.status import offer_words
 from launcher.store import AttemptRow, InstanceRow, TryOutcome, TryRow
 from provisioning import (
     BadCredentials,
     BadOption,
     CloudError,
+    HostKey,
     Instance,
     InstanceSpec,
     MachineInUse,
@@ -31,6 +33,7 @@ from provisioning import (
     QuotaExceeded,
     Transient,
 )
+from provisioning.registry import provider_class
 
 __all__ = ["Refused", "Rented", "Waiting", "find_unanswered", "rent"]
 
@@ -114,6 +117,7 @@ def _write_try(context: RunContext, attempt: AttemptRow, number: int) -> TryRow:
 
 def _spec(context: RunContext, attempt: AttemptRow, offer: Offer, number: int) -> InstanceSpec:
     job, home, plan = context.job, context.home, context.plan
+    keys, host_key = _keys(context, offer)
     return InstanceSpec(
         run_id=context.run_id,
         attempt=attempt.n,
@@ -124,9 +128,20 @@ def _spec(context: RunContext, attempt: AttemptRow, offer: Offer, number: int) -
         disk_gib=plan.disk_gib,
         when_unattended=plan.when_unattended,
         image_id=job.resources.image_id,
+        ssh_public_keys=keys,
+        host_key=host_key,
         max_usd_per_hour=max(offer.usd_per_hour, context.limits.max_usd_per_hour or 0.0),
         labels=dict(job.resources.labels or {}),
     )
+
+
+def _keys(context: RunContext, offer: Offer) -> tuple[tuple[str, ...], HostKey | None]:
+    """Return who may log in, the run's own key first, and the key that the machine has to show."""
+    capabilities = provider_class(offer.provider).capabilities
+    if capabilities.claimed or not capabilities.bills:
+        return (), None  # a machine that is there already has its keys; one of the fake cloud needs none
+    own = run_public_key(context.paths.ssh, context.run_id)
+    return (own, *own_public_keys(context.environ)), new_host_key()
 
 
 def _create(context: RunContext, attempt: AttemptRow, row: TryRow) -> Rented | Waiting | Refused:
