@@ -41,6 +41,7 @@ COMMANDS: Mapping[str, str] = {
     "exec": "launcher.cli.reach:execute",
     "ssh": "launcher.cli.reach:ssh",
     "watch": "launcher.cli.watch:watch",
+    "gc": "launcher.cli.gc:gc",
 }
 """Name of a command → where it is; in the order of the help. Imported when it is used."""
 
