@@ -51,7 +51,7 @@ def choose(estimates: Sequence[Estimate], asked: Asked) -> Choice:
     if not estimates:
         raise NothingToRent(
             "no provider offers a machine like this",
-            hint="`launch offers` shows what there is; ask for less, or for another place",
+            hint="ask for less, for another place or for another provider; `launch estimate` prices what there is",
         )
     rejected: list[tuple[Offer, str]] = []
     rentable = [item for item in estimates if not _note(rejected, item, _not_rentable(item.offer, asked))]

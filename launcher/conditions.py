@@ -97,7 +97,9 @@ class Conditions:
     """From the internet to the machine."""
     links_measured: bool = False
     on_this_computer: bool = False
-    """The machine is this computer: data is linked, nothing travels."""
+    """The machine is a folder of this computer: data is linked, nothing travels."""
+    rented: bool = False
+    """It is rented, if only from the cloud that pretends: what a person reads speaks of a machine and its disk."""
     save_every_s: float = 0.0
     """How often the program saves; 0 when nobody said."""
     mirrored: bool = True

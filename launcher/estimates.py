@@ -21,6 +21,7 @@ from launcher.mirror_interval import (
     survives_notice,
 )
 from launcher.money import GIB, HOURS_PER_MONTH
+from launcher.quantities import bit_rate, duration, size
 from launcher.ranges import Range
 from launcher.throughput import EarlierRun, Source, Work, WorkTime, work_time
 from provisioning import Offer
@@ -153,23 +154,29 @@ def _transfer_line(offer: Offer, conditions: Conditions, sizes: Sizes) -> Line:
     sent = sizes.code_bytes + (0 if conditions.on_this_computer else sizes.data_bytes)
     hours = _hours(Range.exactly(sent), conditions.up) + _hours(sizes.fetched, conditions.fetch)
     fee = (Range.exactly(sent) + sizes.fetched) * (offer.ingress_usd_per_gib / GIB)
-    if conditions.on_this_computer:
-        linked = f"; {_size(sizes.data_bytes)} of data is linked, not copied" if sizes.data_bytes else ""
-        basis = f"{_size(sent)} copied on this computer{linked}"
-    else:
-        known = "measured" if conditions.links_measured else "assumed"
-        basis = f"{_size(sent)} at {conditions.up.likely * 8 / 1e6:.3g} Mbit/s, {known}"
+    known = "measured" if conditions.links_measured else "assumed"
+    basis = f"{size(sent)} {_way(conditions, conditions.up)}"
+    basis += f", {known}" if conditions.rented or not conditions.on_this_computer else ""
+    if conditions.on_this_computer and sizes.data_bytes:
+        basis += f"; {size(sizes.data_bytes)} of data is linked, not copied"
     if sizes.fetched:
         known = ", assumed" if sizes.fetched_bytes is None else ""
-        basis += f"; {_size(sizes.fetched.likely)} fetched by the machine{known}"
+        basis += f"; {size(sizes.fetched.likely)} fetched by the machine{known}"
     return Line(item="data transfer", hours=hours, usd=hours * offer.usd_per_hour + fee, basis=basis)
 
 
 def _pull_line(offer: Offer, conditions: Conditions, sizes: Sizes) -> Line:
     home = sizes.output + sizes.checkpoint
     known = "" if sizes.output_bytes is not None and sizes.checkpoint_bytes is not None else ", sizes assumed"
-    basis = f"outputs and the last checkpoint, {_size(home.likely)} at {conditions.down.likely * 8 / 1e6:.3g} Mbit/s{known}"
+    basis = f"outputs and the last checkpoint, {size(home.likely)} {_way(conditions, conditions.down)}{known}"
     return _timed("output pull", _hours(home, conditions.down), offer, basis)
+
+
+def _way(conditions: Conditions, link: Range) -> str:
+    """Say how bytes travel: over a link, or from folder to folder of this computer."""
+    if conditions.on_this_computer and not conditions.rented:
+        return "copied on this computer"
+    return f"at {bit_rate(link.likely)}"
 
 
 def _mirroring(offer: Offer, conditions: Conditions, sizes: Sizes) -> tuple[MirrorChoice | None, bool, str]:
@@ -244,20 +251,30 @@ def _beside_lines(
         gib = at_work * (3600.0 / mirror.every_s * sizes.checkpoint.likely / GIB)
         lines.append(_beside("checkpoint mirroring", gib * offer.egress_usd_per_gib, mirror.reason))
     disk_usd = hours * (offer.disk_usd_per_gib_month * conditions.disk_gib / HOURS_PER_MONTH)
-    where = "of this computer's disk" if conditions.on_this_computer else f"for {hours.likely:.3g} h"
-    lines.append(_beside("disk", disk_usd, f"{conditions.disk_gib:.3g} GiB {where}"))
+    lines.append(_beside("disk", disk_usd, _disk_words(conditions, hours)))
     if offer.ipv4_usd_per_hour:
         basis = f"public address at ${offer.ipv4_usd_per_hour:g}/h"
         lines.append(_beside("IPv4", hours * offer.ipv4_usd_per_hour, basis))
     if offer.egress_usd_per_gib:
         gib = (sizes.output + sizes.checkpoint) * (1.0 / GIB)
-        basis = f"{gib.likely:.2g} GiB home at ${offer.egress_usd_per_gib:g}/GiB"
+        basis = f"{_gib(gib.likely)} home at ${offer.egress_usd_per_gib:g}/GiB"
         lines.append(_beside("egress", gib * offer.egress_usd_per_gib, basis))
     if offer.ingress_usd_per_gib and moves:
         carried = sizes.code_bytes + sizes.data_bytes + sizes.fetched.likely + sizes.checkpoint.likely
         basis = f"data to each further machine at ${offer.ingress_usd_per_gib:g}/GiB"
         lines.append(_beside("ingress again", moves * (carried / GIB * offer.ingress_usd_per_gib), basis))
     return lines
+
+
+def _disk_words(conditions: Conditions, hours: Range) -> str:
+    if conditions.on_this_computer and not conditions.rented:
+        return f"{size(conditions.disk_gib * GIB)} of this computer's disk"
+    return f"{_gib(conditions.disk_gib)} for {duration(3600 * hours.likely)}"
+
+
+def _gib(gib: float) -> str:
+    """Disks and traffic are sold by the GiB; of less than one, people want to read bytes."""
+    return f"{gib:.3g} GiB" if gib >= 1.0 else size(gib * GIB)
 
 
 def _beside(item: str, usd: Range, basis: str) -> Line:
@@ -271,7 +288,3 @@ def _narrow_by(time: WorkTime, conditions: Conditions, sizes: Sizes) -> tuple[st
     if sizes.checkpoint_bytes is None and not conditions.on_this_computer:
         hints.append("the size of a checkpoint, known after the first run")
     return tuple(hints[:2])
-
-
-def _size(bytes_: float) -> str:
-    return f"{bytes_ / GIB:.2f} GiB" if bytes_ >= GIB / 10 else f"{bytes_ / 1e6:.1f} MB"

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from launcher.money import GIB
+from launcher.quantities import duration, size
 
 if TYPE_CHECKING:
     from provisioning import Offer
@@ -65,7 +66,7 @@ def choose_mirror_every(
         every_s=chosen_s,
         usd_per_hour=usd_per_hour,
         transfer_s=transfer_s,
-        reason=f"every {_time(chosen_s)}, {why}: {_size(checkpoint_bytes)} takes {transfer_s:.0f} s, {price}",
+        reason=f"every {duration(chosen_s)}, {why}: {size(checkpoint_bytes)} takes {_seconds(transfer_s)}, {price}",
     )
 
 
@@ -101,9 +102,5 @@ def survives_notice(
     return False, f"{notice_s:.0f} s of notice are too short to send it ({needed_s:.0f} s)"
 
 
-def _size(bytes_: int) -> str:
-    return f"{bytes_ / GIB:.2f} GiB" if bytes_ >= GIB / 10 else f"{bytes_ / 1e6:.1f} MB"
-
-
-def _time(seconds: float) -> str:
-    return f"{seconds:.0f} s" if seconds < 120.0 else f"{seconds / 60.0:.3g} min"
+def _seconds(seconds: float) -> str:
+    return "less than a second" if seconds < 0.5 else duration(seconds)

@@ -13,6 +13,7 @@ from launcher.choose import Asked, Choice, choose
 from launcher.conditions import Conditions, Sizes, default_conditions, disk_gib
 from launcher.estimates import Estimate, estimate
 from launcher.limits import Limits, default_limits
+from launcher.quantities import duration, usd
 from launcher.records import from_json, to_json
 from launcher.status import offer_words
 from launcher.throughput import EarlierRun, Source, Work
@@ -219,6 +220,7 @@ def _conditions(offer: Offer, wants: Wants, capabilities: Capabilities) -> Condi
         mirror_every_s=wants.mirror_every_s,
         disk_outlives=capabilities.park and _when_unattended(wants, capabilities) is WhenUnattended.PARK,
         disk_gib=wants.disk_gib or needed,
+        rented=capabilities.bills,
     )
 
 
@@ -242,8 +244,8 @@ def _alternatives(chosen: Estimate, known: Sequence[Estimate]) -> tuple[Alternat
 
 def _alternative(kind: str, item: Estimate, chosen: Estimate) -> Alternative:
     words = (
-        f"{kind}: {offer_words(item.offer)}, about ${item.usd.likely:.2f} in {item.hours.likely:.1f} h"
-        f" instead of ${chosen.usd.likely:.2f} in {chosen.hours.likely:.1f} h"
+        f"{kind}: {offer_words(item.offer)}, about {usd(item.usd.likely)} in {duration(3600 * item.hours.likely)}"
+        f" instead of {usd(chosen.usd.likely)} in {duration(3600 * chosen.hours.likely)}"
     )
     return Alternative(kind=kind, offer=item.offer, words=words)
 
@@ -263,11 +265,11 @@ def _market(chosen: Estimate, known: Sequence[Estimate]) -> str:
     twin = min(twins, key=lambda item: item.usd.likely)
     spot, steady = (chosen, twin) if chosen.offer.spot else (twin, chosen)
     if spot.usd.likely >= steady.usd.likely:
-        return f"{mine}; spot is not cheaper here: ${spot.usd.likely:.2f} against ${steady.usd.likely:.2f}"
+        return f"{mine}; spot is not cheaper here: {usd(spot.usd.likely)} against {usd(steady.usd.likely)}"
     saving = 1.0 - spot.usd.likely / steady.usd.likely
     verb = "saves" if chosen.offer.spot else "would save"
     amount = f"{saving:.0%}, interruptions included"
-    return f"{mine} at ${chosen.usd.likely:.2f}; {other} ${twin.usd.likely:.2f}: spot {verb} {amount}"
+    return f"{mine} at {usd(chosen.usd.likely)}; {other} {usd(twin.usd.likely)}: spot {verb} {amount}"
 
 
 def _warnings(chosen: Estimate, limits: Limits, now: datetime) -> tuple[str, ...]:
@@ -277,10 +279,10 @@ def _warnings(chosen: Estimate, limits: Limits, now: datetime) -> tuple[str, ...
             "the time is a guess; narrower with " + " or ".join(chosen.narrow_by or ("an earlier run",))
         )
     if limits.max_cost_usd is not None and chosen.usd.high > limits.max_cost_usd:
-        found.append(f"it may need up to ${chosen.usd.high:.2f} and is stopped at ${limits.max_cost_usd:.2f}")
+        found.append(f"it may need up to {usd(chosen.usd.high)} and is stopped at {usd(limits.max_cost_usd)}")
     if chosen.hours.likely * 3600.0 > limits.max_duration_s:
         found.append(
-            f"it needs about {chosen.hours.likely:.1f} h and is stopped after {limits.max_duration_s / 3600:.1f} h"
+            f"it needs about {duration(3600 * chosen.hours.likely)} and is stopped after {duration(limits.max_duration_s)}"
         )
     if limits.until is not None and now + timedelta(hours=chosen.hours.likely) > limits.until:
         found.append(f"it will hardly be done by {limits.until:%Y-%m-%d %H:%M %Z}")

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from launcher import quantities
 from launcher.errors import DependencyMissing, HomeError, JobFileError, LaunchError
 from launcher.job.files import missing_files, mount_above
 from launcher.job.problem import FieldError
@@ -190,7 +191,7 @@ def _code(job: Job, out: Path | None, home: Path | None) -> tuple[Manifest | Non
         manifest = survey(job.workdir_path, kept_out=kept_out(job, out=out, home=home))
     except JobFileError as err:
         return None, [_error("code", err)]
-    size = f"{manifest.size_bytes / 10**6:.1f} MB"
+    size = quantities.size(manifest.size_bytes)
     found = [
         _ok("code", f"{manifest.files} files, {size} of {manifest.workdir} (listed by {manifest.listed_by})")
     ]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from launcher.money import HOURS_PER_MONTH
+from launcher.quantities import usd
 from provisioning import Capabilities, DeadlineKind, Offer, WhenUnattended
 
 __all__ = [
@@ -60,5 +61,5 @@ def _outputs(offer: Offer, when_unattended: WhenUnattended, disk_gib: float) -> 
         return "after its outputs went to the bucket"
     if when_unattended is WhenUnattended.PARK:
         per_day = park_usd_per_day(offer, disk_gib)
-        return f"and its disk stays with the outputs (${per_day:.2f} a day until `launch pull`)"
+        return f"and its disk stays with the outputs ({usd(per_day)} a day until `launch pull`)"
     return "and what has not come home by then is lost, mirrored checkpoints aside"

@@ -263,7 +263,7 @@ class TestBill:
         found = self.lines(made)
         assert made.usd.high == 0.0
         assert made.hours.likely == pytest.approx(0.5, abs=0.01)
-        assert "100.0 MB of data is linked, not copied" in found["data transfer"]
+        assert "100 MB of data is linked, not copied" in found["data transfer"]
         assert "of this computer's disk" in found["disk"]
 
     def test_measured_links_are_called_measured_and_narrow_the_range(self) -> None:
@@ -273,3 +273,20 @@ class TestBill:
         assert "measured" in self.lines(measured)["data transfer"]
         assert measured.hours.high - measured.hours.low < assumed.hours.high - assumed.hours.low
         assert "the speed of this computer's uplink" in assumed.narrow_by
+
+
+class TestAmounts:
+    """A bill is read by people: sizes, speeds and times in units that fit them, and of the place that is meant."""
+
+    def test_a_cloud_that_pretends_is_spoken_of_as_a_cloud(self) -> None:
+        fake = offer(provider="fake", instance_type="t4.small")
+        capabilities = {"fake": Capabilities(deadline=DeadlineKind.BOOT, park=True)}
+        made = make_plan([fake], SIX_HOURS, capabilities=capabilities, now=NOON).estimate
+        bases = " / ".join(line.basis for line in made.lines)
+        assert "this computer" not in bases
+        assert "Gbit/s" in bases and "e+" not in bases
+        assert "41.0 MB for 6 h" in bases
+
+    def test_a_limit_of_a_second_is_said_in_seconds(self) -> None:
+        made = plan(this_computer(), work=Work(hours=0.01, on="cpu"), max_duration_s=1.0)
+        assert any("is stopped after 1 s" in warning for warning in made.warnings)

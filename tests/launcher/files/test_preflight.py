@@ -167,7 +167,7 @@ def test_much_code_and_links_that_lead_out_are_warned_about(tmp_path: Path) -> N
         file.truncate(150 * 10**6)
     (folder / "out").symlink_to("/etc/hosts")
     much, links = of(look(job_in(folder)), "code", Level.WARNING)
-    assert "150.0 MB is much for code: weights.bin" in much.message
+    assert "150 MB is much for code: weights.bin" in much.message
     assert "links that point out of the working folder stay here: out" in links.message
 
 
