@@ -54,8 +54,8 @@ def _gone(s: Situation) -> Action | None:
     if s.machine.state is not InstanceState.TERMINATED:
         return None
     cause = s.progress.cause if s.progress else Cause.NONE
-    if s.finished and s.outputs_home:
-        return Finish(reason=Reason.FINISHED, words=Reason.FINISHED.words, pull=False)
+    if s.finished and (s.outputs_home or s.machine.reachable):  # a claimed one is there after its release too
+        return Finish(reason=Reason.FINISHED, words=Reason.FINISHED.words, pull=not s.outputs_home)
     if cause in (Cause.STOP, Cause.IDLE):
         return _finish_as_asked(s, cause, pull=False)
     ended = _finish_for_person_or_limit(s, pull=False)

@@ -12,7 +12,7 @@ from launcher.events import Kind
 from launcher.history import speed_row
 from launcher.orchestrate.budget import cost_of_attempt, deadlines_now
 from launcher.orchestrate.context import RunContext
-from launcher.orchestrate.homecoming import bring_log, bring_outputs, mirror_checkpoints
+from launcher.orchestrate.homecoming import bring_everything
 from launcher.orchestrate.machines import end_machines, park_machines
 from launcher.orchestrate.observe import Seen
 from launcher.records import from_json
@@ -156,30 +156,17 @@ def _wait_for_outputs(context: RunContext, problem: str) -> float:
 
 
 def bring_home(context: RunContext, seen: Seen) -> str | None:
-    """Bring the newest checkpoint, all outputs and the log home; return what kept it from it, or None.
-
-    In this order: where a machine is about to be taken away, the checkpoint is what the next one needs.
-    """
-    runner, handle, attempt = seen.runner, seen.handle, seen.attempt
-    if handle is None:
+    """Bring the newest checkpoint, all outputs and the log home; return what kept it from it, or None."""
+    if seen.handle is None:
         return None  # nothing was ever started there
-    if runner is None:
+    if seen.runner is None:
         return "the machine does not answer"
     try:
-        progress = runner.poll(handle)
-        attempt = mirror_checkpoints(context, runner, handle, attempt, progress, force=True)
-        reports = bring_outputs(context, runner, handle)
-        attempt = bring_log(context, runner, handle, attempt, to_the_end=True)
+        bring_everything(context, seen.runner, seen.handle, seen.attempt)
     except LaunchError as err:
         return str(err)
     except OSError as err:
         return f"this computer: {err}"
-    files = {file.path for report in reports for file in report.files}
-    size = sum(file.size_bytes for report in reports for file in report.files)
-    words = f"{len(files)} files are home and verified, in {context.run.results_dir}"
-    with context.store.together():
-        context.update_attempt(attempt, fetched=True)
-        context.report(Kind.TRANSFER, words, what="outputs", files=len(files), bytes=size)
     return None
 
 

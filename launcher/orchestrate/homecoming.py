@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from launcher.orchestrate.observe import Seen
 
 __all__ = [
+    "bring_everything",
     "bring_log",
     "bring_log_if_possible",
     "bring_outputs",
@@ -157,6 +158,27 @@ def bring_outputs(
     if warning:
         context.complain("latest", warning)
     return tuple(reports)
+
+
+def bring_everything(
+    context: RunContext, runner: Runner, handle: Handle, attempt: AttemptRow
+) -> tuple[FetchReport, ...]:
+    """Bring the newest checkpoint, all outputs and the rest of the log home, and note that they are.
+
+    In this order: where a machine is about to be taken away, the checkpoint is what the next one needs. Raises as
+    `bring_outputs` does.
+    """
+    progress = runner.poll(handle)
+    attempt = mirror_checkpoints(context, runner, handle, attempt, progress, force=True)
+    reports = bring_outputs(context, runner, handle)
+    attempt = bring_log(context, runner, handle, attempt, to_the_end=True)
+    files = {file.path for report in reports for file in report.files}
+    size = sum(file.size_bytes for report in reports for file in report.files)
+    words = f"{len(files)} files are home and verified, in {context.run.results_dir}"
+    with context.store.together():
+        context.update_attempt(attempt, fetched=True)
+        context.report(Kind.TRANSFER, words, what="outputs", files=len(files), bytes=size)
+    return reports
 
 
 def _fetch(

@@ -95,6 +95,13 @@ def test_exit_0_without_a_count_is_done_unless_a_notice_interrupted_it() -> None
     assert isinstance(decide(situation(ended(0, Cause.NOTICE, step=None))), EndMachine)
 
 
+def test_a_job_that_finished_on_a_claimed_machine_has_succeeded_after_its_release() -> None:
+    released = machine(InstanceState.TERMINATED, claimed=True)
+    decided = decide(situation(ended(0, step=100), machine=released, deadlines=OVER))
+    assert isinstance(decided, Finish)
+    assert (decided.reason, decided.pull) == (Reason.FINISHED, True)
+
+
 class TestCrashLoop:
     def test_two_failures_without_a_step_in_between_end_the_run(self) -> None:
         past = Past(starts=2, errors=1, step_at_start=50)
