@@ -6,6 +6,7 @@ the working folder. ``<base>/latest`` is a link to the run that was fetched last
 
 from __future__ import annotations
 
+import contextlib
 import os
 import secrets
 from dataclasses import dataclass
@@ -111,10 +112,11 @@ def taken_by_another(folder: Path, run_id: str) -> str | None:
         return f"{folder / MARKER} cannot be read: {err}"
     if owner == run_id:
         return None
-    if owner is not None:
+    if owner:
         return f"{folder} holds the results of run {owner}"
     if folder.is_dir():
-        return f"{folder} exists and was not made for a run" if any(folder.iterdir()) else None
+        others = [path for path in folder.iterdir() if not path.name.startswith(MARKER)]
+        return f"{folder} exists and was not made for a run" if others else None
     return f"{folder} is not a folder" if os.path.lexists(folder) else None
 
 
@@ -131,11 +133,8 @@ def claim(folder: Path, run_id: str) -> Path:
     marker = folder / MARKER
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        try:
-            with marker.open("x", encoding="utf-8") as file:
-                file.write(run_id + "\n")
-        except FileExistsError:  # ours from before, or another process was faster
-            problem = taken_by_another(folder, run_id)
+        _mark(marker, run_id)
+        problem = taken_by_another(folder, run_id)
     except OSError as err:
         raise HomeError(
             f"results cannot be written to {folder}: {err.strerror}", hint="name another folder with --out"
@@ -143,6 +142,20 @@ def claim(folder: Path, run_id: str) -> Path:
     if problem is not None:
         raise UsageError(problem, hint="name another folder with --out")
     return folder
+
+
+def _mark(marker: Path, run_id: str) -> None:
+    """Write the marker whole or not at all, unless somebody has; the disk may be full, and we may be killed."""
+    beside = marker.with_name(f"{MARKER}.{secrets.token_hex(4)}")
+    try:
+        beside.write_text(run_id + "\n", encoding="utf-8")
+        with contextlib.suppress(FileExistsError):  # ours from before, or another process was faster
+            os.link(beside, marker)
+    except PermissionError:  # a file system without hard links
+        if not marker.exists():
+            beside.replace(marker)
+    finally:
+        beside.unlink(missing_ok=True)
 
 
 def point_latest(folder: Path) -> str | None:

@@ -7,6 +7,7 @@ import shutil
 import signal
 import socket
 import subprocess
+import tempfile
 import time
 import uuid
 from collections.abc import Mapping
@@ -84,8 +85,8 @@ class Sshd:
         self.id = uuid.uuid4().hex
         self.folder.mkdir(parents=True, exist_ok=True)
         self.home.mkdir(parents=True, exist_ok=True)
-        self.tmux = self.folder / "tmux"
-        self.tmux.mkdir()
+        # The path of a socket has 108 bytes, and those of tests are long.
+        self.tmux = Path(tempfile.mkdtemp(prefix="tmux-"))
         self.host_key = keygen(self.folder / "host_key")
         self.client_key = self.folder / "client_key"
         self.authorize(keygen(self.client_key))
@@ -195,6 +196,7 @@ class Sshd:
                     os.kill(pid, signal.SIGKILL)
             assert time.monotonic() < give_up_at, pids
             time.sleep(0.01)
+        shutil.rmtree(self.tmux, ignore_errors=True)
 
     def ssh_config(self) -> str:
         """A configuration for clients: this machine's key pair, and known hosts of the test's own."""
@@ -202,6 +204,11 @@ class Sshd:
 
     def known_hosts_line(self) -> str:
         return f"[127.0.0.1]:{self.port} {self.host_key}\n"
+
+
+def names(folder: Path) -> list[str]:
+    """What is in a folder, sorted."""
+    return sorted(path.name for path in folder.iterdir())
 
 
 def descendants(pid: int) -> list[int]:

@@ -1,0 +1,118 @@
+"""``launch --provider aws`` from the create call to the last volume, over real HTTP, ssh, tmux and kill -9."""
+
+from __future__ import annotations
+
+import getpass
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from launcher import Job, Run
+from tests.provisioning.aws.cloud import Ec2Cloud, Fault, serving
+from tests.system.aws.machines import Machines
+from tests.system.house import House, eventually, expected_outcome
+
+
+@pytest.fixture(scope="module")
+def server() -> Iterator[Ec2Cloud]:
+    with serving() as cloud:
+        yield cloud
+
+
+@pytest.fixture
+def cloud(server: Ec2Cloud) -> Ec2Cloud:
+    server.reset()
+    for zone in server.zones("us-east-1"):
+        server.spot_usd["t3.small", zone] = 0.008
+    return server
+
+
+@pytest.fixture
+def machines(cloud: Ec2Cloud, tmp_path: Path) -> Iterator[Machines]:
+    machines = Machines(cloud, tmp_path / "machines")
+    yield machines
+    machines.end_all()
+    cloud.reset()
+
+
+@pytest.fixture
+def house(tmp_path: Path, machines: Machines, cloud: Ec2Cloud) -> Iterator[House]:
+    house = House(tmp_path / "house")
+    told = cloud.environ(LAUNCH_SSH_CONFIG=str(machines.config))
+    house.environ.update({name: value for name, value in told.items() if name != "HOME"})
+    yield house
+    house.close()
+
+
+def counting(house: House, total: int, **fields: object) -> Job:
+    options = {"aws": {"ssh_user": getpass.getuser()}}
+    return house.counting(total=total, pace_s=0.1, provider_options=options, **fields)
+
+
+def launched(house: House, job: Job, **options: object) -> Run:
+    return house.launch(job, provider="aws", instance="t3.small", **options)
+
+
+def test_rent_notice_kill_recover_pull_terminate(house: House, cloud: Ec2Cloud, machines: Machines) -> None:
+    full = Fault("RunInstances", "InsufficientInstanceCapacity", 500, times=1)
+    cloud.faults.append(full)
+    run = launched(house, counting(house, 150), spot=True)
+    house.until_step(run, 5)
+    (first,) = cloud.living()
+    rented = machines.rented[first.id]
+    eventually(lambda: rented.metadata.asked > 0, "the watchdog to ask its metadata service")
+    rented.metadata.notice = '{"action": "terminate", "time": "2030-01-01T00:00:00Z"}'
+    eventually(
+        lambda: len(run.status().attempts) == 2 or not run.status().is_live, "the notice to be acted upon"
+    )
+    if first.state != "terminated":
+        cloud.reclaim(first.id)
+    result = run.wait(timeout_s=120)
+    assert result.state == "succeeded", result.reason
+    assert house.outcome(run) == expected_outcome(150)
+    before, after = run.status().attempts
+    assert (before.cause, before.steps_lost) == ("notice", 0)
+    assert before.steps_done + after.steps_done == 150
+    assert not cloud.living()
+    assert not cloud.volumes()
+    assert {request["state"] for request in cloud.requests.values()} == {"cancelled"}
+    assert not cloud.refilled
+    assert not machines.rented
+
+
+def test_an_answer_that_was_lost_rents_nothing_twice(
+    house: House, cloud: Ec2Cloud, machines: Machines
+) -> None:
+    cloud.faults += [
+        Fault("RunInstances", kind="lose"),
+        Fault("DescribeInstances", "RequestLimitExceeded", 503, times=2),
+    ]
+    run = launched(house, counting(house, 5))
+    result = run.wait(timeout_s=120)
+    assert result.state == "succeeded", result.reason
+    assert len({call.form["ClientToken"] for call in cloud.actions("RunInstances")}) == 1
+    assert not cloud.living()
+    assert not cloud.volumes()
+
+
+def test_a_machine_with_another_host_key_gets_nothing(
+    house: House, cloud: Ec2Cloud, machines: Machines
+) -> None:
+    start = machines.start
+
+    def impostor(machine: object) -> None:
+        start(machine)
+        for rented in machines.rented.values():
+            rented.sshd.new_host_key()
+
+    cloud.on_start = impostor
+    run = launched(house, counting(house, 5))
+    eventually(lambda: machines.rented, "a machine")
+    seen = len(cloud.actions("DescribeInstances"))
+    eventually(lambda: len(cloud.actions("DescribeInstances")) >= seen + 4, "four looks at the machine")
+    (rented,) = machines.rented.values()
+    assert not list(rented.sshd.home.iterdir()), "nothing was sent"
+    run.down(discard=True)
+    run.wait(timeout_s=60)
+    assert not cloud.living()
