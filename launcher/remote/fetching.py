@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import enum
 import hashlib
 import os
 import secrets
 import shutil
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Any
 
 from launcher.errors import FetchError
+from launcher.results import MARKER
 from launcher.runners.base import FetchedFile, FetchReport
 
 if TYPE_CHECKING:
@@ -22,6 +24,8 @@ if TYPE_CHECKING:
 
 __all__ = ["fetch"]
 
+INCOMING = ".incoming-"
+"""Folders in which files arrive together; like the marker of a run's results, a name that no machine may write."""
 MOST_FILES = 200_000
 TRIES = 3
 HASH_BYTES = 1 << 20
@@ -34,6 +38,11 @@ class _Listed:
     size_bytes: int
     modified_ns: int
     sha256: str
+
+
+class _Missing(enum.Enum):
+    GONE = "gone"
+    CHANGING = "changing"
 
 
 def fetch(
@@ -51,36 +60,59 @@ def fetch(
     With ``transfer`` everything comes together, into a hidden folder that a later fetch goes on with after a cut.
 
     Raises:
-        FetchError: a file could not be had unchanged in three tries, or cannot be written; what came is kept.
+        FetchError: a file could not be had unchanged in three tries, or cannot be written here; what came is kept.
     """
     answer = _list(tools, request, timeout_s)
-    refused = [(str(name), str(why)) for name, why in answer["refused"]]
-    files: list[FetchedFile] = []
-    broken: list[str] = []
+    brought = _Brought(refused=[(str(name), str(why)) for name, why in answer["refused"]])
     arrived = _bring_together(transfer, request, answer, dest) if transfer is not None else None
     for listed in (_Listed(*entry) for entry in answer["files"]):
-        why = _why_not(dest, listed.name)
+        why, obstacle = _why_never(listed.name), _in_the_way(dest, listed.name)
         if why is not None:
-            refused.append((listed.name, why))
-            continue
-        if arrived is not None and _take(arrived / listed.name, dest / listed.name, listed):
-            files.append(_fetched(dest / listed.name, listed, was_home=False))
-            continue
-        brought = _bring(shell, tools, request, listed, dest / listed.name, timeout_s)
-        if brought is None:
-            broken.append(listed.name)
+            brought.refused.append((listed.name, why))
+        elif obstacle is not None:
+            brought.blocked.append(f"{listed.name}: {obstacle}")
+        elif arrived is not None and _take(arrived, dest, listed):
+            brought.files.append(_fetched(dest / listed.name, listed, was_home=False))
         else:
-            files.append(brought)
+            brought.note(listed, _bring(shell, tools, request, listed, dest / listed.name, timeout_s))
     if arrived is not None:
-        _sync_all([file.path for file in files if not file.was_home])
+        _sync_all([file.path for file in brought.files if not file.was_home])
         shutil.rmtree(arrived, ignore_errors=True)
-    if broken:
-        raise FetchError(
-            f"{_named(broken)} changed each time while being fetched",
-            left_behind=f"{len(files)} files are home and verified in {dest}",
-            hint="fetch again when the job has finished writing",
-        )
-    return FetchReport(files=tuple(files), refused=tuple(refused), unmatched=tuple(answer["unmatched"]))
+    brought.require_whole(dest)
+    unmatched = tuple(answer["unmatched"])
+    return FetchReport(files=tuple(brought.files), refused=tuple(brought.refused), unmatched=unmatched)
+
+
+@dataclass(slots=True)
+class _Brought:
+    """What came of one fetch, file by file."""
+
+    refused: list[tuple[str, str]]
+    files: list[FetchedFile] = field(default_factory=list)
+    changing: list[str] = field(default_factory=list)
+    blocked: list[str] = field(default_factory=list)
+
+    def note(self, listed: _Listed, outcome: FetchedFile | _Missing) -> None:
+        if isinstance(outcome, FetchedFile):
+            self.files.append(outcome)
+        elif outcome is _Missing.CHANGING:
+            self.changing.append(listed.name)
+
+    def require_whole(self, dest: Path) -> None:
+        """Raise unless everything that can be had is home: machines are ended on the strength of it."""
+        left = f"{len(self.files)} files are home and verified in {dest}"
+        if self.blocked:
+            raise FetchError(
+                f"something here is in the way of {_named(self.blocked)}",
+                left_behind=left,
+                hint="move it aside, or name another folder",
+            )
+        if self.changing:
+            raise FetchError(
+                f"{_named(self.changing)} changed each time while being fetched",
+                left_behind=left,
+                hint="fetch again when the job has finished writing",
+            )
 
 
 def _list(tools: Tools, request: dict[str, Any], timeout_s: float) -> dict[str, Any]:
@@ -97,12 +129,14 @@ def _list(tools: Tools, request: dict[str, Any], timeout_s: float) -> dict[str, 
 def _bring_together(transfer: Transfer, request: dict[str, Any], answer: dict[str, Any], dest: Path) -> Path:
     """Bring what is not home to a folder beside; the caller verifies and moves it."""
     key = hashlib.sha256(request["root"].encode(errors="surrogateescape")).hexdigest()[:8]
-    arrived = dest / f".incoming-{key}"
+    arrived = dest / f"{INCOMING}{key}"
     wanted = [_Listed(*entry) for entry in answer["files"]]
     missing = [
         listed.name
         for listed in wanted
-        if _why_not(dest, listed.name) is None and not _is_home(dest / listed.name, listed)
+        if _why_never(listed.name) is None
+        and _in_the_way(dest, listed.name) is None
+        and not _is_home(dest / listed.name, listed)
     ]
     if missing:
         try:
@@ -115,17 +149,22 @@ def _bring_together(transfer: Transfer, request: dict[str, Any], answer: dict[st
     return arrived
 
 
-def _take(arrived: Path, target: Path, listed: _Listed) -> bool:
-    """Verify a file that has arrived and move it to its place; False when it is not there, or is another."""
+def _take(arrived: Path, dest: Path, listed: _Listed) -> bool:
+    """Verify a file that has arrived and move it to its place; False when it is not there, or is another.
+
+    What arrived was written by a program that talked to the machine: a link in its path leads nobody anywhere.
+    """
+    file, target = arrived / listed.name, dest / listed.name
     try:
-        if arrived.is_symlink() or arrived.stat().st_size < listed.size_bytes:
+        straight = file.parent.resolve() == arrived.resolve() / PurePosixPath(listed.name).parent
+        if not straight or file.is_symlink() or file.stat().st_size < listed.size_bytes:
             return False
-        os.truncate(arrived, listed.size_bytes)
-        if _sha256(arrived) != listed.sha256:
+        os.truncate(file, listed.size_bytes)
+        if _sha256(file) != listed.sha256:
             return False
         target.parent.mkdir(parents=True, exist_ok=True)
-        os.utime(arrived, ns=(listed.modified_ns, listed.modified_ns))
-        arrived.replace(target)
+        os.utime(file, ns=(listed.modified_ns, listed.modified_ns))
+        file.replace(target)
     except OSError:
         return False
     return True
@@ -135,11 +174,18 @@ def _fetched(target: Path, listed: _Listed, *, was_home: bool) -> FetchedFile:
     return FetchedFile(path=target, size_bytes=listed.size_bytes, sha256=listed.sha256, was_home=was_home)
 
 
-def _why_not(dest: Path, name: str) -> str | None:
-    """Why a name from the machine is not written here; None when it is fine."""
+def _why_never(name: str) -> str | None:
+    """Why a name from the machine is written nowhere; None when it is fine."""
     path = PurePosixPath(name)
     if path.is_absolute() or ".." in path.parts or not path.parts or "\0" in name:
         return "its name would leave the target folder"
+    if path.parts[0] == MARKER or path.parts[0].startswith(INCOMING):
+        return "launch keeps this name for itself"
+    return None
+
+
+def _in_the_way(dest: Path, name: str) -> str | None:
+    """What is here in place of a file or its folder; None when there is room."""
     parent = (dest / name).parent
     while not parent.exists() and parent != dest:
         parent = parent.parent
@@ -154,8 +200,8 @@ def _why_not(dest: Path, name: str) -> str | None:
 
 def _bring(
     shell: Shell, tools: Tools, request: dict[str, Any], listed: _Listed, target: Path, timeout_s: float
-) -> FetchedFile | None:
-    """One file; None when it was different each time."""
+) -> FetchedFile | _Missing:
+    """One file; or why there is none: a program that rotates its files deletes some while we look."""
     for _ in range(TRIES):
         if _is_home(target, listed):
             return _fetched(target, listed, was_home=True)
@@ -164,9 +210,9 @@ def _bring(
         again = _list(tools, {**request, "patterns": [_literally(listed.name)]}, timeout_s)["files"]
         found = [one for one in (_Listed(*entry) for entry in again) if one.name == listed.name]
         if not found:
-            return None
+            return _Missing.GONE
         listed = found[0]
-    return None
+    return _Missing.CHANGING
 
 
 def _is_home(target: Path, listed: _Listed) -> bool:

@@ -158,7 +158,9 @@ def test_inputs_are_not_results(machine: Machine, tmp_path: Path) -> None:
         assert not report.refused
 
 
-def test_a_link_at_home_is_not_followed_out_of_the_target(machine: Machine, handle: Handle) -> None:
+def test_a_link_at_home_is_not_followed_out_of_the_target_and_a_person_is_told(
+    machine: Machine, handle: Handle
+) -> None:
     put(machine, handle, "outputs/x", "outputs/y", "a.csv")
     home, elsewhere = machine.folder / "home", machine.folder / "elsewhere"
     home.mkdir()
@@ -166,11 +168,52 @@ def test_a_link_at_home_is_not_followed_out_of_the_target(machine: Machine, hand
     (elsewhere / "victim").write_text("mine")
     (home / "outputs").symlink_to(elsewhere)
     (home / "a.csv").symlink_to(elsewhere / "victim")
-    report = machine.runner.fetch(handle, ["outputs/", "a.csv"], home)
-    assert [name for name, _ in report.refused] == ["outputs/x", "outputs/y"]
+    with pytest.raises(FetchError, match=r"in the way of outputs/x.*outputs/y"):
+        machine.runner.fetch(handle, ["outputs/", "a.csv"], home)
     assert sorted(path.name for path in elsewhere.iterdir()) == ["victim"]
     assert (elsewhere / "victim").read_text() == "mine"
     assert (home / "a.csv").read_text() == "content of a.csv"
+
+
+def test_a_folder_in_the_way_of_a_file_is_said_and_removed_by_a_person(
+    machine: Machine, handle: Handle
+) -> None:
+    put(machine, handle, "a.csv", "b.csv")
+    home = machine.folder / "home"
+    (home / "a.csv").mkdir(parents=True)
+    with pytest.raises(FetchError, match=r"in the way of a\.csv") as caught:
+        machine.runner.fetch(handle, ["*.csv"], home)
+    assert "1 files are home" in str(caught.value.left_behind)
+    (home / "a.csv").rmdir()
+    assert names(machine.runner.fetch(handle, ["*.csv"], home), home) == ["a.csv", "b.csv"]
+
+
+def test_names_that_launch_keeps_for_itself_are_not_written(machine: Machine, handle: Handle) -> None:
+    put(machine, handle, ".launch-run", ".incoming-1/x", "ok.txt")
+    home = machine.folder / "home"
+    home.mkdir()
+    (home / ".launch-run").write_text("demo-ab12")
+    report = machine.runner.fetch(handle, ["**"], home)
+    assert (home / ".launch-run").read_text() == "demo-ab12"
+    assert {name for name, _ in report.refused} >= {".launch-run", ".incoming-1/x"}
+    assert "ok.txt" in names(report, home)
+
+
+class RotatingShell(LocalShell):
+    """A machine whose program deletes a file between the listing and the copy."""
+
+    def get(self, remote: PurePosixPath, local: Path) -> None:
+        Path(remote).unlink(missing_ok=True)
+        super().get(remote, local)
+
+
+def test_a_file_that_the_program_deleted_meanwhile_is_no_failure(machine: Machine, handle: Handle) -> None:
+    put(machine, handle, "old.pt")
+    shell = RotatingShell(LocalAccess(work_root=machine.work_root))
+    runner = MachineRunner(shell, PurePosixPath(machine.work_root), intervals=FAST)
+    home = machine.folder / "home"
+    report = runner.fetch(handle, ["*.pt"], home)
+    assert report.files == ()
 
 
 class ForeignShell(LocalShell):
