@@ -42,6 +42,7 @@ COMMANDS: Mapping[str, str] = {
     "ssh": "launcher.cli.reach:ssh",
     "watch": "launcher.cli.watch:watch",
     "gc": "launcher.cli.gc:gc",
+    "doctor": "launcher.cli.doctor:doctor",
 }
 """Name of a command → where it is; in the order of the help. Imported when it is used."""
 

@@ -30,7 +30,9 @@ def resolved(environ: Mapping[str, str], host: str, port: int = 22, user: str = 
 def test_aliases_and_identities_mean_what_they_mean_to_ssh(tmp_path: Path) -> None:
     key = tmp_path / "my key"
     key.touch()
-    (tmp_path / "more").write_text(f'Host box\n  HostName 10.0.0.7\n  IdentityFile "{key}"\n  IdentitiesOnly yes\n')
+    (tmp_path / "more").write_text(
+        f'Host box\n  HostName 10.0.0.7\n  IdentityFile "{key}"\n  IdentitiesOnly yes\n'
+    )
     environ = environ_with(tmp_path / "config", f"Include {tmp_path}/more\nHost *\n  User nobody\n")
     found = resolved(environ, "box", port=2222)
     assert (found.alias, found.host, found.port, found.user) == ("box", "10.0.0.7", 2222, "ann")
@@ -57,7 +59,7 @@ def test_a_proxy_command_gets_its_words(tmp_path: Path) -> None:
 
 def test_a_broken_configuration_is_said(tmp_path: Path) -> None:
     environ = environ_with(tmp_path / "config", "Host box\n  Prot 22\n")
-    with pytest.raises(MachineError, match="(?i)prot") as raised:
+    with pytest.raises(MachineError, match=r"(?i)prot") as raised:
         resolved(environ, "box")
     assert "ssh -G" in str(raised.value.hint)
 

@@ -18,7 +18,7 @@ from launcher.remote.ssh.shell import SshShell
 from tests.provisioning.machines import eventually
 from tests.system.ssh.machines import destination_of, shell_on
 from tests.system.ssh.proxy import Proxy
-from tests.system.ssh.server import Sshd, free_port, keygen
+from tests.system.ssh.server import Sshd, free_port, keygen, names
 
 
 def shell_with_key(machine: Sshd, key: Path, user: str | None = None) -> SshShell:
@@ -126,7 +126,9 @@ def test_a_command_that_is_cut_off_is_not_repeated(machine: Sshd, shell: SshShel
         os.kill(pid, 9)
 
 
-def test_what_is_read_and_written_is_repeated_after_a_cut(machine: Sshd, tmp_path: Path, proxy: Proxy) -> None:
+def test_what_is_read_and_written_is_repeated_after_a_cut(
+    machine: Sshd, tmp_path: Path, proxy: Proxy
+) -> None:
     shell = shell_on(machine, port=proxy.port)
     source = tmp_path / "source"
     source.write_bytes(os.urandom(8 << 20))
@@ -136,7 +138,7 @@ def test_what_is_read_and_written_is_repeated_after_a_cut(machine: Sshd, tmp_pat
     proxy.cut_after_bytes = proxy.passed_bytes + (3 << 20)
     shell.get(far, tmp_path / "back")
     assert (tmp_path / "back").read_bytes() == source.read_bytes()
-    leftovers = [name for name in os.listdir(machine.home) if name.endswith(".tmp")]
+    leftovers = [name for name in names(machine.home) if name.endswith(".tmp")]
     assert leftovers == []
     shell.close()
 
@@ -162,6 +164,6 @@ def test_a_slow_command_is_not_taken_for_silence(machine: Sshd) -> None:
 
 
 def test_a_terminal_of_ones_own(machine: Sshd, shell: SshShell) -> None:
-    argv = shell.with_terminal(["sh", "-c", "test -n \"$1\" && echo \"it's $1\"", "sh", "a b"])
+    argv = shell.with_terminal(["sh", "-c", 'test -n "$1" && echo "it\'s $1"', "sh", "a b"])
     told = subprocess.run(argv, capture_output=True, stdin=subprocess.DEVNULL, check=True, timeout=30)
     assert told.stdout == b"it's a b\n"

@@ -68,14 +68,16 @@ def test_a_key_that_changes_between_two_connections(own_machine: Sshd) -> None:
 
 def test_fingerprints_are_those_of_ssh_keygen(tmp_path: Path) -> None:
     key = keygen(tmp_path / "key")
-    told = subprocess.run(["ssh-keygen", "-lf", str(tmp_path / "key.pub")], capture_output=True, text=True, check=True)
+    told = subprocess.run(
+        ["ssh-keygen", "-lf", str(tmp_path / "key.pub")], capture_output=True, text=True, check=True
+    )
     assert fingerprint(key) == told.stdout.split()[1]
 
 
 def test_only_public_keys_can_be_pinned(machine: Sshd, tmp_path: Path) -> None:
     host_keys = HostKeys(tmp_path / "known_hosts")
     for wrong in ("ssh-ed25519", "hello world", "-----BEGIN OPENSSH PRIVATE KEY-----"):
-        with pytest.raises(ValueError, match="."):
+        with pytest.raises(ValueError, match=r"."):
             host_keys.pin(destination_of(machine), [wrong])
     assert not host_keys.path.exists()
 
