@@ -74,6 +74,8 @@ class Evidence:
     """The record has it, or waits for what its create call made."""
     outputs_missing: bool | None = None
     """A job was started on it and its outputs never came home; None where nobody knows."""
+    was_kept: bool = False
+    """Its run ended with the wish that the disk stays."""
     silent_s: float | None = None
     """Since its job's last sign of life; None where none was seen."""
 
@@ -135,8 +137,8 @@ def judge(instance: Instance, evidence: Evidence) -> tuple[Judgement, str]:
         return Judgement.ASK, words
     if evidence.outputs_missing is not False:
         return Judgement.ASK, "outputs on it never came home"
-    if instance.state is InstanceState.STOPPED:
-        return Judgement.ASK, "its disk was kept on request; its outputs are home"
+    if evidence.was_kept or instance.state is InstanceState.STOPPED:
+        return Judgement.ASK, "its disk was kept when its run ended; its outputs are home"
     if live:
         return Judgement.END, "its run goes on without it, and nothing was started on it"
     return (
@@ -265,7 +267,7 @@ class Collector:
     def _evidence(self, instance: Instance, row: InstanceRow | None) -> Evidence:
         home, run_id = self.home, instance.run_id or ""
         try:
-            state = RunState(self.store.run(run_id).state)
+            run = self.store.run(run_id)
         except RunNotFound:
             silent_s = self._seconds_since(_written_on(instance))
             return Evidence(home_id=home.home_id, owner=home.owner, run_state=None, silent_s=silent_s)
@@ -276,7 +278,8 @@ class Collector:
         return Evidence(
             home_id=home.home_id,
             owner=home.owner,
-            run_state=state,
+            run_state=RunState(run.state),
+            was_kept=bool(run.verdict and run.verdict.get("keep_disk")),
             is_expected=row is not None or instance.token in awaited,
             outputs_missing=attempt is not None and attempt.handle is not None and not attempt.fetched,
             silent_s=self._seconds_since(self._heartbeat(instance, attempt)),

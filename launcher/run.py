@@ -13,12 +13,12 @@ from launcher.connect import runner_for
 from launcher.errors import MachineUnreachable, RunFailed, WrongState
 from launcher.events import Event
 from launcher.home import Home
-from launcher.kept_disk import end_kept, started_for_a_while
+from launcher.kept_disk import KeptDisks
 from launcher.orchestrate.context import RunContext
 from launcher.orchestrate.homecoming import bring_outputs
 from launcher.records import from_json
 from launcher.remote.shell import Result
-from launcher.resuming import kept_machine, resume
+from launcher.resuming import resume
 from launcher.runners.base import FetchReport, Handle, LogChunk
 from launcher.runners.machines import MachineRunner
 from launcher.states import RunState
@@ -199,14 +199,20 @@ class Run:
     def down(self, *, discard: bool = False) -> None:
         """Ask for: bring home and end; with ``discard`` end now and bring nothing home. Returns at once.
 
-        Of a run that has ended and whose disk was kept, this ends the disk, and returns when that is confirmed.
+        Of a run that has ended and whose disk was kept, this brings home what never came home, ends the disk, and
+        returns when that is confirmed. Nothing is ended when outputs cannot be brought home.
+
+        Raises:
+            WrongState: the run has ended and left nothing.
+            CloudError, MachineError: as `pull`; call again, or give the outputs up with ``discard``.
         """
-        if self._store.has_ended(self.id) and any(
-            row.ended_at is None for row in self._store.instances(self.id)
-        ):
-            end_kept(self._context())
+        kept = KeptDisks(self._context())
+        if not kept.rows:
+            self._ask(Intent.DOWN, discard=discard)
             return
-        self._ask(Intent.DOWN, discard=discard)
+        if not discard:
+            kept.pull(missing_only=True)
+        kept.end()
 
     def _ask(self, intent: Intent, **options: bool) -> None:
         run = self._store.run(self.id)
@@ -259,20 +265,20 @@ class Run:
             MachineUnreachable, FetchError: what came so far is kept; call again.
         """
         context = self._context()
+        kept = KeptDisks(context)
+        if kept.readable:
+            return _together(kept.pull(dest))
         attempt = context.attempt
         if attempt is None or attempt.handle is None:
             raise WrongState(f"{self.id} has not started anything yet", hint=f"`launch status {self.id}`")
         handle = from_json(Handle, attempt.handle)
-        if context.state.is_final and kept_machine(context) is not None:
-            with started_for_a_while(context) as instance:
-                return _pull(context, self._runner_on(instance), handle, dest)
         machine = context.machine_of(attempt)
         if machine is not None and machine.ended_at is not None:  # released, it may be there all the same
             ref = InstanceRef.parse(machine.ref)
             instance = context.provider(ref.provider).get(ref)
             if instance.access is not None:
-                return _pull(context, self._runner_on(instance), handle, dest)
-        return _pull(context, self._runner(), handle, dest)
+                return _together(bring_outputs(context, self._runner_on(instance), handle, dest=dest))
+        return _together(bring_outputs(context, self._runner(), handle, dest=dest))
 
     def execute(self, argv: Sequence[str], *, timeout_s: float | None = None) -> Result:
         """Run a command in the job's working folder on its machine and return what it left."""
@@ -313,8 +319,7 @@ class Run:
         return RunContext(self._home, self._store, self.id, self._environ)
 
 
-def _pull(context: RunContext, runner: MachineRunner, handle: Handle, dest: Path | None) -> FetchReport:
-    reports = bring_outputs(context, runner, handle, dest=dest)
+def _together(reports: Sequence[FetchReport]) -> FetchReport:
     return FetchReport(
         files=tuple(file for report in reports for file in report.files),
         refused=tuple(item for report in reports for item in report.refused),

@@ -44,15 +44,28 @@ def stop(screen: Screen, run_text: str, keep_disk: bool) -> int:
 @yes_option
 @with_screen
 def down(screen: Screen, run_text: str, no_pull: bool, yes: bool) -> int:
-    """Bring outputs home and end the machine now."""
+    """Bring outputs home and end the machine now; of a run that has ended, the disk that was kept."""
     run = find_run(run_text)
     if no_pull and not yes:
         question = f"Discard everything of {run.id} that is not home yet?"
         if not screen.confirm(question, default=False, otherwise="nothing was done"):
             return EXIT_DECLINED
+    if not run.status().is_live:
+        return _end_what_is_left(screen, run, discard=no_pull)
     seen = _newest_event(run)
     run.down(discard=no_pull)
     return _see_it_end(screen, run, seen)
+
+
+def _end_what_is_left(screen: Screen, run: Run, *, discard: bool) -> int:
+    """End the disk that an ended run has kept; a run that has left nothing is refused in words."""
+    first = "" if discard else "what never came home first, then "
+    with screen.busy(f"Ending what {run.id} has left: {first}its disk"):
+        run.down(discard=discard)
+    if screen.json:
+        screen.line(run.status().to_json())
+    screen.say(f"{run.id} has nothing rented any more")
+    return 0
 
 
 def _newest_event(run: Run) -> int:

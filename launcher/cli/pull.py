@@ -30,10 +30,17 @@ __all__ = ["pull"]
 def pull(screen: Screen, run_text: str, directory: Path | None) -> int:
     """Bring outputs home now, verified; as often as you like, also while the run goes on.
 
-    They go to the run's folder of results, or to a folder of the run's id in DIR.
+    They go to the run's folder of results, or to a folder of the run's id in DIR. A machine that was parked is started
+    for it, which costs a little, and parked again.
     """
     run = find_run(run_text)
-    with screen.busy(f"Bringing outputs of {run.id} home"):
+    status = run.status()
+    what = f"Bringing outputs of {run.id} home"
+    if not status.is_live and status.instance_state == "stopped":
+        what = (
+            f"Starting the machine whose disk was kept, bringing outputs of {run.id} home, parking it again"
+        )
+    with screen.busy(what):
         report = run.pull(directory)
     dest = str(directory.absolute() / run.id if directory else run.status().results_dir)
     if screen.json:
