@@ -72,7 +72,8 @@ def resolve(access: SshAccess, *, environ: Mapping[str, str], identity: Path | N
     """
     config = config_file(environ)
     file = ["-F", str(config)] if config is not None else []
-    argv = ["ssh", "-G", *file, "-p", str(access.port), "-l", access.user, "--", access.host]
+    port = ["-p", str(access.port)] if access.port != SSH_PORT else []  # else the configuration's own counts
+    argv = ["ssh", "-G", *file, *port, "-l", access.user, "--", access.host]
     try:
         told = subprocess.run(
             argv,
