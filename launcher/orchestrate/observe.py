@@ -230,5 +230,5 @@ def _past(context: RunContext, attempt: AttemptRow, progress: Progress | None) -
         step_at_attempt=attempt.step_at_attempt,
         saved=newest is not None and progress is not None and newest != progress.resumed_from,
         asked_s=asked_s,
-        in_setup=not attempt.has_run and context.job.every_stage[0].setup is not None,
+        in_setup=not attempt.has_run,
     )
