@@ -1,7 +1,7 @@
 """What a training run is told: every field, its meaning and its default.
 
 The names and the nesting are those of the official baseline's ``rnn_args.yaml``, so that file is read
-unchanged; the sections ``checkpoints``, ``compute`` and ``safety`` are ours. All fields have defaults,
+unchanged; the sections ``checkpoints``, ``compute``, ``safety`` and ``records`` are ours. All fields have defaults,
 so a small configuration stays small. Reading YAML and applying overrides is `trainer.config_reader`'s.
 """
 
@@ -18,6 +18,7 @@ __all__ = [
     "DatasetConfig",
     "InputNetworkConfig",
     "ModelConfig",
+    "RecordsConfig",
     "SafetyConfig",
     "TransformsConfig",
 ]
@@ -151,7 +152,10 @@ class ComputeConfig:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class SafetyConfig:
-    """Limits beyond which going on would waste money."""
+    """Checks and limits beyond which going on would waste money."""
+
+    validate_first: bool = True
+    """Validate once before the first step of a fresh run: the curve starts where the model starts."""
 
     max_nonfinite_steps: int = 20
     """Steps in a row whose gradient may be NaN or infinite; each is skipped and counted."""
@@ -159,6 +163,16 @@ class SafetyConfig:
     """Share of training trials whose labels may be too long for their output; those trials are left out."""
     blank_collapse_validations: int = 3
     """Validations in a row that decode nothing but blanks before the alarm is raised."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class RecordsConfig:
+    """Records for people that are kept besides metrics.csv, where their packages are installed."""
+
+    curves: bool = True
+    """Draw ``curves.png`` at each validation; needs matplotlib."""
+    tensorboard: bool = True
+    """Write event files under ``tensorboard/``; needs tensorboard."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -233,3 +247,4 @@ class Config:
     checkpoints: CheckpointsConfig = field(default_factory=CheckpointsConfig)
     compute: ComputeConfig = field(default_factory=ComputeConfig)
     safety: SafetyConfig = field(default_factory=SafetyConfig)
+    records: RecordsConfig = field(default_factory=RecordsConfig)

@@ -26,6 +26,10 @@ STATUS_INTERVAL_S = 5.0
 """Longest silence, where the configured log interval is longer."""
 
 
+class _LeftValidation(Exception):
+    """Somebody asked to save and leave while a validation was under way; the next process repeats it."""
+
+
 class TrainingLoop:
     """Trains a model to its end, or until somebody asks it to save and leave."""
 
@@ -46,13 +50,16 @@ class TrainingLoop:
         """Train. Returns DONE or INTERRUPTED; any error is raised after an emergency checkpoint."""
         try:
             return self._train()
+        except _LeftValidation:
+            return self._leave(held_row=self._hold_row())
         except BaseException as error:
             self._emergency(error)
             raise
 
     def _train(self) -> Exit:
         self._speed.mark(self._progress.step)
-        if (self._take_up_held_row() and self._validate()) or self._training.stopped_early:
+        owes_validation = self._take_up_held_row() or self._training.owes_first_validation
+        if (owes_validation and self._validate()) or self._training.stopped_early:
             self._finish()
             return Exit.DONE
         steps = range(self._progress.step, self._total)
@@ -133,6 +140,10 @@ class TrainingLoop:
     def _flush(self, evaluation: Evaluation | None = None) -> None:
         """Turn pending values into rows of metrics.csv; the one place that waits for the device."""
         if not self._pending:
+            if evaluation is not None:  # before the first step there is nothing but the validation
+                self._write_rows(
+                    [StepRow(step=0, epoch=0.0, val_loss=evaluation.loss, val_per=evaluation.per)]
+                )
             return
         values = torch.stack([torch.stack([v.loss, v.grad_norm]) for _, v, _ in self._pending]).tolist()
         rows = []
@@ -141,15 +152,18 @@ class TrainingLoop:
             last = step == self._pending[-1][0]
             rows.append(self._row(step, loss, norm, rates, evaluation if last else None))
         self._pending.clear()
-        self._training.saver.record(rows)
-        self._training.observers.rows(rows)
-        self._publish_numbers(rows[-1])
+        self._write_rows(rows)
         if self._progress.nonfinite_in_a_row >= self._config.safety.max_nonfinite_steps:
             raise TrainingDiverged(
                 f"the gradient was NaN or infinite for {self._progress.nonfinite_in_a_row} steps in a row, "
                 f"up to step {self._progress.step}; all of them were skipped",
                 hint="lower lr_max, or look at the data; safety.max_nonfinite_steps sets the limit",
             )
+
+    def _write_rows(self, rows: list[StepRow]) -> None:
+        self._training.saver.record(rows)
+        self._training.observers.rows(rows)
+        self._publish_numbers(rows[-1])
 
     def _count_nonfinite(self, norm: float) -> None:
         if norm - norm == 0.0:
@@ -183,7 +197,7 @@ class TrainingLoop:
             training.runner.model, training.val, training.val_assembler, training.smoother,
             dtype=training.precision.dtype, batch_size=training.validation_batch_size, device=training.device,
             days=training.val_days, limit_batches=training.limit_batches, keep_logits=self._config.save_val_logits,
-            peers=training.peers,
+            peers=training.peers, on_batch=self._leave_when_asked if training.peers.size == 1 else None,
         )  # fmt: skip
         self._flush(evaluation)
         best = training.record_validation(evaluation)
@@ -193,6 +207,11 @@ class TrainingLoop:
             self._save(best=True)
         self._speed.mark(progress.step)
         return training.stopped_early
+
+    def _leave_when_asked(self, done: int) -> None:
+        """A notice is short and a validation may be long: what is done of it is given up."""
+        if self._interrupt.requested:
+            raise _LeftValidation
 
     # --- save
 
@@ -205,20 +224,20 @@ class TrainingLoop:
                 return
             self._save()
 
-    def _save(self, *, best: bool = False, wait: bool = False) -> None:
+    def _save(self, *, best: bool = False, held_row: list[float] | None = None) -> None:
         self._flush()
-        self._training.saver.save(best=best, wait=wait)
+        self._training.saver.save(best=best, held_row=held_row)
         self._training.observers.event("checkpoint", self._progress.step, best=best)
         self._last_save = time.monotonic()
 
-    def _leave(self) -> Exit:
-        """Save the last finished step durably."""
+    def _leave(self, held_row: list[float] | None = None) -> Exit:
+        """Save the last finished step durably, with its numbers when its validation did not end."""
         console = self._training.console
         self._training.observers.event("interrupted", self._progress.step, by=self._interrupt.name)
         console.say(f"{self._interrupt.name}: saving step {self._progress.step} before leaving")
         try:
             if self._training.saver.last_step != self._progress.step:
-                self._save()
+                self._save(held_row=held_row)
             self._training.saver.finish()
         except CheckpointNotSaved as error:
             if not self._training.saver.has_checkpoint():
@@ -248,7 +267,12 @@ class TrainingLoop:
             training.console.warn(f"no emergency checkpoint of step {step}: {failure}")
 
     def _hold_row(self) -> list[float]:
-        """The numbers of the last step, whose row must wait for the validation that did not finish."""
+        """The numbers of the last step, whose row must wait for the validation that did not finish.
+
+        Empty before the first step, which has none.
+        """
+        if not self._pending:
+            return []
         _, values, rates = self._pending.pop()
         return [float(values.loss), float(values.grad_norm), *rates]
 
@@ -257,6 +281,8 @@ class TrainingLoop:
         held = self._training.held_row
         if held is None:
             return False
+        if not held:
+            return True
         loss, norm, *rates = held
         self._pending.append((self._progress.step, StepValues(torch.tensor(loss), torch.tensor(norm)), rates))
         return True

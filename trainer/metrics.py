@@ -23,16 +23,16 @@ class StepRow:
     """One line of ``metrics.csv``; None leaves a column empty."""
 
     step: int
-    """Finished optimiser steps, from 1."""
+    """Finished optimiser steps; 0 is the validation before the first one."""
     epoch: float
     """Trials drawn so far over trials in the training set."""
-    loss: float
+    loss: float | None = None
     """CTC loss, mean over the batch, in nats per trial."""
-    grad_norm: float
+    grad_norm: float | None = None
     """Before clipping."""
-    lr: float
-    lr_day: float
-    skipped_steps: int
+    lr: float | None = None
+    lr_day: float | None = None
+    skipped_steps: int = 0
     """Steps so far whose gradient was not finite."""
     val_loss: float | None = None
     val_per: float | None = None
@@ -40,8 +40,8 @@ class StepRow:
     def line(self) -> str:
         """As text; nine digits say a float32 exactly."""
         cells = [
-            str(self.step), f"{self.epoch:.6f}", f"{self.loss:.9g}", f"{self.grad_norm:.9g}", f"{self.lr:.9g}",
-            f"{self.lr_day:.9g}", str(self.skipped_steps), _cell(self.val_loss), _cell(self.val_per),
+            str(self.step), f"{self.epoch:.6f}", _cell(self.loss), _cell(self.grad_norm), _cell(self.lr),
+            _cell(self.lr_day), str(self.skipped_steps), _cell(self.val_loss), _cell(self.val_per),
         ]  # fmt: skip
         return ",".join(cells) + "\n"
 

@@ -19,6 +19,7 @@ from typing import Any
 
 import torch
 
+from trainer.config import RecordsConfig
 from trainer.curves import CurvePlotter
 from trainer.metrics import StepRow
 
@@ -133,10 +134,11 @@ def _memory_gib() -> float:
 class TensorBoardLog(Observer):
     """Event files for TensorBoard under ``tensorboard/``; needs the package ``tensorboard``."""
 
-    def __init__(self, folder: Path, first_step: int) -> None:
+    def __init__(self, folder: Path, resumed_at: int | None) -> None:
         from torch.utils.tensorboard import SummaryWriter
 
-        self._writer: Any = SummaryWriter(str(folder), purge_step=first_step + 1)
+        # What a killed process wrote after the state that is resumed is written anew.
+        self._writer: Any = SummaryWriter(str(folder), purge_step=0 if resumed_at is None else resumed_at + 1)
 
     def rows(self, rows: Sequence[StepRow]) -> None:
         """Add the numbers of each step."""
@@ -173,16 +175,22 @@ class Curves(Observer):
 
 
 def observe(
-    root: Path, metrics: Path, device: torch.device, first_step: int, warn: Callable[[str], None]
-) -> Observers:
-    """The observers that this installation has the packages for; one that cannot start is said and left out."""
+    root: Path, metrics: Path, device: torch.device, config: RecordsConfig, *,
+    resumed_at: int | None, warn: Callable[[str], None],
+) -> Observers:  # fmt: skip
+    """The observers that are wanted and whose packages are installed; one that cannot start is said and left out.
+
+    `resumed_at` is the step of the state that is resumed; None on a fresh start.
+    """
     events = root / "events.jsonl"
     wanted: list[tuple[str | None, Callable[[], Observer]]] = [
         (None, lambda: EventLog(events)),
         (None, lambda: SystemTable(root / "system.csv", device)),
-        ("tensorboard", lambda: TensorBoardLog(root / "tensorboard", first_step)),
-        ("matplotlib", lambda: Curves(CurvePlotter(metrics, events, root / "curves.png"))),
     ]
+    if config.tensorboard:
+        wanted.append(("tensorboard", lambda: TensorBoardLog(root / "tensorboard", resumed_at)))
+    if config.curves:
+        wanted.append(("matplotlib", lambda: Curves(CurvePlotter(metrics, events, root / "curves.png"))))
     observers: list[Observer] = []
     for package, make in wanted:
         if package is not None and importlib.util.find_spec(package) is None:

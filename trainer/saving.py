@@ -64,9 +64,9 @@ class Saver(Protocol):
 class Bystander:
     """The saver of a process that leaves writing to the first one."""
 
-    def __init__(self, progress: Progress) -> None:
+    def __init__(self, progress: Progress, last_step: int) -> None:
         self._progress = progress
-        self.last_step = progress.step if progress.step else -1
+        self.last_step = last_step
 
     busy = False
 
@@ -102,7 +102,7 @@ class RunSaver:
     def __init__(
         self, folder: RunFolder, config: Config, runner: StepRunner, progress: Progress, table: MetricsTable,
         place: Mapping[str, Any], *, say: Callable[[str], None], warn: Callable[[str], None],
-        best_model: dict[str, Tensor] | None = None,
+        last_step: int = -1, best_model: dict[str, Tensor] | None = None,
     ) -> None:  # fmt: skip
         self._folder = folder
         self._config = config
@@ -114,7 +114,7 @@ class RunSaver:
         self._warn = warn
         self._best_model = best_model
         self._checkpointer = Checkpointer(folder.checkpoints, keep=config.checkpoints.keep, warn=warn)
-        self.last_step = progress.step if progress.step else -1
+        self.last_step = last_step
         """Step of the newest state that was saved or resumed."""
 
     @property
@@ -183,11 +183,7 @@ class RunSaver:
         Its weights are the best model's; the optimiser's moments are the present ones where the best model
         is the present one, and left out otherwise.
         """
-        if (
-            self._folder.best.exists()
-            or not self._progress.best_step
-            or not self._config.save_best_checkpoint
-        ):
+        if self._folder.best.exists() or not self._progress.has_best or not self._config.save_best_checkpoint:
             return
         optimizer = state["optimizer"]
         if self._best_model is not None:

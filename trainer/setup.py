@@ -231,8 +231,9 @@ def _assemble(
         smoother=data.smoother, runner=runner, progress=progress, saver=saver,
         observers=_observers(request, compute, progress, checkpoint),
         numbers=MetricsWriter(request.job.metrics_file if request.peers.is_first else None),
+        owes_first_validation=checkpoint is None and config.safety.validate_first and len(data.val) > 0,
         held_row=state.get("held_row"), limit_batches=request.limit_batches,
-        last_per=progress.best_per if progress.best_step else None,
+        last_per=progress.best_per if progress.has_best else None,
     )  # fmt: skip
 
 
@@ -242,7 +243,10 @@ def _observers(
     folder, warn = request.folder, request.console.warn
     if not request.peers.is_first:
         return Observers((), warn)
-    observers = observe(folder.root, folder.metrics, compute.device, progress.step, warn)
+    observers = observe(
+        folder.root, folder.metrics, compute.device, request.config.records,
+        resumed_at=None if checkpoint is None else progress.step, warn=warn,
+    )  # fmt: skip
     kind = "started" if checkpoint is None else "resumed"
     observers.event(
         kind, progress.step, total=request.config.num_training_batches, device=str(compute.device)
@@ -269,8 +273,9 @@ def _build_saver(
     request: RunRequest, compute: Compute, runner: StepRunner, progress: Progress, state: Mapping[str, Any]
 ) -> Saver:
     """Who writes: the first process only."""
+    last_step = progress.step if state else -1
     if not request.peers.is_first:
-        return Bystander(progress)
+        return Bystander(progress, last_step)
     console, metrics = request.console, state.get("metrics")
     table = MetricsTable(
         request.folder.metrics, None if metrics is None else unpack_metrics(metrics), console.warn
@@ -278,7 +283,7 @@ def _build_saver(
     here = environment(compute.device, compute.precision.name, request.peers.size)
     saver = RunSaver(
         request.folder, request.config, runner, progress, table, here,
-        say=console.say, warn=console.warn, best_model=state.get("best_model"),
+        say=console.say, warn=console.warn, last_step=last_step, best_model=state.get("best_model"),
     )  # fmt: skip
     if state:
         saver.restore_best(state)

@@ -35,7 +35,7 @@ FORMAT = 1
 
 MAY_CHANGE = (
     "output_dir", "checkpoint_dir", "dataset.dataset_dir", "dataset.num_dataloader_workers", "checkpoints.",
-    "compute.", "safety.", "gpu_number", "batches_per_", "save_", "log_", "early_stopping",
+    "compute.", "safety.", "records.", "gpu_number", "batches_per_", "save_", "log_", "early_stopping",
     "num_training_batches", "init_from_checkpoint", "init_checkpoint_path", "dataset.test_percentage",
 )  # fmt: skip
 """Fields that a resumed run may be given anew: they change where and how long, not what is computed."""
@@ -59,6 +59,11 @@ class Progress:
     blank_validations: int = 0
     """Validations in a row that decoded nothing but blanks."""
     micro_batch_size: int = 0
+
+    @property
+    def has_best(self) -> bool:
+        """Whether any model was validated; the best may be the one of step 0."""
+        return self.best_per < float("inf")
 
 
 def config_digest(config: Config) -> str:

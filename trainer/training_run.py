@@ -51,7 +51,10 @@ class TrainingRun:
     saver: Saver
     observers: Observers
     numbers: MetricsWriter
+    owes_first_validation: bool = False
+    """Whether the model is still to be validated before its first step."""
     held_row: list[float] | None = None
+    """Numbers of the step whose validation the resumed state owes; empty for step 0."""
     limit_batches: int | None = None
     last_per: float | None = None
 
@@ -136,7 +139,7 @@ class TrainingRun:
             self.console.warn(
                 f"{progress.skipped_steps} steps were skipped because their gradient was not finite"
             )
-        if progress.best_step:
+        if progress.has_best:
             self.console.say(
                 f"done: {progress.step} steps, best validation PER {100 * progress.best_per:.2f} % "
                 f"at step {progress.best_step}; {self.folder.best if self.config.save_best_checkpoint else ''}"

@@ -88,6 +88,7 @@ TINY = {
     "batches_per_train_log": 3, "batches_per_val_step": 8, "batches_per_save": 5,
     "dataset": {"batch_size": 6, "days_per_batch": 2, "n_classes": CLASSES, "data_transforms": {"white_noise_std": 0.2}},
     "compute": {"threads": 1, "precision": "fp32"},
+    "records": {"curves": False, "tensorboard": False},
 }  # fmt: skip
 
 

@@ -25,7 +25,7 @@ PLAIN = (
 
 def losses(run: Path) -> list[float]:
     with (run / "metrics.csv").open() as file:
-        return [float(row["loss"]) for row in csv.DictReader(file)]
+        return [float(row["loss"]) for row in csv.DictReader(file) if row["loss"]]
 
 
 def torchrun(start: Start, arguments: list[str], *options: str) -> str:

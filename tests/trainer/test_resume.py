@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import random
 import signal
+import subprocess
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 import torch
 
-from tests.trainer.conftest import Start, command, last_step, wait_until
+from tests.trainer.conftest import SESSIONS, Start, command, last_step, wait_until, write_split
 from trainer.checkpoint import load, step_files
 from trainer.cli import main
 
@@ -124,6 +125,61 @@ def test_sigterm_saves_the_last_finished_step_and_leaves_with_75(
     assert saved == last_step(run)
     assert finish(run)[0] == 0
     assert_same_run(tmp_path / "reference", run)
+
+
+def test_an_end_before_or_after_the_first_validation_changes_nothing(
+    start: Start, finish: Finish, config_file: Path, data: Path, tmp_path: Path
+) -> None:
+    assert finish(tmp_path / "reference")[0] == 0
+    run = tmp_path / "killed"
+    for lines in (1, 2):  # the header alone, then the validation of step 0
+        process = start(command(config_file, data, run, *LONGER))
+        wait_until(
+            lambda n=lines: (
+                (run / "metrics.csv").is_file() and (run / "metrics.csv").read_bytes().count(b"\n") >= n
+            ),
+            f"{lines} lines",
+        )
+        process.kill()
+        process.wait()
+    assert finish(run)[0] == 0
+    assert_same_run(tmp_path / "reference", run)
+
+
+def cpu_ticks(process: subprocess.Popen[str]) -> int:
+    """Processor time of a process so far, in hundredths of a second."""
+    fields = Path(f"/proc/{process.pid}/stat").read_text().rpartition(")")[2].split()
+    return int(fields[11]) + int(fields[12])
+
+
+def test_sigterm_during_a_validation_does_not_wait_for_its_end(
+    start: Start, config_file: Path, data: Path, tmp_path: Path
+) -> None:
+    """Validations far longer than a step, the first one included: the next process repeats what was left."""
+    write_split(data / SESSIONS[0] / "data_val.hdf5", 500, seed=5)
+    options = (*LONGER, "--set", "batches_per_val_step=1", "--set", "num_training_batches=4")
+    run = tmp_path / "interrupted"
+
+    def interrupt(after: Callable[[subprocess.Popen[str]], bool]) -> object:
+        process = start(command(config_file, data, run, *options))
+        wait_until(lambda: after(process) or process.poll() is not None, "the moment")
+        process.send_signal(signal.SIGTERM)
+        output, _ = process.communicate(timeout=60)
+        assert process.returncode == 75, output
+        return load(step_files(run / "checkpoints")[-1])["held_row"]
+
+    def in_next_validation(process: subprocess.Popen[str]) -> bool:
+        if last_step(run) < 1:
+            return False
+        ticks = cpu_ticks(process)
+        wait_until(lambda: cpu_ticks(process) >= ticks + 6, "the next validation")
+        return True
+
+    assert interrupt(lambda process: (run / "metrics.csv").is_file()) == []
+    assert interrupt(in_next_validation), "the signal met no validation"
+    assert main([*command(config_file, data, run)[3:], *options]) == 0
+    assert main([*command(config_file, data, tmp_path / "reference")[3:], *options]) == 0
+    assert (tmp_path / "reference" / "metrics.csv").read_bytes() == (run / "metrics.csv").read_bytes()
 
 
 def test_a_checkpoint_alone_is_enough_on_another_machine(

@@ -36,9 +36,53 @@ def train(config_file: Path, data: Path, tmp_path: Path, capsys: pytest.CaptureF
     return run
 
 
-def rows(run: Path) -> list[dict[str, str]]:
+def all_rows(run: Path) -> list[dict[str, str]]:
     with (run / "metrics.csv").open() as file:
         return list(csv.DictReader(file))
+
+
+def rows(run: Path) -> list[dict[str, str]]:
+    """The lines of steps: all but the validation before the first one."""
+    return [row for row in all_rows(run) if row["step"] != "0"]
+
+
+def test_the_curve_starts_with_the_model_before_its_first_step(
+    train: Train, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("LAUNCH_METRICS_FILE", str(tmp_path / "numbers.jsonl"))
+    code, output = train("early_stopping=true")
+    assert code == 0
+    assert "validation at step 0: PER" in output
+    assert "validation at step 0: PER" in (tmp_path / "run" / "training_log").read_text()
+    first = all_rows(tmp_path / "run")[0]
+    assert {name for name, cell in first.items() if cell} == {
+        "step", "epoch", "skipped_steps", "val_loss", "val_per"
+    }  # fmt: skip
+    assert float(first["val_per"]) > 0.6
+    told = json.loads((tmp_path / "numbers.jsonl").read_text().splitlines()[0])
+    assert (told["step"], told["val_per"]) == (0, pytest.approx(float(first["val_per"])))
+
+
+def test_a_warm_start_that_training_makes_worse_stays_the_best_model(train: Train, tmp_path: Path) -> None:
+    train("num_training_batches=60", folder="first")
+    best = tmp_path / "first" / "checkpoint" / "best_checkpoint"
+    warm = ("init_from_checkpoint=true", f"init_checkpoint_path={best}")
+    train(*warm, "lr_max=1", "lr_warmup_steps=0", "num_training_batches=4", folder="spoilt")
+    kept = torch.load(tmp_path / "spoilt" / "checkpoint" / "best_checkpoint", weights_only=True)
+    start = torch.load(best, weights_only=True)
+    assert kept["val_PER"] == start["val_PER"]
+    assert torch.equal(kept["model_state_dict"]["out.weight"], start["model_state_dict"]["out.weight"])
+
+
+def test_the_first_validation_can_be_left_out_and_needs_trials(
+    train: Train, data: Path, tmp_path: Path
+) -> None:
+    assert train("safety.validate_first=false")[0] == 0
+    assert all_rows(tmp_path / "run")[0]["step"] == "1"
+    for session in SESSIONS:
+        (data / session / "data_val.hdf5").unlink()
+    assert train(folder="no validation")[0] == 0
+    assert all_rows(tmp_path / "no validation")[0]["step"] == "1"
 
 
 def test_a_run_learns_and_leaves_everything_a_user_expects(train: Train, tmp_path: Path) -> None:
@@ -104,8 +148,8 @@ def test_the_launchers_metrics_file_gets_json_lines(
     monkeypatch.setenv("LAUNCH_METRICS_FILE", str(tmp_path / "numbers.jsonl"))
     train()
     records = [json.loads(line) for line in (tmp_path / "numbers.jsonl").read_text().splitlines()]
-    assert all(record["total"] == 20 and record["loss"] > 0 for record in records)
-    assert [r["step"] for r in records if "val_per" in r] == [8, 16, 20]
+    assert all(record["total"] == 20 and record["loss"] > 0 for record in records[1:])
+    assert [r["step"] for r in records if "val_per" in r] == [0, 8, 16, 20]
 
 
 def test_a_gradient_that_is_not_finite_is_skipped_and_then_stops_the_run(
@@ -234,8 +278,6 @@ def test_files_that_vanish_in_mid_run_end_it_with_an_emergency_checkpoint_that_r
     ).read_bytes()
 
 
-# TensorBoard, where it is installed, writes in a thread of its own, which dies of the full disk alone.
-@pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")
 def test_a_full_disk_during_training_does_not_end_it(train: Train, tmp_path: Path) -> None:
     before = resource.getrlimit(resource.RLIMIT_FSIZE)
     old = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
@@ -299,7 +341,7 @@ def test_events_and_system_load_are_recorded(train: Train, tmp_path: Path) -> No
     assert "resumed" in names
     assert names.count("done") == 2
     validations = [event for event in events if event["event"] == "validation"]
-    assert [event["step"] for event in validations] == [8, 16]
+    assert [event["step"] for event in validations] == [0, 8, 16]
     assert (
         (tmp_path / "run" / "system.csv")
         .read_text()
@@ -316,20 +358,20 @@ def test_an_observer_that_fails_is_dropped_and_the_run_goes_on(train: Train, tmp
 
 
 def test_curves_show_the_run(train: Train, tmp_path: Path) -> None:
-    pytest.importorskip("matplotlib")
-    train()
+    train("records.curves=true", "num_training_batches=8")
+    train("records.curves=true")
     assert (tmp_path / "run" / "curves.png").read_bytes().startswith(b"\x89PNG")
 
 
 def test_tensorboard_files_hold_the_numbers(train: Train, tmp_path: Path) -> None:
-    pytest.importorskip("tensorboard")
     from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
-    train()
+    train("records.tensorboard=true", "num_training_batches=8")
+    train("records.tensorboard=true")
     events = EventAccumulator(str(tmp_path / "run" / "tensorboard"))
     events.Reload()
     assert [point.step for point in events.Scalars("train/loss")] == list(range(1, 21))
-    assert [point.step for point in events.Scalars("val/per")] == [8, 16, 20]
+    assert [point.step for point in events.Scalars("val/per")] == [0, 8, 16, 20]
 
 
 MEMORY_LIMITED = """
