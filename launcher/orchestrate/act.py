@@ -21,7 +21,7 @@ from launcher.actions import (
 )
 from launcher.errors import LaunchError, MachineError, MachineRefused, MachineUnreachable
 from launcher.events import Kind
-from launcher.orchestrate.budget import deadlines_now
+from launcher.orchestrate.budget import deadlines_allowed
 from launcher.orchestrate.candidates import begin_attempt, furthest_step
 from launcher.orchestrate.context import RunContext
 from launcher.orchestrate.finish import bring_home, close_attempt, decide_end
@@ -209,12 +209,14 @@ def _start_machine(context: RunContext, seen: Seen, _: StartMachine) -> float:
     if not isinstance(provider, Parkable):
         return _end_machine(context, seen, refused)
     try:
-        provider.unpark(ref, deadlines_now(context).hard)
+        deadline = deadlines_allowed(context).hard
+        provider.unpark(ref, deadline)
     except NoCapacity as err:
         context.report(Kind.WARNING, f"it cannot be started again: {err}")
         holds_outputs = seen.handle is not None and not seen.attempt.fetched
         return _leave_parked(context, seen) if holds_outputs else _end_machine(context, seen, refused)
     with context.store.together():
+        context.update_instance(seen.row, deadline=deadline)
         _interrupted(context, "the provider stopped the machine", Reason.INSTANCE_STOPPED)
         words = "starting the stopped machine again"
         context.move(RunState.RECOVERING, words, code=Reason.INSTANCE_STOPPED)

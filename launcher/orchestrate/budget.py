@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from dataclasses import replace
 from datetime import datetime
 
 from launcher.events import Kind
@@ -13,7 +14,15 @@ from launcher.status import cost_of
 from launcher.store import AttemptRow, InstanceRow
 from provisioning import Offer
 
-__all__ = ["PULL_S", "SAVE_S", "cost_of_attempt", "deadlines_now", "spent_now", "warn_about_limits"]
+__all__ = [
+    "PULL_S",
+    "SAVE_S",
+    "cost_of_attempt",
+    "deadlines_allowed",
+    "deadlines_now",
+    "spent_now",
+    "warn_about_limits",
+]
 
 SAVE_S = 60.0
 PULL_S = 60.0
@@ -34,8 +43,20 @@ def cost_of_attempt(context: RunContext, attempt: AttemptRow) -> float:
 def deadlines_now(context: RunContext, offer: Offer | None = None) -> Deadlines:
     """Return when the present machine, or one that is about to be rented as ``offer``, has to be over.
 
-    They are reckoned from the moment the machine was rented, so that they stand still while it runs.
+    Reckoned from the moment the machine was rented, so that they stand still while it runs; and never later than the
+    deadline that is armed on it, which was fixed before a create call that may have taken its time.
     """
+    reckoned = deadlines_allowed(context, offer)
+    attempt = context.attempt
+    row = None if attempt is None else context.machine_of(attempt)
+    if row is None or row.deadline is None or row.stopped_at is not None or row.deadline >= reckoned.hard:
+        return reckoned
+    earlier = reckoned.hard - row.deadline
+    return replace(reckoned, hard=row.deadline, soft=reckoned.soft - earlier)
+
+
+def deadlines_allowed(context: RunContext, offer: Offer | None = None) -> Deadlines:
+    """Return the deadlines that the limits allow, whatever is armed: what a machine that starts again is given."""
     attempt = context.attempt
     row = None if attempt is None else context.machine_of(attempt)
     if offer is None:

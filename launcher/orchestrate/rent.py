@@ -175,6 +175,7 @@ def _record(context: RunContext, attempt: AttemptRow, row: TryRow, instance: Ins
                 state_reason=instance.state_reason,
                 created_at=instance.created_at or context.clock(),
                 seen_at=instance.seen_at,
+                deadline=from_json(InstanceSpec, row.spec).deadline,
             )
         )
         context.store.update_try(row, outcome=TryOutcome.CREATED, instance=ref)

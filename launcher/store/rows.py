@@ -169,6 +169,8 @@ class InstanceRow:
     """When its compute was seen ended; None while it runs, or boots."""
     stopped_s: float = 0.0
     """For how long its compute had ended before that, in all."""
+    deadline: datetime | None = None
+    """When the machine or its cloud ends it, whatever we reckon: fixed when it was asked for, or last started."""
 
     def disk_s(self, now: datetime) -> float:
         """Seconds in which its disk has existed up to ``now``."""

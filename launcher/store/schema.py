@@ -83,6 +83,10 @@ MIGRATIONS: tuple[str, ...] = (
     CREATE INDEX runs_of_name ON runs(name, created_at);
     CREATE INDEX open_instances ON instances(created_at) WHERE ended_at IS NULL;
     """,
+    # 3: the deadline that is armed on a machine
+    """
+    ALTER TABLE instances ADD COLUMN deadline TEXT;
+    """,
 )
 
 
