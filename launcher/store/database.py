@@ -72,6 +72,10 @@ class Store:
         """Say whether a run is over, at the cost of one look into an index."""
         return not self._database.query("SELECT 1 FROM runs WHERE run_id = ? AND ended_at IS NULL", run_id)
 
+    def has_run(self, run_id: str) -> bool:
+        """Say whether a run with exactly this id is on record."""
+        return bool(self._database.query("SELECT 1 FROM runs WHERE run_id = ?", run_id))
+
     def find_run(self, text: str) -> RunRow:
         """Return the run that a person means: an id, a unique prefix of one, or a name (its newest run)."""
         exact = self._database.select(RunRow, "run_id = ?", text)
