@@ -81,7 +81,8 @@ class Market:
             )
         if reason := hw.refusal(instance_type, found[0]):
             raise NoOffer(
-                f"aws: {instance_type} is not offered: {reason}", hint="`launch offers --gpu T4` shows others"
+                f"aws: {instance_type} is not offered: {reason}",
+                hint="`launch estimate --provider aws --gpu T4` shows others",
             )
         return found[0]
 

@@ -81,6 +81,8 @@ class Ec2Cloud:
     calls: list[Call] = field(default_factory=list)
     allowed: frozenset[str] | None = None
     """``ec2:RunInstances``: with a set, every other call is refused as IAM would."""
+    only_ours: frozenset[str] = frozenset()
+    """Of the allowed calls, those that are for resources with our tag alone."""
     spot_usd: dict[tuple[str, str], float] = field(default_factory=dict)
     listed_usd: dict[tuple[str, str], float] = field(default_factory=dict)
     parameters: dict[str, dict[str, str]] = field(default_factory=dict)
@@ -167,7 +169,17 @@ class Ec2Cloud:
                 for group_id in [key for key, item in group.items() if item.name.startswith("launch-")]:
                     del group[group_id]
         fresh = Ec2Cloud(url=self.url)
-        for name in ("sold", "faults", "calls", "allowed", "spot_usd", "listed_usd", "boots", "host_of"):
+        for name in (
+            "sold",
+            "faults",
+            "calls",
+            "allowed",
+            "only_ours",
+            "spot_usd",
+            "listed_usd",
+            "boots",
+            "host_of",
+        ):
             setattr(self, name, getattr(fresh, name))
         self.on_start = self.on_end = None
         self.refilled, self.requests, self._tokens = [], {}, {}
@@ -281,7 +293,8 @@ class Layer:
     def _rules(self, call: Call) -> Answer | None:
         permission = f"{call.service}:{call.action}"
         is_json = call.service in ("ssm", "pricing")
-        if self.cloud.allowed is not None and permission not in self.cloud.allowed:
+        allowed = self.cloud.allowed is None or permission in self.cloud.allowed
+        if not allowed or (permission in self.cloud.only_ours and not self._is_ours(call)):
             code = "AccessDeniedException" if is_json else "UnauthorizedOperation"
             text = (
                 f"You are not authorized to perform: {permission}. Encoded authorization failure message: 0Xy"
@@ -301,6 +314,13 @@ class Layer:
         text = b"".join(self._moto(inner, start_response)).decode()
         answer = Answer(said["status"], text, said["kind"])
         return self._after(call, answer)
+
+    def _is_ours(self, call: Call) -> bool:
+        ids = _listed(call.form, r"(InstanceId|ResourceId|SpotInstanceRequestId)(\.\d+)?|VolumeId|GroupId")
+        assert ids
+        backend = self.cloud.backend(call.region)
+        named = [name for name in ids if not name.startswith("sir-")]
+        return all(backend.describe_tags({"resource-id": [name], "key": ["launch-home"]}) for name in named)
 
     # What moto does not know, or does not check
 

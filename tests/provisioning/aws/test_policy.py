@@ -1,0 +1,106 @@
+"""The policy in the documentation is what is needed: everything works with it, and nothing in it is idle."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Callable
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from provisioning import InstanceRef, PermissionDenied, Query, WhenUnattended
+from provisioning.aws.provider import AwsProvider
+from tests.provisioning.aws.cloud import Ec2Cloud
+from tests.provisioning.machines import spec
+
+PAGE = Path(__file__).resolve().parents[3] / "docs" / "providers" / "aws.md"
+Build = Callable[..., AwsProvider]
+
+
+def statements() -> list[dict[str, Any]]:
+    found = re.search(r"<!-- policy -->\n```json\n(.*?)```", PAGE.read_text(), re.DOTALL)
+    assert found
+    told: list[dict[str, Any]] = json.loads(found[1])["Statement"]
+    assert all(statement["Effect"] == "Allow" for statement in told)
+    return told
+
+
+def actions_of(*told: dict[str, Any]) -> frozenset[str]:
+    named = [statement["Action"] for statement in told]
+    return frozenset(action for item in named for action in ([item] if isinstance(item, str) else item))
+
+
+def policy() -> frozenset[str]:
+    return actions_of(*statements())
+
+
+def only_ours() -> frozenset[str]:
+    return actions_of(*(item for item in statements() if "Null" in item.get("Condition", {})))
+
+
+def everything(build: Build, cloud: Ec2Cloud) -> None:
+    """All that a life with this provider asks of EC2."""
+    provider = build()
+    provider.check()
+    provider.offers(Query(gpu_name="T4"))
+    offer = provider.offers(Query(instance_type="g4dn.xlarge", zone="us-east-1a", spot=False))[0]
+    parking = spec("a-0001", when_unattended=WhenUnattended.PARK)
+    ref = provider.create(offer, parking).ref
+    provider.get(ref)
+    provider.park(ref)
+    provider.unpark(ref, parking.deadline + timedelta(hours=1))
+    provider.terminate(ref)
+    spot = provider.offers(Query(instance_type="g4dn.xlarge", spot=True))[0]
+    kept = provider.create(
+        spot, spec("b-0001", when_unattended=WhenUnattended.PARK, allowed_cidr="203.0.113.1")
+    ).ref
+    provider.get(kept)
+    cloud.reclaim(kept.id)
+    provider.get(kept)
+    provider.owned()
+    provider.terminate(kept)
+    for parameters in cloud.parameters.values():
+        parameters.clear()
+    build().terminate(build().create(spot, spec("c-0001")).ref)
+
+
+def test_everything_works_with_the_policy_and_all_of_it_is_used(build: Build, cloud: Ec2Cloud) -> None:
+    cloud.allowed, cloud.only_ours = policy(), only_ours()
+    everything(build, cloud)
+    assert not cloud.living()
+    assert not cloud.volumes()
+    used = {f"{call.service}:{call.action}" for call in cloud.calls}
+    assert used == policy() - {"iam:CreateServiceLinkedRole"}
+
+
+def test_with_the_policy_a_machine_of_somebody_else_cannot_be_ended(build: Build, cloud: Ec2Cloud) -> None:
+    provider = build()
+    ref = provider.create(provider.offers(Query(instance_type="t3.small"))[0], spec()).ref
+    cloud.backend().delete_tags([ref.id], {"launch-home": None})
+    cloud.allowed, cloud.only_ours = policy(), only_ours()
+    with pytest.raises(PermissionDenied, match="TerminateInstances"):
+        provider.terminate(InstanceRef("aws", ref.location, ref.id))
+    assert cloud.living()
+
+
+@pytest.mark.parametrize("missing", ["pricing:GetProducts", "ssm:GetParameters"])
+def test_what_the_page_calls_optional_is(build: Build, cloud: Ec2Cloud, missing: str) -> None:
+    cloud.allowed = policy() - {missing}
+    everything(build, cloud)
+
+
+def test_the_page_names_the_quotas_of_the_code() -> None:
+    from provisioning.aws.quotas import quota_of
+
+    text = PAGE.read_text()
+    for name, spot in (
+        ("g5.xlarge", False),
+        ("g5.xlarge", True),
+        ("p4d.24xlarge", False),
+        ("p4d.24xlarge", True),
+        ("p5.48xlarge", True),
+    ):
+        assert quota_of(name, spot=spot).name in text
