@@ -17,7 +17,7 @@ import threading
 import time
 import traceback
 from collections.abc import Callable, Iterator, Mapping
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import Future
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from pathlib import Path
@@ -27,6 +27,7 @@ from launcher.errors import LaunchError, StoreError
 from launcher.events import Kind
 from launcher.processes import is_alive, start_mark
 from launcher.store import Intent, Store
+from launcher.workers import Workers
 from provisioning.models import utc_now
 from provisioning.processes import MARK
 
@@ -75,23 +76,32 @@ class Supervisor:
     _pid: int = field(default_factory=os.getpid)
     _started: str = field(default_factory=lambda: start_mark(os.getpid()))
 
-    def run_until_idle(self) -> None:
-        """Follow all live runs until there are none. A record that cannot be read or written now is tried again."""
+    def run_until_idle(self, workers: Workers | None = None) -> None:
+        """Follow all live runs until there are none. A record that cannot be read or written now is tried again.
+
+        ``workers`` (default: some of its own) do the steps; interrupted, this returns and leaves them at it.
+        """
+        workers = workers or Workers(WORKERS, "run")
         failures = 0
-        with ThreadPoolExecutor(WORKERS, thread_name_prefix="run") as pool:
+        try:
             while True:
                 try:
                     self._read_record()
                     self._collect()
                     if not self._followed:
                         return
-                    self._start_due(pool)
+                    self._start_due(workers)
                     failures = 0
                 except StoreError as err:
                     if failures == 0:
                         self.complain(f"{err}: tried again until it works")
                     failures += 1
                 self.wait(TICK_S if failures == 0 else _pause_s(failures))
+        finally:
+            for followed in self._followed.values():
+                if followed.work is not None:
+                    followed.work.cancel()  # what has not begun
+            workers.dismiss()
 
     def live(self) -> int:
         """Return how many runs are followed."""
@@ -155,13 +165,13 @@ class Supervisor:
         with contextlib.suppress(StoreError):  # the record itself may be what fails
             self.store.append(run_id, Kind.WARNING, words, self.clock(), {"error": type(err).__name__})
 
-    def _start_due(self, pool: ThreadPoolExecutor) -> None:
+    def _start_due(self, workers: Workers) -> None:
         self._hold_leases()
         for run_id, followed in self._followed.items():
             if followed.work is not None or followed.due_at > self.monotonic():
                 continue
             if followed.leased_until is not None:
-                followed.work = pool.submit(self.advance, run_id)
+                followed.work = workers.submit(self.advance, run_id)
 
     def _hold_leases(self) -> None:
         """Take leases, and renew them in good time, also while a long step of a run is under way."""
@@ -288,16 +298,31 @@ def supervise(home: Home, *, sinks: tuple[Callable[[Event], None], ...] = ()) ->
 
     store = Store(home.database)
     while True:
-        with hold_lock(home) as held:
-            if not held:
+        with contextlib.ExitStack() as held:
+            if not held.enter_context(hold_lock(home)):
                 return False
             orchestrator = Orchestrator(home, store, sinks=sinks)
             supervisor = Supervisor(store, orchestrator.advance)
             orchestrator.live = supervisor.live
-            supervisor.run_until_idle()
+            workers = Workers(WORKERS, "run")
+            try:
+                supervisor.run_until_idle(workers)
+            except (
+                BaseException
+            ):  # Ctrl-C: the steps under way go on as long as this process, and so does the lock
+                _release_later(held.pop_all(), workers)
+                raise
         # A run that was recorded before the lock was free again relied on us: look once more.
         if not store.live_intents():
             return True
+
+
+def _release_later(held: contextlib.ExitStack, workers: Workers) -> None:
+    def release() -> None:
+        workers.join()
+        held.close()
+
+    threading.Thread(target=release, daemon=True).start()
 
 
 def _is_held(path: Path) -> bool:

@@ -18,6 +18,7 @@ from launcher.errors import StoreError
 from launcher.processes import is_alive, start_mark
 from launcher.store import Intent, RunRow, Store
 from launcher.supervise import Supervisor, ensure_supervisor, hold_lock, supervise, supervisor_pid
+from provisioning import files
 from tests.system.house import House, eventually, expected_outcome
 
 NOW = datetime(2026, 11, 21, 6, 0, tzinfo=timezone.utc)
@@ -215,3 +216,22 @@ def test_a_supervisor_that_cannot_start_says_why(house: House, monkeypatch: pyte
     with pytest.raises(LaunchError, match="did not start") as caught:
         ensure_supervisor(house.home, house.environ)
     assert caught.value.left_behind and "launch watch" in (caught.value.hint or "")
+
+
+def test_an_interrupted_watch_leaves_at_once_in_the_middle_of_a_long_step(house: House) -> None:
+    """The cloud does not answer the create call; Ctrl-C does not wait for it, and nothing is lost by that."""
+    with hold_lock(house.home):
+        run = house.launch(house.counting(total=3), provider="fake")
+    with files.lock(house.state / "fake" / "lock"):
+        watcher = subprocess.Popen(
+            [sys.executable, "-m", "launcher.cli", "watch"],
+            env=house.environ,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+        )
+        eventually(lambda: house.store.unanswered_tries(run.id), "the create call")
+        watcher.send_signal(signal.SIGINT)
+        assert watcher.wait(timeout=10) == 130
+        assert supervisor_pid(house.home) is None
+    assert run.wait(timeout_s=60).state == "succeeded"
+    house.audit(run)
