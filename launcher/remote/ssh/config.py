@@ -140,7 +140,8 @@ def _proxy_command(
     """The connection through a jump host is left to OpenSSH: its keys, its known hosts, its own jumps."""
     if jump:
         *before, last = jump.split(",")
-        argv = ["ssh", *(["-F", str(config)] if config is not None else []), "-o", "BatchMode=yes"]
+        argv = ["ssh", *(["-F", str(config)] if config is not None else [])]
+        argv += ["-o", "BatchMode=yes", "-o", "ServerAliveInterval=10", "-o", "ServerAliveCountMax=3"]
         argv += ["-J", ",".join(before)] if before else []
         name, separator, number = last.rpartition(":")
         if separator and number.isdigit():

@@ -12,7 +12,7 @@ from launcher.errors import MachineUnreachable
 from launcher.remote.ssh.connection import is_alive
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Callable, Iterable, Iterator
 
     import paramiko
 
@@ -46,13 +46,15 @@ def exchange(
 
     feeding: _Feeding | None = None
     try:
-        channel.exec_command(line)
+        with _limited(channel, ANSWER_S):
+            channel.exec_command(line)
         feeding = _Feeding(channel, stdin)
         _listen(channel, on_stdout, on_stderr, deadline, silence_s)
     except _ReceiverFailed as failed:
         raise failed.error from None
     except (SSHException, EOFError, OSError) as error:
         if isinstance(error, TimeoutError):
+            _drop_if_dead(channel)
             raise
         raise _lost(error) from error
     finally:
@@ -152,8 +154,27 @@ def _listen(
 
 
 def _require_life(channel: paramiko.Channel, within_s: float) -> None:
-    if not is_alive(_transport(channel), within_s):
+    transport = _transport(channel)
+    if not is_alive(transport, within_s):
+        transport.close()  # first of all: whoever waits for room to send waits for ever otherwise
         raise EOFError("the machine has fallen silent")
+
+
+def _drop_if_dead(channel: paramiko.Channel) -> None:
+    with contextlib.suppress(EOFError):
+        _require_life(channel, ANSWER_S)
+
+
+@contextlib.contextmanager
+def _limited(channel: paramiko.Channel, within_s: float) -> Iterator[None]:
+    """End the connection when the machine does not answer a request; paramiko would wait for ever."""
+    timer = threading.Timer(within_s, _transport(channel).close)
+    timer.daemon = True
+    timer.start()
+    try:
+        yield
+    finally:
+        timer.cancel()
 
 
 def _drain(

@@ -26,7 +26,7 @@ case $1 in */*) mkdir -p -- "${1%/*}/" || exit 1;; esac
 if [ -d "$1" ]; then echo "Is a directory" >&2; exit 1; fi
 umask 077
 trap 'rm -f -- "$2"' EXIT
-trap 'exit 1' HUP INT TERM
+trap 'exit 1' HUP INT TERM PIPE
 cat > "$2" || exit 1
 if [ "$(($(wc -c < "$2")))" != "$4" ]; then echo "not all of it arrived" >&2; exit 1; fi
 chmod "$3" "$2" || exit 1

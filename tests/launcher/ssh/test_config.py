@@ -47,7 +47,8 @@ def test_jumps_are_left_to_openssh(tmp_path: Path) -> None:
     command = resolved(environ, "inner", port=2222).proxy_command
     assert command is not None
     assert shlex.split(command) == [
-        *("ssh", "-F", str(tmp_path / "a config"), "-o", "BatchMode=yes", "-J", "one", "-p", "2200"),
+        *("ssh", "-F", str(tmp_path / "a config"), "-o", "BatchMode=yes"),
+        *("-o", "ServerAliveInterval=10", "-o", "ServerAliveCountMax=3", "-J", "one", "-p", "2200"),
         *("-W", "[inner]:2222", "--", "me@two"),
     ]
 

@@ -157,6 +157,32 @@ def test_silence_is_noticed(machine: Sshd, proxy: Proxy) -> None:
         os.kill(pid, 9)
 
 
+def test_silence_in_the_middle_of_an_upload_is_noticed(machine: Sshd, proxy: Proxy, tmp_path: Path) -> None:
+    shell = shell_on(machine, port=proxy.port, patience_s=1, silence_s=1)
+    shell.run(["true"])
+    source = tmp_path / "large"
+    source.write_bytes(os.urandom(64 << 20))
+    before = proxy.passed_bytes
+    failed: list[BaseException] = []
+
+    def put() -> None:
+        try:
+            shell.put(source, PurePosixPath(machine.home) / "large")
+        except MachineUnreachable as error:
+            failed.append(error)
+
+    thread = threading.Thread(target=put, daemon=True)
+    thread.start()
+    eventually(lambda: proxy.passed_bytes > before + (8 << 20))
+    proxy.stall()
+    thread.join(40)
+    assert failed
+    proxy.flow()
+    proxy.cut()
+    eventually(lambda: not [name for name in names(machine.home) if name.endswith(".tmp")])
+    assert "large" not in names(machine.home)
+
+
 def test_a_slow_command_is_not_taken_for_silence(machine: Sshd) -> None:
     shell = shell_on(machine, silence_s=0.2)
     assert shell.run(["sh", "-c", "sleep 1; echo done"]).stdout == b"done\n"

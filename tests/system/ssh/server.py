@@ -18,6 +18,7 @@ from pathlib import Path
 import pytest
 
 SSHD = shutil.which("sshd") or "/usr/sbin/sshd"
+SFTP_SERVERS = ("/usr/lib/openssh/sftp-server", "/usr/libexec/openssh/sftp-server", "/usr/libexec/sftp-server")
 MARK = "LAUNCH_TEST_SSHD"
 
 LOGIN = """#!/bin/sh
@@ -47,6 +48,7 @@ MaxStartups 200
 MaxSessions 100
 SetEnv SHLVL=2
 PrintMotd no
+Subsystem sftp {sftp}
 LogLevel ERROR
 """
 
@@ -107,6 +109,7 @@ class Sshd:
         config = CONFIG.format(
             port=self.port,
             folder=self.folder,
+            sftp=next((path for path in SFTP_SERVERS if Path(path).exists()), "internal-sftp"),
             password="yes" if self.password_only else "no",
             public_key="no" if self.password_only else "yes",
         )
