@@ -154,9 +154,15 @@ def offer_words(offer: Offer) -> str:
 
 
 def cost_of(row: InstanceRow, disk_gib: float, now: datetime) -> float:
-    """Return what one machine has cost up to ``now``, at the rates it was offered at: compute, address and disk."""
+    """Return what one machine has cost up to ``now``, at the rates it was offered at: compute, address, disk and egress."""
     compute_s = row.compute_s(now)
-    usage = Usage(compute_s=compute_s, ipv4_s=compute_s, disk_gib=disk_gib, disk_s=row.disk_s(now))
+    usage = Usage(
+        compute_s=compute_s,
+        ipv4_s=compute_s,
+        disk_gib=disk_gib,
+        disk_s=row.disk_s(now),
+        egress_bytes=row.egress_bytes,
+    )
     return bill(from_json(Offer, row.offer), usage).usd
 
 

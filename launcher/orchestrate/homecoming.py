@@ -118,6 +118,7 @@ def mirror_checkpoints(
             continue
         known[entry.name] = Mirrored(modified_at=entry.modified_at, at=context.clock())
         with context.store.together():
+            _note_traffic(context, report)
             attempt = context.update_attempt(attempt, mirrored=to_json(known))
             words = f"checkpoint {entry.name} is home"
             context.report(Kind.CHECKPOINT, words, name=entry.name, where="home", bytes=entry.size_bytes)
@@ -190,9 +191,18 @@ def _fetch(
     report = runner.fetch(handle, fetch.patterns, fetch.dest, area=fetch.area)
     with context.store.together():
         _note_outputs(context, report)
+        _note_traffic(context, report)
     for name, reason in report.refused:
         context.complain(f"refused {name}", f"{name} was not fetched: {reason}", path=name)
     return report
+
+
+def _note_traffic(context: RunContext, report: FetchReport) -> None:
+    """Count what left the machine for its bill; what was home already did not travel."""
+    moved = sum(file.size_bytes for file in report.files if not file.was_home)
+    row = None if context.attempt is None else context.machine_of(context.attempt)
+    if moved and row is not None:
+        context.update_instance(row, egress_bytes=row.egress_bytes + moved)
 
 
 def _note_outputs(context: RunContext, report: FetchReport) -> None:

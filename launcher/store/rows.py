@@ -171,6 +171,8 @@ class InstanceRow:
     """For how long its compute had ended before that, in all."""
     deadline: datetime | None = None
     """When the machine or its cloud ends it, whatever we reckon: fixed when it was asked for, or last started."""
+    egress_bytes: int = 0
+    """What came home from it: outputs and mirrored checkpoints, which most clouds charge for."""
 
     def disk_s(self, now: datetime) -> float:
         """Seconds in which its disk has existed up to ``now``."""

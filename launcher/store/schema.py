@@ -87,6 +87,10 @@ MIGRATIONS: tuple[str, ...] = (
     """
     ALTER TABLE instances ADD COLUMN deadline TEXT;
     """,
+    # 4: traffic that is billed
+    """
+    ALTER TABLE instances ADD COLUMN egress_bytes INTEGER NOT NULL DEFAULT 0;
+    """,
 )
 
 
