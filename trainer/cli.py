@@ -7,6 +7,7 @@ worth a retry), 75 saved and left on request.
 from __future__ import annotations
 
 import argparse
+import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -22,6 +23,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser = _parser(arguments[0] if arguments else None)
     try:
         args = parser.parse_args(arguments)
+        args.arguments = arguments[1:]
     except SystemExit as stop:  # argparse leaves with 0 for --help and 2 for bad usage
         return int(stop.code or 0)
     from trainer.errors import TrainerError
@@ -61,7 +63,8 @@ def _parser(command: str | None) -> argparse.ArgumentParser:
         epilog="Exit codes: 0 done, 1 failed, 2 bad configuration or data, 75 saved on request (resume me).",
     )
     commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
-    _add_train(commands.add_parser("train", help="train a decoder, or go on with a run that was interrupted"))
+    train = "train a decoder, or go on with a run that was interrupted"
+    _add_train(commands.add_parser("train", help=train, allow_abbrev=False))
     _add_evaluate(commands.add_parser("evaluate", help="phoneme error rate of a trained decoder, by session"))
     _add_convert(commands.add_parser("convert", help="turn a checkpoint of any kind into the official form"))
     synthesize = commands.add_parser("synthesize", help="write a synthetic data set in the official layout")
@@ -129,6 +132,12 @@ def _add_train(parser: argparse.ArgumentParser) -> None:
         metavar="PREFIX",
         help="with init_from_checkpoint: refuse to train unless all parameters under this prefix were taken",
     )
+    parser.add_argument(
+        "--nproc-per-node",
+        metavar="K",
+        help="train with K processes on this machine, one per GPU; auto takes all GPUs. "
+        "Several machines: torchrun --no-python trainer train ...",
+    )
     _add_common(parser)
     parser.set_defaults(handler=_train)
 
@@ -175,6 +184,11 @@ def _convert(args: argparse.Namespace) -> int:
 
 
 def _train(args: argparse.Namespace) -> int:
+    from trainer.workers import end_with_parent
+
+    if args.nproc_per_node is not None:
+        return _train_in_workers(args)
+    end_with_parent()
     from trainer.commands import train
 
     return train(
@@ -182,6 +196,34 @@ def _train(args: argparse.Namespace) -> int:
         resume=args.resume,
         require=args.require, limit_batches=args.limit_batches,
     )  # fmt: skip
+
+
+def _train_in_workers(args: argparse.Namespace) -> int:
+    """Start the same command once per process, without the option that asks for several."""
+    from trainer.errors import ConfigError
+    from trainer.workers import run_workers
+
+    wanted = args.nproc_per_node
+    if wanted == "auto":
+        import torch
+
+        count = max(1, torch.cuda.device_count())
+    elif wanted.isdecimal() and int(wanted) > 0:
+        count = int(wanted)
+    else:
+        raise ConfigError(f"--nproc-per-node: expected a number of processes or auto, found {wanted}")
+    if os.environ.get("WORLD_SIZE", "1") != "1":
+        raise ConfigError("--nproc-per-node within torchrun: it has started the processes already")
+    return run_workers(["train", *_without_option(args.arguments, "--nproc-per-node")], count)
+
+
+def _without_option(arguments: Sequence[str], name: str) -> list[str]:
+    kept, skip = [], False
+    for argument in arguments:
+        if not skip and argument != name and not argument.startswith(f"{name}="):
+            kept.append(argument)
+        skip = not skip and argument == name
+    return kept
 
 
 def _overrides(args: argparse.Namespace) -> list[str]:

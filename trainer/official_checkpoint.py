@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -28,7 +29,7 @@ def load_official(path: Path) -> dict[str, Any]:
     if not path.is_file():
         raise NoCheckpoint(f"there is no checkpoint {path}")
     try:
-        with torch.serialization.safe_globals(_numpy_scalars()):
+        with _allowing(_numpy_scalars()):
             checkpoint = torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:
         reason = str(error).strip().splitlines()
@@ -55,8 +56,34 @@ def without_wrappers(weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
     return {WRAPPERS.sub("", name): value for name, value in weights.items()}
 
 
+@contextlib.contextmanager
+def _allowing(types: list[Any]) -> Iterator[None]:
+    """Let ``weights_only=True`` accept `types` meanwhile; torch 2.4 lacks `safe_globals` for this."""
+    before = torch.serialization.get_safe_globals()
+    torch.serialization.add_safe_globals(types)
+    try:
+        yield
+    finally:
+        torch.serialization.clear_safe_globals()
+        torch.serialization.add_safe_globals(before)
+
+
 def _numpy_scalars() -> list[Any]:
     """What a pickled NumPy scalar refers to, under the names of NumPy 1 and 2."""
-    scalar = np.float64(0).__reduce__()[0]
-    allowed: list[Any] = [(scalar, "numpy.core.multiarray.scalar"), (scalar, "numpy._core.multiarray.scalar")]
-    return [*allowed, np.dtype, type(np.dtype("float64")), type(np.dtype("float32")), np.float64, np.float32]
+    dtypes = [type(np.dtype("float64")), type(np.dtype("float32"))]
+    scalars = [_scalar_maker(module) for module in ("numpy.core.multiarray", "numpy._core.multiarray")]
+    return [*scalars, np.dtype, *dtypes, np.float64, np.float32]
+
+
+def _scalar_maker(module: str) -> Callable[..., Any]:
+    """NumPy's own function under the name that it had when the file was written.
+
+    Before 2.6 torch takes that name from the function alone, so each name needs a function of its own.
+    """
+    make = np.float64(0).__reduce__()[0]
+
+    def scalar(dtype: np.dtype[Any], data: bytes) -> Any:
+        return make(dtype, data)
+
+    scalar.__module__, scalar.__qualname__ = module, "scalar"
+    return scalar

@@ -110,5 +110,6 @@ def join(device: torch.device) -> Iterator[Peers]:
     dist.init_process_group("nccl" if device.type == "cuda" else "gloo")
     try:
         yield Peers(rank, size, local_rank, device)
+        dist.barrier()  # nobody takes the connections down while others still speak
     finally:
         dist.destroy_process_group()

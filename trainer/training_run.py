@@ -89,9 +89,15 @@ class TrainingRun:
         return self.config.early_stopping and self.progress.validations_since_best >= patience
 
     def record_validation(self, evaluation: Evaluation) -> bool:
-        """Count a validation; True when its PER is the best so far, or as good with a lower loss."""
+        """Count a validation; True when its PER is the best so far, or as good with a lower loss.
+
+        Before the first step only a warm start counts: random weights, which may well beat an output of
+        blanks, are nobody's best model.
+        """
         progress = self.progress
         self.last_per = evaluation.per
+        if progress.step == 0 and not self.config.init_from_checkpoint:
+            return False
         better = (evaluation.per, evaluation.loss) < (progress.best_per, progress.best_loss)
         if better:
             progress.best_per, progress.best_loss = evaluation.per, evaluation.loss

@@ -1,15 +1,16 @@
-"""Several processes train one model, started by torchrun, talking through gloo."""
+"""Several processes train one model, started by torchrun or by the trainer itself, talking through gloo."""
 
 from __future__ import annotations
 
 import csv
+import signal
 import sys
 from pathlib import Path
 
 import pytest
 import torch
 
-from tests.trainer.conftest import Start, command
+from tests.trainer.conftest import Start, command, last_step, wait_until
 from trainer.checkpoint import load, step_files
 from trainer.cli import main
 
@@ -60,3 +61,74 @@ def test_two_processes_do_what_one_does_and_hand_over_to_one(
     one, two = (load(step_files(tmp_path / name / "checkpoints")[-1])["model"] for name in ("one", "two"))
     for name, value in one.items():
         torch.testing.assert_close(two[name], value, atol=1e-3, rtol=1e-2, msg=name)
+
+
+LONG = (
+    "--set",
+    "num_training_batches=100000",
+    "--set",
+    "batches_per_train_log=1",
+    "--set",
+    "batches_per_val_step=50",
+)
+TWO = ("--nproc-per-node", "2")
+
+
+def test_one_process_hands_over_to_two_which_save_and_leave_with_75_when_asked(
+    start: Start, config_file: Path, data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run, one = tmp_path / "run", tmp_path / "one"
+    assert main([*command(config_file, data, run, *PLAIN)[3:], "--limit-batches", "6"]) == 0
+    process = start([*command(config_file, data, run, *PLAIN), *LONG, *TWO])
+    wait_until(lambda: last_step(run) >= 12 or process.poll() is not None, "step 12")
+    process.send_signal(signal.SIGTERM)
+    output, _ = process.communicate(timeout=60)
+    assert process.returncode == 75, output
+    assert "processes 1 → 2" in output
+    assert output.count("SIGTERM: saving step") == 1
+    reached = last_step(run)
+    assert int(step_files(run / "checkpoints")[-1].stem.partition("_")[2]) == reached
+    capsys.readouterr()
+    assert main([*command(config_file, data, one, *PLAIN)[3:], "--limit-batches", str(reached)]) == 0
+    assert losses(run)[:20] == pytest.approx(losses(one)[:20], rel=1e-3)
+
+
+def test_workers_do_not_outlive_the_process_that_started_them(
+    start: Start, config_file: Path, data: Path, tmp_path: Path
+) -> None:
+    run = tmp_path / "run"
+    process = start([*command(config_file, data, run, *PLAIN), *LONG, *TWO])
+    wait_until(lambda: last_step(run) >= 1 or process.poll() is not None, "step 1")
+    children = Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split()
+    assert len(children) == 2
+    process.kill()
+    output, _ = process.communicate(timeout=60)  # the output ends when the last worker has closed it
+    assert "resume me" in output
+    assert int(step_files(run / "checkpoints")[-1].stem.partition("_")[2]) == last_step(run)
+    for child in children:
+        wait_until(lambda pid=int(child): not lives(pid), f"end of {child}")
+
+
+def lives(pid: int) -> bool:
+    try:
+        state = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
+    except (FileNotFoundError, ProcessLookupError):
+        return False
+    return state != "Z"
+
+
+def test_a_worker_that_fails_ends_the_others_with_its_exit_code(
+    start: Start, config_file: Path, data: Path, tmp_path: Path
+) -> None:
+    process = start([*command(config_file, data, tmp_path / "run"), "--set", "model.n_unit=3", *TWO])
+    output, _ = process.communicate(timeout=60)
+    assert process.returncode == 2, output
+    assert "did you mean model.n_units?" in output
+
+
+@pytest.mark.parametrize("count", ["0", "two", "-1"])
+def test_a_number_of_processes_that_is_none_is_refused(
+    count: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["train", f"--nproc-per-node={count}"]) == 2
+    assert f"expected a number of processes or auto, found {count}" in capsys.readouterr().err
