@@ -139,6 +139,7 @@ class KeptDisks:
                         hint=f"start it in the console of {ref.provider}, then pull again",
                     )
                 provider.unpark(ref, deadline)
+                context.update_instance(row, deadline=deadline)
             elif instance.state is InstanceState.RUNNING and instance.access is not None:
                 try:
                     runner = runner_for(instance, ssh_folder=context.paths.ssh, environ=context.environ)
