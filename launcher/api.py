@@ -9,6 +9,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from launcher import results
+from launcher.comparison import compare
 from launcher.errors import NameTaken, UsageError
 from launcher.estimates import Estimate
 from launcher.events import Event, Kind
@@ -16,7 +17,7 @@ from launcher.home import Home
 from launcher.job import Job, new_run_id
 from launcher.job.files import environment_at_launch
 from launcher.orchestrate.context import RunContext
-from launcher.preparation import Prepared, prepare
+from launcher.preparation import Prepared, nothing_to_rent, prepare
 from launcher.records import to_json
 from launcher.run import Run
 from launcher.secrets import write_secrets
@@ -48,9 +49,8 @@ def launch(job: Job | Prepared, **options: Any) -> Run:
     home = Home.open(prepared.environ)
     store = Store(home.database)
     _refuse_taken_name(store, prepared.name)
-    run_id = new_run_id(prepared.name, random.Random())
+    run_id = _new_folder(home, prepared.name)
     paths = home.run(run_id)
-    paths.root.mkdir(mode=0o700)
     try:
         pack(
             prepared.job.workdir_path,
@@ -60,7 +60,10 @@ def launch(job: Job | Prepared, **options: Any) -> Run:
         write_secrets(paths.secrets, prepared.variables.secrets)
         store.add_run(_row(prepared, run_id))
     except BaseException:
-        shutil.rmtree(paths.root, ignore_errors=True)
+        if not store.has_run(
+            run_id
+        ):  # a Ctrl-C may come when the run is on record already: then it is the supervisor's
+            shutil.rmtree(paths.root, ignore_errors=True)
         raise
     context = RunContext(home, store, run_id, prepared.environ)
     context.report(
@@ -71,6 +74,17 @@ def launch(job: Job | Prepared, **options: Any) -> Run:
     )
     ensure_supervisor(home, prepared.environ)
     return Run(home, store, run_id, prepared.environ)
+
+
+def _new_folder(home: Home, name: str) -> str:
+    """Draw an id that no run of this home has, and make its folder."""
+    while True:
+        run_id = new_run_id(name, random.Random())
+        try:
+            home.run(run_id).root.mkdir(mode=0o700)
+        except FileExistsError:
+            continue
+        return run_id
 
 
 def _refuse_taken_name(store: Store, name: str) -> None:
@@ -111,9 +125,12 @@ def estimate(job: Job, **options: Any) -> tuple[Estimate, ...]:
     """Price the whole run: the choice first, then the other candidates; free of charge.
 
     ``options`` and errors are those of `launcher.prepare`; what only forbids starting the job is no obstacle here.
+    Where no provider is named, every provider that can be asked is, and the cheapest whole run comes first.
     """
-    prepared = prepare(job, **options)
-    return (prepared.estimate, *prepared.others)
+    found = compare(job, **options)
+    if not found.estimates:
+        raise nothing_to_rent(found.misses)
+    return found.estimates
 
 
 def attach(run: str, *, environ: Mapping[str, str] | None = None) -> Run:

@@ -220,7 +220,7 @@ def _conditions(offer: Offer, wants: Wants, capabilities: Capabilities) -> Condi
         mirror_every_s=wants.mirror_every_s,
         disk_outlives=capabilities.park and _when_unattended(wants, capabilities) is WhenUnattended.PARK,
         disk_gib=wants.disk_gib or needed,
-        rented=capabilities.bills,
+        rented=not capabilities.claimed,
     )
 
 

@@ -4,34 +4,40 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
 from typing import Any
 
 from launcher import results
-from launcher.errors import NothingToRent, UsageError
+from launcher.errors import LaunchError, NothingToRent, UsageError
 from launcher.estimates import Estimate
 from launcher.history import earlier_runs
 from launcher.home import Home
 from launcher.job import Job
 from launcher.job.variables import Variables
 from launcher.plan import Plan, Wants, make_plan, price
-from launcher.preflight import Finding, Level, Preflight, preflight
+from launcher.preflight import Finding, Level, preflight
+from launcher.prices import ON_THIS_COMPUTER, Miss, ask, clouds_of, refuse_unknown_providers
 from launcher.sizes import sizes_of
 from launcher.snapshot import Manifest
 from launcher.store import Store
 from launcher.throughput import Work
-from provisioning import Capabilities, CloudError, NoOffer, Offer, ProviderContext, WhenUnattended
+from provisioning import Capabilities, CloudError, WhenUnattended
 from provisioning.models import utc_now
 from provisioning.registry import names as provider_names
-from provisioning.registry import provider as build_provider
 from provisioning.registry import provider_class
 
-__all__ = ["Prepared", "prepare"]
-
-ON_THIS_COMPUTER = frozenset({"local", "fake"})
-"""Providers whose machines are processes here, so that tmux must be here too."""
+__all__ = [
+    "FIELDS",
+    "Prepared",
+    "nothing_to_rent",
+    "others_of",
+    "plan_for",
+    "prepare",
+    "wants_of",
+    "with_options",
+]
 
 FIELDS = {
     "provider": "resources.cloud",
@@ -136,22 +142,20 @@ def prepare(
         "max_cost": max_cost,
         "name": name,
     }
-    overrides: dict[str, Any] = {FIELDS[key]: value for key, value in told.items() if value is not None}
-    if max_duration_s is not None:
-        overrides["max_duration"] = f"{max_duration_s:g}s"
-    if host is not None:
-        overrides |= _on_host(host, provider)
-    job = job.with_overrides(overrides) if overrides else job
-    clouds = _clouds(job)
+    job = with_options(job, told, host=host, max_duration_s=max_duration_s)
+    clouds = clouds_of(job)
+    if clouds is None:
+        raise _no_provider()
     out = out.expanduser().absolute() if out is not None else None
     tools = ("tmux",) if ON_THIS_COMPUTER.intersection(clouds) else ()
     checked = preflight(job, environ=env, tools=tools, out=out, home=home.root)
-    wants = _wants(job, checked, Store(home.database), until=until, out=out, clouds=clouds)
-    offers, misses = _offers(job, home, env)
-    if not offers and misses:
-        raise _nothing(misses)
-    capabilities = {cloud: provider_class(cloud).capabilities for cloud in clouds}
-    plan = make_plan(offers, wants, capabilities=capabilities, now=utc_now())
+    wants = wants_of(job, checked.manifest, Store(home.database), until=until, out=out)
+    try:
+        capabilities = {cloud: provider_class(cloud).capabilities for cloud in clouds}
+        plan = plan_for(job, wants, capabilities, home, env)
+    except (CloudError, LaunchError):
+        checked.require_ok()  # what is certain comes before what somebody else answered
+        raise
     return Prepared(
         job=job,
         plan=plan,
@@ -159,9 +163,27 @@ def prepare(
         manifest=checked.manifest,
         variables=checked.variables,
         results_base=results.results_bases(job, out=out)[0],
-        others=_others(plan, wants, capabilities),
+        others=others_of(plan, wants, capabilities),
         environ=env,
     )
+
+
+def with_options(
+    job: Job, told: Mapping[str, Any], *, host: str | None = None, max_duration_s: float | None = None
+) -> Job:
+    """Return the job with the options of a launch in place of its fields; ``told`` is by the keys of `FIELDS`.
+
+    Raises:
+        UsageError, JobFileError: an option that cannot be, or a provider that does not exist.
+    """
+    overrides: dict[str, Any] = {FIELDS[key]: value for key, value in told.items() if value is not None}
+    if max_duration_s is not None:
+        overrides["max_duration"] = f"{max_duration_s:g}s"
+    if host is not None:
+        overrides |= _on_host(host, told.get("provider"))
+    job = job.with_overrides(overrides) if overrides else job
+    refuse_unknown_providers(job)
+    return job
 
 
 def _on_host(host: str, provider: str | None) -> dict[str, Any]:
@@ -171,38 +193,45 @@ def _on_host(host: str, provider: str | None) -> dict[str, Any]:
     return {"resources.cloud": "ssh", "provider_options.ssh.host": host}
 
 
-def _clouds(job: Job) -> tuple[str, ...]:
-    """Return the providers that the job names, in its order; `UsageError` when it names none."""
-    named = [item.cloud for item in job.resources.alternatives()]
-    if None in named:
-        known = ", ".join(provider_names())
-        raise UsageError(
-            "no provider is named",
-            hint=f"--provider NAME, or `resources: {{cloud: NAME}}` in the job file; there are: {known}",
-        )
-    return tuple(dict.fromkeys(cloud for cloud in named if cloud is not None))
+def _no_provider() -> UsageError:
+    known = ", ".join(provider_names())
+    return UsageError(
+        "no provider is named",
+        hint=f"`launch estimate` prices the job on every provider; then --provider NAME, or "
+        f"`resources: {{cloud: NAME}}` in the job file; there are: {known}",
+    )
 
 
-def _wants(
+def plan_for(
+    job: Job, wants: Wants, capabilities: Mapping[str, Capabilities], home: Home, environ: Mapping[str, str]
+) -> Plan:
+    """Ask the providers that the job names, and choose; raises as `prepare` does."""
+    market = ask(job, home=home.root, environ=environ)
+    if not market.offers and market.misses:
+        raise nothing_to_rent(market.misses)
+    return make_plan(market.offers, wants, capabilities=capabilities, now=utc_now())
+
+
+def wants_of(
     job: Job,
-    checked: Preflight,
+    manifest: Manifest | None,
     store: Store,
     *,
-    until: datetime | None,
-    out: Path | None,
-    clouds: Sequence[str],
+    until: datetime | None = None,
+    out: Path | None = None,
 ) -> Wants:
+    """Return what a job asks of a plan; ``manifest`` is what goes up, ``store`` knows earlier runs of it."""
     work, checkpoint = job.work, job.checkpoint
     duration = job.max_duration
     return Wants(
         work=Work(steps=work.steps, hours=work.hours, on=work.on) if work is not None else Work(),
-        sizes=sizes_of(job, checked.manifest),
+        sizes=sizes_of(job, manifest),
         history=earlier_runs(store, job.to_dict()),
         has_environment=job.environment.requirements is not None,
         has_setup=job.setup is not None,
         save_every_s=checkpoint.every.total_seconds() if checkpoint.every else None,
         mirrored=checkpoint.mirror != "none",
-        mirror_every_s=_mirror_every_s(job, clouds),
+        mirror_every_s=checkpoint.mirror_every.total_seconds() if checkpoint.mirror_every else None,
         keep_checkpoints=checkpoint.keep,
         bucket_named=checkpoint.mirror.startswith(("s3://", "gs://")),
         disk_gib=job.resources.disk_size.gib if job.resources.disk_size is not None else None,
@@ -217,63 +246,17 @@ def _wants(
     )
 
 
-def _mirror_every_s(job: Job, clouds: Sequence[str]) -> float | None:
-    """What the job says; on this computer, where a copy costs nothing, as often as it saves."""
-    if job.checkpoint.mirror_every is not None:
-        return job.checkpoint.mirror_every.total_seconds()
-    return 5.0 if set(clouds) == {"local"} else None
-
-
-def _offers(job: Job, home: Home, environ: Mapping[str, str]) -> tuple[list[Offer], list[str]]:
-    """Ask every provider that the job allows, in its order; return offers, and what did not fit and why."""
-    offers: list[Offer] = []
-    misses: list[str] = []
-    for wanted in job.resources.alternatives():
-        assert wanted.cloud is not None
-        context = ProviderContext(
-            home=home.root, environ=environ, options=job.provider_options.get(wanted.cloud, {})
-        )
-        provider = build_provider(wanted.cloud, context)
-        provider.check()
-        query = wanted.query()
-        query = replace(query, spot=None if wanted.cloud not in ON_THIS_COMPUTER else query.spot)
-        try:
-            found = provider.offers(query)
-        except NoOffer as err:
-            misses.append(f"{wanted.cloud}: {err}")
-            continue
-        fitting = [item for item in found if wanted.accepts(vcpus=item.vcpus, memory_gib=item.memory_gib)]
-        offers += fitting
-        if not fitting:
-            misses.append(f"{wanted.cloud} offers nothing like {_words(query)}")
-    return offers, misses
-
-
-def _words(query: object) -> str:
-    said = {
-        name: value
-        for name in (
-            "instance_type",
-            "gpu_name",
-            "gpu_count",
-            "region",
-            "zone",
-            "min_vcpus",
-            "min_memory_gib",
-        )
-        if (value := getattr(query, name)) is not None
-    }
-    return ", ".join(f"{name} {value}" for name, value in said.items()) or "what was asked"
-
-
-def _nothing(misses: Sequence[str]) -> NothingToRent:
+def nothing_to_rent(misses: Sequence[Miss]) -> NothingToRent:
+    """Return the error for a job that no asked provider has a machine for."""
+    hints = [miss.hint for miss in misses if miss.hint]
     return NothingToRent(
-        "nothing to rent: " + "; ".join(misses),
-        hint="ask for less, for another place, or for another provider",
+        "nothing to rent: " + "; ".join(f"{miss.provider}: {miss.message}" for miss in misses),
+        hint="; ".join(dict.fromkeys(hints)) or "ask for less, for another place, or for another provider",
     )
 
 
-def _others(plan: Plan, wants: Wants, capabilities: Mapping[str, Capabilities]) -> tuple[Estimate, ...]:
+def others_of(plan: Plan, wants: Wants, capabilities: Mapping[str, Capabilities]) -> tuple[Estimate, ...]:
+    """Price the candidates after the chosen one."""
     priced = []
     for offer in plan.candidates[1:]:
         try:

@@ -50,9 +50,9 @@ USAGE = ("[JOB.yaml] [OPTIONS]", "[OPTIONS] -- CMD [ARG]…", "COMMAND …")
 
 EPILOG = """\b
 Examples:
-  launch train.yaml --provider local            train on this computer
-  launch --dry-run                              the plan and the bill, then stop
-  launch --gpu T4 --spot -- python train.py     no job file needed
+  launch estimate examples/shell-job.yaml       the bill, on every provider that is set up
+  launch examples/shell-job.yaml --provider local        plan, ask, run, bring results home
+  launch --provider fake --gpu T4 --dry-run -- python train.py      no job file, no account
   launch logs -f RUN                            come back to a run
 
 RUN is a run's id, the beginning of one, or a name (its newest run).

@@ -21,20 +21,24 @@ __all__ = ["estimate"]
 @click.pass_context
 def _estimate(ctx: click.Context, /, **given: Any) -> int:
     screen = Screen(json=given["as_json"], debug=given["debug"])
-    from launcher import estimate as price
+    from launcher.comparison import compare
+    from launcher.preparation import nothing_to_rent
 
     with nothing_rented():
         job = job_of(ctx, given)
         with screen.busy("Asking for prices"):
-            estimates = price(job, **api_options(given))
+            found = compare(job, **api_options(given))
+        if not found.estimates:
+            raise nothing_to_rent(found.misses)
     if screen.json:
         from launcher.render.documents import estimates_document
 
-        screen.document(estimates_document(estimates))
+        screen.document(estimates_document(found))
         return 0
-    from launcher.render.bill import estimates_view
+    from launcher.render.bill import comparison_view, estimates_view
 
-    screen.show(estimates_view(job.name, estimates))
+    name = given["name"] or job.name
+    screen.show(comparison_view(name, found) if found.is_open else estimates_view(name, found.estimates))
     return 0
 
 
@@ -65,6 +69,9 @@ estimate = EstimateCommand(
     callback=_estimate,
     params=list(ESTIMATE_PARAMS),
     short_help="The bill before the run.",
-    help="Price the whole run, line by line, before anything is rented; without a choice of your own, every offer.",
-    epilog=example("launch estimate train.yaml", "launch estimate --gpu T4 --json"),
+    help="Price the whole run before anything is rented: with --provider line by line, without it on every provider.",
+    epilog=example(
+        "launch estimate examples/shell-job.yaml",
+        "launch estimate --provider fake --gpu T4 -- python train.py",
+    ),
 )

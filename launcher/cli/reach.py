@@ -24,7 +24,7 @@ class NotReached(MachineUnreachable):
 @click.command(
     "exec",
     short_help="Run a command on the run's machine.",
-    epilog=example("launch exec demo -- nvidia-smi", "launch exec demo -- sh -c 'ls -l checkpoints'"),
+    epilog=example("launch exec demo -- df -h .", "launch exec demo -- sh -c 'ls -l checkpoints'"),
 )
 @run_argument
 @click.argument("argv", metavar="-- CMD [ARG]…", nargs=-1, type=click.UNPROCESSED)
@@ -39,7 +39,7 @@ class NotReached(MachineUnreachable):
 def execute(screen: Screen, run_text: str, argv: tuple[str, ...], timeout_s: float | None) -> int:
     """Run a command on the run's machine; the exit code is the command's, or 255 when the machine was not reached."""
     if not argv:
-        raise UsageError("no command", hint=f"launch exec {run_text} -- nvidia-smi")
+        raise UsageError("no command", hint=f"launch exec {run_text} -- CMD")
     run = find_run(run_text)
     try:
         result = run.execute(argv, timeout_s=timeout_s)

@@ -50,7 +50,7 @@ streams (following a run, `logs`, `watch`) writes JSON Lines. Every document has
 |---|---|
 | `launch`, `stop`, `down`, `resume` | lines of events (`kind`, `message`, `at`, `run_id`, `seq`, `data`), then the document of `status`; with `--detach` that one alone |
 | `launch --dry-run` | `{"job", "name", "bills", "plan", "code", "findings", "results_dir"}` |
-| `estimate` | `{"estimates": [{"offer", "hours": {"low", "likely", "high"}, "usd": {…}, "lines": [{"item", "usd", "basis"}]}], "prices_as_of"}` |
+| `estimate` | `{"estimates": [{"offer", "hours": {"low", "likely", "high"}, "usd": {…}, "lines": [{"item", "usd", "basis"}]}], "prices_as_of", "without_offer": [{"provider", "message", "hint"}]}` |
 | `ls` | `{"runs": [document of status, …], "usd_per_hour_now"}` |
 | `status` | `{"run_id", "name", "state", "reason", "provider", "instance", "attempts": [{"n", "stage", "instances", "offer", "started", "ended", "cause", "steps_done", "steps_lost", "usd"}], "step", "total", "metrics", "cost_usd", "usd_per_hour_now", "outputs", …}`; with `--events` also `"events"` |
 | `logs` | lines of `{"offset", "text"}` |

@@ -26,9 +26,11 @@ def start(ctx: click.Context, **given: Any) -> int:
         job = job_of(ctx, given)
         with screen.busy("Checking, and asking for prices"):
             prepared = _prepare(job, given)
+        if not given["dry_run"]:
+            _refuse(screen, prepared)
         _show_plan(screen, prepared, as_document=given["dry_run"])
-        prepared.require_ok()
         if given["dry_run"]:
+            prepared.require_ok()
             return 0
         if not given["yes"] and not _agreed(screen, prepared):
             return EXIT_DECLINED
@@ -54,6 +56,13 @@ def _prepare(job: Job, given: Any) -> Prepared:
     from launcher.preparation import prepare
 
     return prepare(job, **api_options(given))
+
+
+def _refuse(screen: Screen, prepared: Prepared) -> None:
+    """Raise the first error of the preflight, after the others were said: no plan for what cannot be started."""
+    for finding in prepared.errors[1:]:
+        screen.notice(f"error: {finding.message}" + (f"\nwhat to do: {finding.fix}" if finding.fix else ""))
+    prepared.require_ok()
 
 
 def _show_plan(screen: Screen, prepared: Prepared, *, as_document: bool) -> None:

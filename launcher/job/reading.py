@@ -38,11 +38,14 @@ def _text_of(file: Path) -> str:
     try:
         return file.read_text(encoding="utf-8-sig")
     except FileNotFoundError:
-        raise FieldError("there is no such file", hint="`launch init` writes one") from None
-    except IsADirectoryError:
         raise FieldError(
-            "is a folder, not a job file", hint=f"did you mean {file / 'launch.yaml'}?"
+            "there is no such file",
+            hint="name a job file that exists, or give a command: `launch [options] -- python train.py`",
         ) from None
+    except IsADirectoryError:
+        inside = file / "launch.yaml"
+        hint = f"did you mean {inside}?" if inside.is_file() else None
+        raise FieldError("is a folder, not a job file", hint=hint) from None
     except UnicodeDecodeError as err:
         raise FieldError(f"is not UTF-8 text (byte {err.start})") from None
     except OSError as err:

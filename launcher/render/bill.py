@@ -15,10 +15,19 @@ from launcher.render.runs import table
 from launcher.status import offer_words
 
 if TYPE_CHECKING:
+    from launcher.comparison import Comparison
     from launcher.estimates import Estimate
     from launcher.ranges import Range
 
-__all__ = ["bill", "estimates_view", "hours_range", "one_per_machine", "ranked", "usd_range"]
+__all__ = [
+    "bill",
+    "comparison_view",
+    "estimates_view",
+    "hours_range",
+    "one_per_machine",
+    "ranked",
+    "usd_range",
+]
 
 
 def hours_range(hours: Range) -> str:
@@ -45,6 +54,20 @@ def estimates_view(name: str, estimates: Sequence[Estimate]) -> RenderableType:
     parts: list[RenderableType] = [Text.assemble(head, "  ", source), Padding(bill(first), (1, 0, 0, 2))]
     if len(estimates) > 1:
         parts.append(Padding(ranked(estimates), (1, 0, 0, 2)))
+    return Group(*parts)
+
+
+def comparison_view(name: str, found: Comparison) -> RenderableType:
+    """Draw what a job would take on every provider, and what those lack that offer nothing."""
+    first = found.estimates[0].offer
+    head = Text.assemble((name, "bold"), " wherever it can run, the cheapest whole run first")
+    parts: list[RenderableType] = [head, Padding(ranked(found.estimates), (1, 0, 1, 2))]
+    for miss in found.misses:
+        fix = f"  →  {miss.hint}" if miss.hint else ""
+        said = miss.message.removeprefix(f"{miss.provider} ")
+        parts.append(Text(f"  {miss.provider}: {words.plain(said + fix)}", style=style.QUIET))
+    one = f"launch estimate … --provider {first.provider} --instance {first.instance_type}"
+    parts.append(Text(f"  line by line: {one}", style=style.QUIET))
     return Group(*parts)
 
 

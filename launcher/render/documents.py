@@ -2,24 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from launcher import Prepared
-    from launcher.estimates import Estimate
+    from launcher.comparison import Comparison
     from launcher.preflight import Finding
     from launcher.snapshot import Manifest
 
 __all__ = ["estimates_document", "plan_document"]
 
 
-def estimates_document(estimates: Sequence[Estimate]) -> dict[str, Any]:
+def estimates_document(found: Comparison) -> dict[str, Any]:
     """Return the document of ``launch estimate``; the oldest price decides ``prices_as_of``."""
-    oldest = min((estimate.offer.priced_at for estimate in estimates), default=None)
+    oldest = min((estimate.offer.priced_at for estimate in found.estimates), default=None)
     return {
-        "estimates": [estimate.to_json() for estimate in estimates],
+        "estimates": [estimate.to_json() for estimate in found.estimates],
         "prices_as_of": oldest.isoformat() if oldest else None,
+        "without_offer": [
+            {"provider": miss.provider, "message": miss.message, "hint": miss.hint} for miss in found.misses
+        ],
     }
 
 

@@ -12,7 +12,7 @@ from provisioning import catalog
 from provisioning.aws import hardware as hw
 from provisioning.aws import prices
 from provisioning.aws.convert import to_offer
-from provisioning.errors import BadOption, NoOffer, PermissionDenied, Transient
+from provisioning.errors import BadOption, NoCapacity, NoOffer, PermissionDenied, Transient
 from provisioning.options import did_you_mean
 
 if TYPE_CHECKING:
@@ -92,6 +92,21 @@ class Market:
             return self._on_demand(offer.region, [offer.instance_type]).get(offer.instance_type)
         spot = self._spot_prices(offer.region, (offer.instance_type,), fresh=True)
         return spot.get((offer.instance_type, offer.zone or ""))
+
+    def cheapest_carrier(self, region: str, zone: str) -> tuple[Hardware, float]:
+        """Return the cheapest small machine of a zone, and its price per hour on demand."""
+        items = {item.instance_type: item for item in self._describe(region, hw.CPU_TYPES)}
+        zones = self._zones_of(region, tuple(items))
+        prices_now = self._on_demand(region, list(items))
+        fitting = [
+            (price.usd_per_hour, name)
+            for name, price in prices_now.items()
+            if name in items and zone in zones.get(name, ())
+        ]
+        if not fitting:
+            raise NoCapacity(f"aws {zone}: no small machine is sold there to read a disk with")
+        usd, name = min(fitting)
+        return items[name], usd
 
     # One region
 

@@ -39,7 +39,7 @@ def write_job(folder: Path, text: str, name: str = "launch.yaml") -> Path:
         (["--smoke", "--", "true"], "--smoke: a small run on the real machine", "leave --smoke out"),
         (["--ssh-from", "10.0.0.0/8", "--", "true"], "--ssh-from: no provider of this release", "leave"),
         (["status"], "Missing argument 'RUN'", "`launch status --help`"),
-        (["exec", "demo"], "no command", "launch exec demo -- nvidia-smi"),
+        (["exec", "demo"], "no command", "launch exec demo -- CMD"),
         (["stop", "nothing-here"], "nothing-here", "launch ls"),
         (["logs", "nothing-here"], "nothing-here", "launch ls"),
         (["resume", "x", "--max-cost", "+"], "expected an amount in USD", "--help"),

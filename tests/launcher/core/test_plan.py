@@ -181,7 +181,7 @@ class TestWords:
 
     def test_a_limit_that_may_cut_it_short(self) -> None:
         assert any("stopped at $3.60" in warning for warning in plan(T4, max_cost_usd=3.6).warnings)
-        assert any("stopped after 1.0 h" in warning for warning in plan(T4, max_duration_s=3600.0).warnings)
+        assert any("stopped after 1 h" in warning for warning in plan(T4, max_duration_s=3600.0).warnings)
 
 
 class TestWhatFollows:

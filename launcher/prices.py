@@ -1,0 +1,146 @@
+"""Asking providers what they would rent now: for one job, of those that it names or of all that are set up."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from launcher.errors import JobFileError
+from launcher.job import Job
+from launcher.job.problem import nearest
+from launcher.job.resources import Resources
+from provisioning import CloudError, NoOffer, Offer, ProviderContext, Query
+from provisioning.registry import names as provider_names
+from provisioning.registry import provider as build_provider
+
+__all__ = [
+    "ON_THIS_COMPUTER",
+    "Market",
+    "Miss",
+    "ask",
+    "ask_everyone",
+    "clouds_of",
+    "refuse_unknown_providers",
+]
+
+ON_THIS_COMPUTER = frozenset({"local", "fake"})
+"""Providers whose machines are processes here, so that tmux must be here too."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Miss:
+    """A provider that has nothing to offer for a job, and why."""
+
+    provider: str
+    message: str
+    hint: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Market:
+    """What the asked providers answered."""
+
+    offers: tuple[Offer, ...]
+    """In the order in which providers were asked, of both markets."""
+    misses: tuple[Miss, ...]
+
+
+def refuse_unknown_providers(job: Job) -> None:
+    """Raise `JobFileError` for a provider that does not exist, with the nearest one; misspelt options do nothing."""
+    known = provider_names()
+    named = [
+        ("resources.cloud", item.cloud) for item in job.resources.alternatives() if item.cloud is not None
+    ]
+    for field, name in (*named, *((f"provider_options.{name}", name) for name in job.provider_options)):
+        if name in known:
+            continue
+        close = nearest(name, known)
+        guess = f"did you mean {close!r}? " if close else ""
+        raise JobFileError(
+            f"there is no provider {name!r}", field=field, hint=f"{guess}there are: {', '.join(known)}"
+        )
+
+
+def clouds_of(job: Job) -> tuple[str, ...] | None:
+    """Return the providers that the job names, in its order; None when it leaves the choice open."""
+    named = [item.cloud for item in job.resources.alternatives()]
+    if None in named:
+        return None
+    return tuple(dict.fromkeys(cloud for cloud in named if cloud is not None))
+
+
+def ask(job: Job, *, home: Path, environ: Mapping[str, str]) -> Market:
+    """Ask every provider that the job names, in its order, for what fits it.
+
+    Raises:
+        CloudError: a provider does not know us, or what was asked does not exist there.
+    """
+    offers: list[Offer] = []
+    misses: list[Miss] = []
+    for wanted in job.resources.alternatives():
+        assert wanted.cloud is not None
+        found, miss = _ask_one(wanted.cloud, wanted, job, home, environ)
+        offers += found
+        misses += [miss] if miss else []
+    return Market(offers=tuple(offers), misses=tuple(misses))
+
+
+def ask_everyone(job: Job, *, home: Path, environ: Mapping[str, str]) -> Market:
+    """Ask every provider there is, all at once; one that cannot be asked is a miss that says what is lacking."""
+    wishes = [
+        (cloud, replace(wanted, cloud=cloud))
+        for wanted in job.resources.alternatives()
+        for cloud in ([wanted.cloud] if wanted.cloud else provider_names())
+    ]
+
+    def answer(wish: tuple[str, Resources]) -> tuple[Sequence[Offer], Miss | None]:
+        cloud, wanted = wish
+        try:
+            return _ask_one(cloud, wanted, job, home, environ)
+        except CloudError as err:
+            return (), Miss(provider=cloud, message=err.message, hint=err.hint)
+
+    with ThreadPoolExecutor(max_workers=len(wishes)) as pool:
+        answers = list(pool.map(answer, wishes))
+    return Market(
+        offers=tuple(offer for offers, _ in answers for offer in offers),
+        misses=tuple(miss for _, miss in answers if miss is not None),
+    )
+
+
+def _ask_one(
+    cloud: str, wanted: Resources, job: Job, home: Path, environ: Mapping[str, str]
+) -> tuple[Sequence[Offer], Miss | None]:
+    context = ProviderContext(home=home, environ=environ, options=job.provider_options.get(cloud, {}))
+    provider = build_provider(cloud, context)
+    provider.check()
+    query = wanted.query()
+    query = replace(query, spot=None if cloud not in ON_THIS_COMPUTER else query.spot)
+    try:
+        found = provider.offers(query)
+    except NoOffer as err:
+        return (), Miss(provider=cloud, message=err.message, hint=err.hint)
+    fitting = [item for item in found if wanted.accepts(vcpus=item.vcpus, memory_gib=item.memory_gib)]
+    if fitting:
+        return fitting, None
+    hint = None
+    if cloud == "local" and (query.gpu_name is not None or query.disk_gib is not None):
+        hint = "--set resources=null takes this computer as it is"
+    return (), Miss(provider=cloud, message=f"has no {_words(query)}", hint=hint)
+
+
+def _words(query: Query) -> str:
+    """Say what was asked for, as a person would."""
+    place = query.zone or query.region
+    parts = [
+        query.instance_type,
+        f"{query.gpu_count or 1} × {query.gpu_name}" if query.gpu_name else None,
+        f"at least {query.min_vcpus:g} CPUs" if query.min_vcpus else None,
+        f"at least {query.min_memory_gib:.3g} GiB of memory" if query.min_memory_gib else None,
+        f"{query.disk_gib:.3g} GiB of disk" if query.disk_gib else None,
+        f"in {place}" if place else None,
+        f"up to ${query.max_usd_per_hour:g}/h" if query.max_usd_per_hour else None,
+    ]
+    return ", ".join(part for part in parts if part) or "such machine"

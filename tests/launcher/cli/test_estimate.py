@@ -1,0 +1,100 @@
+"""The bill before the run, and what is refused before there is one."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from tests.launcher.cli.conftest import Cli
+
+JOB = "name: small\nrun: python train.py\nwork: {hours: 1, on: T4}\n"
+
+
+@pytest.fixture
+def shop(cli: Cli) -> Cli:
+    """The command, with no account anywhere and a small job."""
+    (cli.cwd / "launch.yaml").write_text(JOB)
+    nowhere = cli.cwd.parent / "nobody"
+    nowhere.mkdir()
+    kept = {key: value for key, value in cli.environ.items() if not key.startswith("AWS_")}
+    return Cli(cli.home, cli.cwd, {**kept, "AWS_EC2_METADATA_DISABLED": "true", "HOME": str(nowhere)})
+
+
+def test_without_a_provider_every_one_is_priced_and_what_lacks_is_said(shop: Cli) -> None:
+    found = shop("estimate", "--json")
+    assert found.code == 0, found.err
+    offers = [item["offer"] for item in found.document["estimates"]]
+    assert {"local", "fake"} <= {offer["provider"] for offer in offers}
+    usd = [item["usd"]["likely"] for item in found.document["estimates"]]
+    assert usd == sorted(usd)
+    missing = {item["provider"]: item["hint"] for item in found.document["without_offer"]}
+    assert "--host" in missing["ssh"]
+    shown = shop("estimate")
+    assert shown.code == 0 and "fake t4.1x" in shown.out and "--host" in shown.out
+
+
+def test_launching_without_a_provider_names_the_two_ways(shop: Cli) -> None:
+    found = shop("--dry-run")
+    assert found.code == 2
+    assert "launch estimate" in found.err and "--provider NAME" in found.err
+
+
+@pytest.mark.parametrize(
+    ("fields", "said"),
+    [
+        ("file_mounts: {data: nowhere}", "nowhere does not exist"),
+        ("requires: [train.py]", "train.py"),
+        ("workdir: nowhere", "nowhere"),
+        ("secrets: {WANDB_KEY: }", "WANDB_KEY"),
+    ],
+)
+def test_what_cannot_be_started_has_no_plan(shop: Cli, fields: str, said: str) -> None:
+    (shop.cwd / "launch.yaml").write_text(f"{JOB}{fields}\n")
+    found = shop("--provider", "fake", "--yes")
+    assert found.code == 2
+    assert said in found.err
+    assert not found.out
+    planned = shop("--provider", "fake", "--dry-run")
+    assert planned.code == 2
+    assert "in all" in planned.out and said in planned.err
+
+
+def test_of_several_errors_all_are_said_at_once(shop: Cli) -> None:
+    (shop.cwd / "launch.yaml").write_text(f"{JOB}file_mounts: {{data: nowhere}}\nrequires: [train.py]\n")
+    found = shop("--provider", "fake", "--yes")
+    assert "nowhere" in found.err and "train.py" in found.err
+
+
+def test_what_is_certain_comes_before_what_is_offered(shop: Cli) -> None:
+    (shop.cwd / "launch.yaml").write_text(f"{JOB}file_mounts: {{data: nowhere}}\n")
+    found = shop("--provider", "fake", "--gpu", "T4:7", "--yes")
+    assert found.code == 2 and "nowhere does not exist" in found.err
+
+
+@pytest.mark.parametrize(
+    ("args", "field"),
+    [
+        (("--provider", "lokal"), "resources.cloud"),
+        (("--provider", "local", "--set", "provider_options.fak.boot_s=1"), "provider_options.fak"),
+    ],
+)
+def test_a_provider_that_does_not_exist_is_refused_with_the_nearest(
+    shop: Cli, args: tuple[str, ...], field: str
+) -> None:
+    found = shop(*args, "--dry-run")
+    assert found.code == 2
+    assert field in found.err and "did you mean" in found.err
+
+
+def test_amounts_are_those_of_people(shop: Cli) -> None:
+    found = shop("estimate", "--provider", "fake", "--gpu", "T4")
+    assert found.code == 0
+    assert "this computer" not in found.out and "e+0" not in found.out
+    mirrored = shop("--provider", "local", "--dry-run")
+    assert "as the job says" not in mirrored.out.partition("market")[2]
+
+
+def test_a_job_file_that_does_not_exist_names_what_does(shop: Cli, tmp_path: Path) -> None:
+    found = shop("estimate", str(tmp_path / "nofile.yaml"))
+    assert found.code == 2 and "there is no such file" in found.err and "-- python train.py" in found.err
