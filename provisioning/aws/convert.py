@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from provisioning.aws.prices import Price
 
 __all__ = [
+    "CARRIER_TAG",
     "DEADLINE_TAG",
     "HOST_KEY_TAG",
     "INSTANCE_TAG",
@@ -26,6 +27,7 @@ __all__ = [
     "aws_tags",
     "instances_of",
     "kept_disk_to_instance",
+    "ref_of",
     "ref_of_disk",
     "root_volume_id",
     "tags_of",
@@ -44,6 +46,8 @@ KEPT_TAG = "launch-keeps-disk"
 """On machines and volumes whose disk outlives the machine."""
 PERSISTENT_TAG = "launch-persistent-spot"
 """On spot machines that can be stopped."""
+CARRIER_TAG = "launch-carries"
+"""On a machine that was rented to read a kept disk: the volume's id. `INSTANCE_TAG` says for which machine it stands."""
 INSTANCE_TAG = "launch-instance"
 """On a kept volume: the machine whose disk it was."""
 
@@ -123,7 +127,7 @@ def to_instance(
     state = _STATES.get(str(machine.get("State", {}).get("Name")), InstanceState.PENDING)
     running = state is InstanceState.RUNNING
     return Instance(
-        ref=InstanceRef(PROVIDER, region, machine["InstanceId"]),
+        ref=ref_of(machine, region),
         state=state,
         seen_at=now,
         instance_type=str(machine.get("InstanceType", "")),
@@ -133,6 +137,13 @@ def to_instance(
         state_reason=_reason(machine),
         **_from_tags(tags),
     )
+
+
+def ref_of(machine: Mapping[str, Any], region: str) -> InstanceRef:
+    """Return a machine's address; one that carries a kept disk goes by the address of the disk's own machine."""
+    tags = tags_of(machine)
+    stands_for = tags.get(INSTANCE_TAG) if CARRIER_TAG in tags else None
+    return InstanceRef(PROVIDER, region, stands_for or machine["InstanceId"])
 
 
 def ref_of_disk(volume: Mapping[str, Any], region: str) -> InstanceRef:

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from provisioning.aws import userdata
 from provisioning.aws.convert import (
+    CARRIER_TAG,
     DEADLINE_TAG,
     INSTANCE_TAG,
     KEPT_TAG,
@@ -54,7 +55,7 @@ class Machines:
 
     def kept_disks(self, region: str, run_id: str | None) -> list[dict[str, Any]]:
         """Return the disks that have outlived their machines, of one run or of all."""
-        return self._volumes(region, [_of_run(run_id), _tag(KEPT_TAG, "yes")])
+        return self._volumes(region, [_of_run(run_id), _tag(KEPT_TAG, "yes")], "available")
 
     def kept_disk(
         self, region: str, instance_id: str, machine: dict[str, Any] | None
@@ -64,12 +65,19 @@ class Machines:
         filters = [_tag("launch-token", token)] if token else [_tag(INSTANCE_TAG, instance_id)]
         if instance_id.startswith("vol-"):
             filters = [{"Name": "volume-id", "Values": [instance_id]}]
-        found = self._volumes(region, [*filters, _tag(KEPT_TAG, "yes")])
+        found = self._volumes(region, [*filters, _tag(KEPT_TAG, "yes")], "available", "in-use")
         return found[0] if found else None
 
-    def _volumes(self, region: str, filters: list[dict[str, Any]]) -> list[dict[str, Any]]:
-        """Only detached ones: a disk that is attached belongs to a machine that is there."""
-        status = {"Name": "status", "Values": ["available"]}
+    def carrier(self, region: str, instance_id: str) -> dict[str, Any] | None:
+        """Return the machine that was rented to read the disk of one that is gone."""
+        states = {"Name": "instance-state-name", "Values": ["pending", "running", "shutting-down"]}
+        carries = {"Name": "tag-key", "Values": [CARRIER_TAG]}
+        found = self._list(region, [_tag(INSTANCE_TAG, instance_id), carries, states])
+        return found[0] if found else None
+
+    def _volumes(self, region: str, filters: list[dict[str, Any]], *states: str) -> list[dict[str, Any]]:
+        """``in-use`` is also a disk that its ended machine has not let go of yet."""
+        status = {"Name": "status", "Values": list(states)}
         return self._client.pages("ec2", region, "describe_volumes", "Volumes", Filters=[*filters, status])
 
     def _list(self, region: str, filters: list[dict[str, Any]]) -> list[dict[str, Any]]:
@@ -116,9 +124,32 @@ class Machines:
             )
         self._client.attempt("ec2", region, "terminate_instances", GONE, InstanceIds=[machine["InstanceId"]])
 
+    def attach(self, region: str, machine: dict[str, Any], volume_id: str, device: str) -> None:
+        """Attach a kept disk as a further one; one that is being attached already is left alone."""
+        self._client.attempt(
+            "ec2",
+            region,
+            "attach_volume",
+            {*GONE, "VolumeInUse", "IncorrectState", "InvalidParameterValue"},
+            VolumeId=volume_id,
+            InstanceId=machine["InstanceId"],
+            Device=device,
+        )
+
+    def end_with(self, region: str, machine: dict[str, Any], device: str) -> None:
+        """Let the disk at ``device`` be deleted together with its machine."""
+        self._client.attempt(
+            "ec2",
+            region,
+            "modify_instance_attribute",
+            {*GONE, "IncorrectInstanceState", "IncorrectState"},
+            InstanceId=machine["InstanceId"],
+            BlockDeviceMappings=[{"DeviceName": device, "Ebs": {"DeleteOnTermination": True}}],
+        )
+
     def delete_disk(self, region: str, volume_id: str) -> None:
-        """Delete a disk; one that is gone, or just being attached or deleted, is left alone."""
-        self._client.attempt("ec2", region, "delete_volume", GONE, VolumeId=volume_id)
+        """Delete a disk; one that is gone, or not let go of yet, is left alone: `get` still tells of it."""
+        self._client.attempt("ec2", region, "delete_volume", {*GONE, "VolumeInUse"}, VolumeId=volume_id)
 
     def stop(self, region: str, instance_id: str) -> None:
         """End compute; the disk stays."""

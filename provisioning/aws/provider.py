@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from typing import TYPE_CHECKING, ClassVar
 
 from provisioning import address
 from provisioning.aws import convert, userdata
+from provisioning.aws.carrier import DEVICE, MOUNTED_AFTER, KeptKeys, attached_at, carrier_request
 from provisioning.aws.client import client_for
-from provisioning.aws.convert import KEPT_TAG, PERSISTENT_TAG
+from provisioning.aws.convert import CARRIER_TAG, KEPT_TAG, PERSISTENT_TAG
 from provisioning.aws.errors import Refusal, create_error
 from provisioning.aws.images import Images
 from provisioning.aws.machines import Machines
@@ -17,13 +19,14 @@ from provisioning.aws.network import Network
 from provisioning.aws.newcomers import Newcomers
 from provisioning.aws.options import Options
 from provisioning.aws.quotas import quota_of
-from provisioning.aws.request import home_tags, run_request
+from provisioning.aws.request import home_tags, interface, run_request
 from provisioning.errors import BadOption, NoCapacity, NoOffer, PermissionDenied, PriceRose, Unreachable
 from provisioning.models import (
     Capabilities,
     Command,
     DeadlineKind,
     HttpRequest,
+    InstanceState,
     NoticeProbe,
 )
 from provisioning.options import read_options
@@ -62,6 +65,7 @@ class AwsProvider:
         self._network = Network(self._client, self._options.vpc)
         self._machines = Machines(self._client)
         self._newcomers = Newcomers(context.home / "aws" / "new", context.clock)
+        self._keys = KeptKeys(context.home / "aws" / "kept")
         self._named_disks: set[str] = set()
 
     def __repr__(self) -> str:
@@ -98,6 +102,8 @@ class AwsProvider:
             self._replayed(region, spec, answer) if isinstance(answer, Refusal) else answer["Instances"][0]
         )
         self._newcomers.note(machine["InstanceId"])
+        if offer.spot:
+            self._keys.keep(machine["InstanceId"], spec)
         return self._instance(machine, region)
 
     def get(self, ref: InstanceRef) -> Instance:
@@ -108,6 +114,8 @@ class AwsProvider:
         if machine is not None and machine["State"]["Name"] != "terminated":
             self._name_disk(ref.location, machine)
             return self._instance(machine, ref.location)
+        if (carrier := self._machines.carrier(ref.location, ref.id)) is not None:
+            return self._carried(ref.location, carrier)
         disk = self._machines.kept_disk(ref.location, ref.id, machine)
         if disk is not None:
             return convert.kept_disk_to_instance(disk, ref, self._clock())
@@ -133,13 +141,21 @@ class AwsProvider:
             if KEPT_TAG in convert.tags_of(machine):
                 self._machines.keep_disk(region, machine, keep=False)
             self._machines.terminate(region, machine)
-        elif disk := self._machines.kept_disk(region, ref.id, machine):
+            return
+        if (carrier := self._machines.carrier(region, ref.id)) is not None:
+            if attached_at(carrier, convert.tags_of(carrier)[CARRIER_TAG]) is not None:
+                self._machines.end_with(region, carrier, DEVICE)
+            self._machines.terminate(region, carrier)
+        if disk := self._machines.kept_disk(region, ref.id, machine):
             self._machines.delete_disk(region, disk["VolumeId"])
+        self._keys.forget(ref.id)
 
     def park(self, ref: InstanceRef) -> None:
         """Stop the machine; a one-time spot machine, which cannot be stopped, ends and leaves its disk."""
         machine = self._machines.describe(ref.location, ref.id)
         if machine is None or machine["State"]["Name"] not in ("pending", "running"):
+            if (carrier := self._machines.carrier(ref.location, ref.id)) is not None:
+                self._machines.terminate(ref.location, carrier)
             return
         if machine.get("InstanceLifecycle") == "spot" and PERSISTENT_TAG not in convert.tags_of(machine):
             self._machines.keep_disk(ref.location, machine, keep=True)
@@ -148,16 +164,16 @@ class AwsProvider:
             self._machines.stop(ref.location, ref.id)
 
     def unpark(self, ref: InstanceRef, deadline: datetime) -> None:
-        """Start a stopped machine again with a new deadline; SPENDS MONEY."""
+        """Start a stopped machine again, or rent the cheapest one that can read a kept disk; SPENDS MONEY."""
         machine = self._machines.describe(ref.location, ref.id)
         if machine is not None and machine["State"]["Name"] in ("stopped", "stopping"):
             self._machines.start(ref.location, ref.id, deadline)
             return
-        if machine is None or machine["State"]["Name"] == "terminated":
-            raise NoCapacity(
-                f"aws: the machine of {ref} is gone and cannot be started; only its disk may be left",
-                left_behind="its kept disk, if it had one",
-            )
+        if machine is not None and machine["State"]["Name"] != "terminated":
+            return
+        disk = self._machines.kept_disk(ref.location, ref.id, machine)
+        if disk is not None and self._machines.carrier(ref.location, ref.id) is None:
+            self._carry(ref, disk, deadline)
 
     def notice(self, instance: Instance) -> NoticeProbe | None:
         """Spot machines are told two minutes ahead, through their metadata service; others are not taken away."""
@@ -179,6 +195,49 @@ class AwsProvider:
     def self_destroy(self, instance: Instance) -> Command:
         """Power off, by the script that user-data has put on the machine; EC2 knows what shall follow."""
         return Command(argv=("sudo", "-n", userdata.END))
+
+    def _carry(self, ref: InstanceRef, disk: dict[str, Any], deadline: datetime) -> None:
+        region, zone = ref.location, disk["AvailabilityZone"]
+        keys = self._keys.of(ref.id)
+        hardware, usd_per_hour = self._market.cheapest_carrier(region, zone)
+        tags = {
+            name: value
+            for name, value in convert.tags_of(disk).items()
+            if name in ("launch-home", "launch-owner")
+        }
+        group = self._network.admit(region, address.my_cidr(self._lookup), tags)
+        request = carrier_request(
+            disk,
+            keys,
+            deadline,
+            instance_id=ref.id,
+            instance_type=hardware.instance_type,
+            usd_per_hour=usd_per_hour,
+            image=self._images.image_for(region, hardware, None),
+            interface=interface(self._options, self._network.subnet(region, zone), group),
+        )
+        quota = quota_of(hardware.instance_type, spot=False)
+        self._client.run_instances(
+            region, request, token=request["ClientToken"], quota=f"{quota.name}: {quota.page(region)}"
+        )
+
+    def _carried(self, region: str, carrier: dict[str, Any]) -> Instance:
+        """Bring the disk to its carrier; the machine counts as running when the disk has had time to be mounted."""
+        instance = self._instance(carrier, region)
+        if instance.state is not InstanceState.RUNNING:
+            return instance
+        volume = convert.tags_of(carrier)[CARRIER_TAG]
+        since = attached_at(carrier, volume)
+        if since is None:
+            self._machines.attach(region, carrier, volume, DEVICE)
+        if since is None or self._clock() - since < MOUNTED_AFTER:
+            return replace(
+                instance,
+                state=InstanceState.PENDING,
+                access=None,
+                state_reason=f"its disk {volume} is being attached",
+            )
+        return instance
 
     def _hardware(self, offer: Offer) -> Any:
         try:
@@ -225,10 +284,11 @@ class AwsProvider:
         except PermissionDenied as error:
             return error
         now = self._clock()
-        return [
-            *(self._instance(machine, region) for machine in machines),
-            *(convert.kept_disk_to_instance(disk, convert.ref_of_disk(disk, region), now) for disk in disks),
-        ]
+        found = {convert.ref_of(machine, region): self._instance(machine, region) for machine in machines}
+        for disk in disks:
+            ref = convert.ref_of_disk(disk, region)
+            found.setdefault(ref, convert.kept_disk_to_instance(disk, ref, now))
+        return list(found.values())
 
     def _instance(self, machine: dict[str, Any], region: str) -> Instance:
         return convert.to_instance(machine, region, self._clock(), address=self._options.address)

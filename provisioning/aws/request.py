@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from provisioning.aws.options import Options
     from provisioning.models import InstanceSpec, Offer
 
-__all__ = ["home_tags", "keeps_disk", "machine_tags", "run_request", "stops"]
+__all__ = ["home_tags", "interface", "keeps_disk", "machine_tags", "run_request", "stops"]
 
 _MOST_TAGS = 50
 _LONGEST_VALUE = 256
@@ -90,7 +90,7 @@ def run_request(
         "ImageId": image.id,
         "InstanceType": offer.instance_type,
         "UserData": text,
-        "NetworkInterfaces": [_interface(options, subnet, group)],
+        "NetworkInterfaces": [interface(options, subnet, group)],
         "BlockDeviceMappings": [_root_disk(offer, spec, options, image)],
         "InstanceInitiatedShutdownBehavior": "stop" if stops(offer, spec, options) else "terminate",
         "MetadataOptions": {
@@ -105,8 +105,9 @@ def run_request(
     return request
 
 
-def _interface(options: Options, subnet: str, group: str) -> dict[str, Any]:
-    interface: dict[str, Any] = {
+def interface(options: Options, subnet: str, group: str) -> dict[str, Any]:
+    """Return the one network interface of a machine."""
+    told: dict[str, Any] = {
         "DeviceIndex": 0,
         "SubnetId": subnet,
         "Groups": [group],
@@ -114,8 +115,8 @@ def _interface(options: Options, subnet: str, group: str) -> dict[str, Any]:
         "DeleteOnTermination": True,
     }
     if options.address == "ipv6":
-        interface["Ipv6AddressCount"] = 1
-    return interface
+        told["Ipv6AddressCount"] = 1
+    return told
 
 
 def _root_disk(offer: Offer, spec: InstanceSpec, options: Options, image: Image) -> dict[str, Any]:

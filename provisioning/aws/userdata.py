@@ -111,14 +111,17 @@ def cloud_config(public_keys: Sequence[str], host_key: HostKey | None) -> str:
     return "#cloud-config\n" + json.dumps(config, indent=1) + "\n"
 
 
-def user_data(public_keys: Sequence[str], host_key: HostKey | None, deadline: datetime) -> str:
-    """Return the whole message; the same arguments give the same bytes.
+def user_data(
+    public_keys: Sequence[str], host_key: HostKey | None, deadline: datetime, *, also: Sequence[str] = ()
+) -> str:
+    """Return the whole message; the same arguments give the same bytes. ``also``: further scripts for every boot.
 
     Raises:
         ValueError: it is larger than EC2 allows.
     """
     parts = (
         ("text/cloud-boothook", boot_hook(deadline)),
+        *(("text/cloud-boothook", script) for script in also),
         ("text/cloud-config", cloud_config(public_keys, host_key)),
     )
     lines = [f'Content-Type: multipart/mixed; boundary="{_BOUNDARY}"', "MIME-Version: 1.0", ""]

@@ -448,6 +448,15 @@ class Layer:
         machine.user_data = Base64EncodedString(call.form["UserData.Value"])  # moto decodes it once too often
         return xml(call.action, "return", [])
 
+    def _AttachVolume(self, call: Call) -> Answer | None:
+        machine = self.cloud.machine(call.form["InstanceId"], call.region)
+        volume = self.cloud.backend(call.region).volumes.get(call.form["VolumeId"])
+        if machine.state != "running":
+            return _no("IncorrectState", f"Instance '{machine.id}' is not 'running'.")
+        if volume is None or volume.zone.name != machine.availability_zone:
+            return _no("InvalidVolume.ZoneMismatch", "The volume is not in the same availability zone")
+        return None
+
     def _DescribeInstances(self, call: Call) -> Answer | None:
         for name in _listed(call.form, r"InstanceId\.\d+"):
             if not re.fullmatch(r"i-[0-9a-f]{8,17}", name):

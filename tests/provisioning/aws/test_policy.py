@@ -54,14 +54,16 @@ def everything(build: Build, cloud: Ec2Cloud) -> None:
     provider.unpark(ref, parking.deadline + timedelta(hours=1))
     provider.terminate(ref)
     spot = provider.offers(Query(instance_type="g4dn.xlarge", spot=True))[0]
-    kept = provider.create(
-        spot, spec("b-0001", when_unattended=WhenUnattended.PARK, allowed_cidr="203.0.113.1")
-    ).ref
-    provider.get(kept)
-    cloud.reclaim(kept.id)
-    provider.get(kept)
-    provider.owned()
-    provider.terminate(kept)
+    for number, is_read in enumerate((True, False)):
+        told = spec(f"b-000{number}", when_unattended=WhenUnattended.PARK, allowed_cidr=f"203.0.113.{number}")
+        kept = provider.create(spot, told).ref
+        provider.get(kept)
+        cloud.reclaim(kept.id)
+        provider.owned()
+        if is_read:
+            provider.unpark(kept, parking.deadline)
+            provider.get(kept)
+        provider.terminate(kept)
     for parameters in cloud.parameters.values():
         parameters.clear()
     build().terminate(build().create(spot, spec("c-0001")).ref)
