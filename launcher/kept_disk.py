@@ -89,6 +89,15 @@ class KeptDisks:
         finally:
             self._export()
 
+    def settle(self) -> None:
+        """Park what the record does not know to be stopped, and return when that is confirmed.
+
+        Raises:
+            MayStillBeRunning: it is not within five minutes.
+        """
+        if any(row.state != InstanceState.STOPPED.value for row in self.rows):
+            self._park()
+
     def _bring(
         self, runner: MachineRunner, handle: Handle, attempt: AttemptRow, dest: Path | None
     ) -> tuple[FetchReport, ...]:

@@ -8,6 +8,7 @@ from typing import Any
 from launcher.errors import OverBudget, UsageError, WrongState
 from launcher.events import Kind
 from launcher.job.variables import resolve_variables
+from launcher.kept_disk import KeptDisks
 from launcher.limits import Limits, raise_max_cost
 from launcher.orchestrate.budget import spent_now
 from launcher.orchestrate.candidates import furthest_step
@@ -17,7 +18,6 @@ from launcher.records import to_json
 from launcher.secrets import write_secrets
 from launcher.states import RunState
 from launcher.store import AttemptRow
-from provisioning import InstanceState
 
 __all__ = ["kept_machine", "resume"]
 
@@ -37,6 +37,7 @@ def resume(
         JobFileError: a secret has no value in the environment any more.
         NameTaken: another live run has its name.
         NothingToRent, CloudError: with ``place``: nothing there fits.
+        MayStillBeRunning: the machine that was kept could not be parked before it goes on.
     """
     _require_resumable(context)
     limits = _limits(context, max_cost, max_duration_s)
@@ -56,6 +57,7 @@ def resume(
         changes["plan"] = prepare(
             context.job, out=context.plan.out, environ=context.environ, **place
         ).plan.to_json()
+    KeptDisks(context).settle()  # a pull that was killed may have left it running, with a deadline of its own
     write_secrets(context.paths.secrets, variables.secrets)
     with context.store.together():
         _require_resumable(context)  # nobody was faster
@@ -76,11 +78,10 @@ def resume(
 
 
 def kept_machine(context: RunContext) -> AttemptRow | None:
-    """Return the attempt whose machine was stopped with its disk kept; None when there is none."""
+    """Return the attempt whose machine an ended run has left with its disk; None when there is none."""
     attempt = context.attempt
     row = None if attempt is None else context.machine_of(attempt)
-    stopped = (InstanceState.STOPPING.value, InstanceState.STOPPED.value)
-    return attempt if row is not None and row.ended_at is None and row.state in stopped else None
+    return attempt if row is not None and row.ended_at is None else None
 
 
 def _require_resumable(context: RunContext) -> None:

@@ -28,7 +28,9 @@ from launcher.orchestrate.finish import bring_home, close_attempt, decide_end
 from launcher.orchestrate.homecoming import mirror_if_possible
 from launcher.orchestrate.machines import end_machines
 from launcher.orchestrate.observe import Seen
+from launcher.orchestrate.parking import leave_parked, park_instead
 from launcher.orchestrate.submission import submission_for
+from launcher.quantities import duration
 from launcher.records import from_json, to_json
 from launcher.recover import decide
 from launcher.runners.base import Progress, Signal
@@ -180,7 +182,8 @@ def _restart_here(context: RunContext, seen: Seen, action: RestartHere) -> float
     seen.runner.end(seen.handle)
     with context.store.together():
         _interrupted(context, action.words, action.reason)
-        words = "starting the job again on the same machine"
+        when = f" in {duration(action.after_s)}" if action.after_s else ""
+        words = f"the job starts again on the same machine{when}"
         context.move(RunState.RECOVERING, words, code=action.reason)
         _next_start(context, seen, after_s=action.after_s, errors=int(action.count_as_error))
     return AGAIN_S
@@ -214,7 +217,9 @@ def _start_machine(context: RunContext, seen: Seen, _: StartMachine) -> float:
     except NoCapacity as err:
         context.report(Kind.WARNING, f"it cannot be started again: {err}")
         holds_outputs = seen.handle is not None and not seen.attempt.fetched
-        return _leave_parked(context, seen) if holds_outputs else _end_machine(context, seen, refused)
+        if not holds_outputs:
+            return _end_machine(context, seen, refused)
+        return leave_parked(context, seen, "the stopped machine cannot be started now and its disk is kept")
     with context.store.together():
         context.update_instance(seen.row, deadline=deadline)
         _interrupted(context, "the provider stopped the machine", Reason.INSTANCE_STOPPED)
@@ -225,18 +230,6 @@ def _start_machine(context: RunContext, seen: Seen, _: StartMachine) -> float:
         assert context.attempt is not None
         context.update_attempt(context.attempt, silence={})
     return 1.0
-
-
-def _leave_parked(context: RunContext, seen: Seen) -> float:
-    """Go on elsewhere from the newest checkpoint at home; the disk that cannot be read now stays for `launch pull`."""
-    words = "the stopped machine cannot be started now: its disk is kept, and another machine is rented"
-    with context.store.together():
-        _interrupted(context, words, Reason.INSTANCE_STOPPED)
-        close_attempt(context, seen.attempt, Reason.INSTANCE_STOPPED.value, words)
-        context.move(RunState.RECOVERING, words, code=Reason.INSTANCE_STOPPED)
-        begin_attempt(context, avoid_place=True, fruitless=seen.attempt.fruitless + 1)
-    context.memory.instance = None
-    return AGAIN_S
 
 
 def _end_machine(context: RunContext, seen: Seen, action: EndMachine) -> float:
@@ -253,6 +246,9 @@ def _end_machine(context: RunContext, seen: Seen, action: EndMachine) -> float:
     assert attempt is not None
     code = attempt.ending_code or action.reason.value
     context.update_attempt(attempt, ending_at=context.clock(), ending_code=code)
+    parked_s = None if action.fetch_first else park_instead(context, seen)
+    if parked_s is not None:
+        return parked_s
     end_machines(context, attempt=attempt.n)
     return 0.5
 

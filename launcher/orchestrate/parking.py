@@ -1,0 +1,59 @@
+"""Machines whose disks hold what never came home: compute ends, the disk stays, and the run goes on elsewhere."""
+
+from __future__ import annotations
+
+from launcher.actions import Finish
+from launcher.events import Kind
+from launcher.orchestrate.candidates import begin_attempt
+from launcher.orchestrate.context import RunContext
+from launcher.orchestrate.finish import close_attempt, decide_end
+from launcher.orchestrate.observe import Seen
+from launcher.states import Reason, RunState
+from provisioning import CloudError, InstanceRef, InstanceState, Parkable, Transient, WhenUnattended
+
+__all__ = ["leave_parked", "park_instead"]
+
+LOOK_S = 0.5
+
+
+def park_instead(context: RunContext, seen: Seen) -> float | None:
+    """Park a machine that is to be ended, where that was agreed for outputs that nobody has fetched.
+
+    Returns seconds until the next look; None where it is to be ended for good.
+    """
+    attempt, ref = context.attempt, InstanceRef.parse(seen.row.ref)
+    provider = context.provider(ref.provider)
+    if attempt is None or attempt.handle is None or attempt.fetched:
+        return None
+    if context.plan.when_unattended is not WhenUnattended.PARK or not isinstance(provider, Parkable):
+        return None
+    if seen.situation.machine.state is InstanceState.STOPPED:
+        return leave_parked(context, seen, "the machine was ended from here and its disk is kept")
+    try:
+        provider.park(ref)
+    except Transient:
+        return LOOK_S  # asked again when the end is not confirmed in time
+    except CloudError as err:  # such a machine cannot be stopped: a spot instance on some clouds
+        context.complain("park", f"{ref} cannot be parked: {err}; it is ended")
+        return None
+    return LOOK_S
+
+
+def leave_parked(context: RunContext, seen: Seen, words: str) -> float:
+    """Go on elsewhere from the newest checkpoint at home; what is on the disk stays for `launch pull`."""
+    fruitless = 0 if seen.situation.machine_helped else seen.attempt.fruitless + 1
+    code = Reason(seen.attempt.ending_code) if seen.attempt.ending_code else Reason.INSTANCE_STOPPED
+    attempt = context.update_attempt(seen.attempt, ending_at=None, ending_code="")
+    if fruitless >= seen.situation.policy.max_fruitless:
+        lost = f"{words}, the {fruitless}th in a row that led no further"
+        decide_end(context, Finish(reason=Reason.NO_PROGRESS, words=lost, pull=False, keep_disk=True))
+        return 0.0
+    with context.store.together():
+        if context.state not in (RunState.INTERRUPTED, RunState.RECOVERING):
+            context.move(RunState.INTERRUPTED, words, code=code)
+        close_attempt(context, attempt, code.value, words)
+        context.report(Kind.WARNING, f"{words}: `launch pull {context.run_id}` reads it after the run")
+        context.move(RunState.RECOVERING, f"{words}; another machine is rented", code=code)
+        begin_attempt(context, avoid_place=True, fruitless=fruitless)
+    context.memory.instance = None
+    return 0.0
