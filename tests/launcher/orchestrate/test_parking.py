@@ -1,0 +1,75 @@
+"""A machine that does not answer and holds what never came home: its compute ends, its disk stays."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import replace
+
+from launcher import Run
+from launcher.actions import EndMachine
+from launcher.orchestrate.act import act
+from launcher.orchestrate.context import RunContext
+from launcher.orchestrate.observe import observe
+from launcher.orchestrate.orchestrator import Orchestrator
+from launcher.recover import decide
+from launcher.situation import Policy
+from launcher.supervise import hold_lock
+from tests.system.house import House, expected_outcome
+
+
+def follow(house: House, run: Run, *, to_step: int | None = None) -> None:
+    """Be the supervisor until the run has ended, or has come so far."""
+    orchestrator = Orchestrator(house.home, house.store, house.environ)
+    give_up_at = time.monotonic() + 90
+    next_look_s: float | None = 0.0
+    while next_look_s is not None and (to_step is None or (run.status().step or 0) < to_step):
+        assert time.monotonic() < give_up_at, run.status()
+        time.sleep(min(next_look_s, 0.1))
+        next_look_s = orchestrator.advance(run.id)
+
+
+def end_for_its_silence(house: House, run: Run) -> None:
+    """Look once with the machine's answers cut off, and do what is decided then."""
+    context = RunContext(house.home, house.store, run.id, house.environ)
+    assert context.attempt is not None
+    seen = observe(context, context.attempt, Policy())
+    silent = replace(seen.situation.machine, reachable=False, silent_s=901.0)
+    unseen = replace(seen, runner=None, situation=replace(seen.situation, machine=silent))
+    action = decide(unseen.situation)
+    assert isinstance(action, EndMachine)
+    act(context, unseen, action)
+
+
+def test_its_disk_is_kept_and_the_run_goes_on_elsewhere(house: House) -> None:
+    job = house.counting(
+        total=40,
+        pace_s=0.1,
+        when_unattended="park",
+        checkpoint={"dir": "saved", "mirror_every": "1s"},
+    )
+    with hold_lock(house.home) as held:
+        assert held
+        run = house.launch(job, provider="fake", instance="t4.1x")
+        follow(house, run, to_step=5)
+        end_for_its_silence(house, run)
+        follow(house, run)
+    assert run.status().state == "succeeded", run.status().reason
+    assert house.outcome(run) == expected_outcome(40)
+    assert [machine["state"] for machine in house.machines()] == ["stopped", "terminated"]
+    assert [attempt.cause for attempt in run.status().attempts] == ["unreachable", "finished"]
+    run.down()
+    assert house.outcome(run) == expected_outcome(40)
+    house.audit(run)
+
+
+def test_what_was_not_to_be_parked_is_ended(house: House) -> None:
+    with hold_lock(house.home) as held:
+        assert held
+        job = house.counting(total=30, pace_s=0.1, when_unattended="linger")
+        run = house.launch(job, provider="fake", instance="t4.1x")
+        follow(house, run, to_step=3)
+        end_for_its_silence(house, run)
+        follow(house, run)
+    assert run.status().state == "succeeded", run.status().reason
+    assert house.outcome(run) == expected_outcome(30)
+    house.audit(run)
