@@ -20,7 +20,7 @@ from launcher.records import from_json
 from launcher.runners.base import FetchReport, Handle
 from launcher.runners.machines import MachineRunner
 from launcher.store import AttemptRow, InstanceRow
-from provisioning import InstanceRef, InstanceState, MayStillBeRunning, Parkable, WhenUnattended
+from provisioning import DiskReadable, InstanceRef, InstanceState, MayStillBeRunning, Parkable, WhenUnattended
 
 __all__ = ["KeptDisks"]
 
@@ -147,7 +147,8 @@ class KeptDisks:
                         left_behind="its disk",
                         hint=f"start it in the console of {ref.provider}, then pull again",
                     )
-                provider.unpark(ref, deadline)
+                wake = provider.read_disk if isinstance(provider, DiskReadable) else provider.unpark
+                wake(ref, deadline)
                 context.update_instance(row, deadline=deadline)
             elif instance.state is InstanceState.RUNNING and instance.access is not None:
                 try:

@@ -36,7 +36,14 @@ from provisioning.models import (
     SshAccess,
     WhenUnattended,
 )
-from provisioning.provider import Interruptible, Parkable, Provider, ProviderClass, ProviderContext
+from provisioning.provider import (
+    DiskReadable,
+    Interruptible,
+    Parkable,
+    Provider,
+    ProviderClass,
+    ProviderContext,
+)
 
 __all__ = [
     "Access",
@@ -46,6 +53,7 @@ __all__ = [
     "CloudError",
     "Command",
     "DeadlineKind",
+    "DiskReadable",
     "HostKey",
     "HttpRequest",
     "Instance",

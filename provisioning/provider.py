@@ -27,7 +27,7 @@ if TYPE_CHECKING:
         SelfDestroy,
     )
 
-__all__ = ["Interruptible", "Parkable", "Provider", "ProviderClass", "ProviderContext"]
+__all__ = ["DiskReadable", "Interruptible", "Parkable", "Provider", "ProviderClass", "ProviderContext"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -124,6 +124,21 @@ class Parkable(Protocol):
 
         Raises:
             NoCapacity: its place is full now; the disk is untouched.
+        """
+
+
+@runtime_checkable
+class DiskReadable(Protocol):
+    """A provider that may need another machine to read a kept disk than the one that the disk was parked with."""
+
+    def read_disk(self, ref: InstanceRef, deadline: datetime) -> None:
+        """Make what is left of a parked machine reachable under its address, as cheaply as can be; SPENDS MONEY.
+
+        To be read, not to go on with: the machine may be a small one without a GPU. Returns at once; `get` says
+        ``RUNNING`` when it can be logged in to, and `Parkable.park` gives the disk back.
+
+        Raises:
+            NoCapacity: there is no room for it now; the disk is untouched.
         """
 
 

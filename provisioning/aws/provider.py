@@ -164,12 +164,22 @@ class AwsProvider:
             self._machines.stop(ref.location, ref.id)
 
     def unpark(self, ref: InstanceRef, deadline: datetime) -> None:
-        """Start a stopped machine again, or rent the cheapest one that can read a kept disk; SPENDS MONEY."""
+        """Start a stopped machine again with a new deadline; SPENDS MONEY."""
         machine = self._machines.describe(ref.location, ref.id)
         if machine is not None and machine["State"]["Name"] in ("stopped", "stopping"):
             self._machines.start(ref.location, ref.id, deadline)
-            return
+        elif machine is None or machine["State"]["Name"] == "terminated":
+            raise NoCapacity(
+                f"aws: the machine of {ref} is gone and cannot be started again; what it left can be read",
+                left_behind="its disk, if it was kept",
+                hint="`launch pull` reads the disk",
+            )
+
+    def read_disk(self, ref: InstanceRef, deadline: datetime) -> None:
+        """Start a stopped machine, or rent the cheapest one that can carry a kept disk; SPENDS MONEY."""
+        machine = self._machines.describe(ref.location, ref.id)
         if machine is not None and machine["State"]["Name"] != "terminated":
+            self.unpark(ref, deadline)
             return
         disk = self._machines.kept_disk(ref.location, ref.id, machine)
         if disk is not None and self._machines.carrier(ref.location, ref.id) is None:

@@ -43,8 +43,8 @@ def test_a_kept_disk_is_read_at_the_old_machines_address(build: Build, cloud: Ec
     ref = parked(provider, cloud)
     (disk,) = cloud.volumes()
     deadline = clock.now + timedelta(hours=2)
-    build(clock=clock).unpark(ref, deadline)
-    provider.unpark(ref, deadline)
+    build(clock=clock).read_disk(ref, deadline)
+    provider.read_disk(ref, deadline)
     (machine,) = cloud.living()
     assert (machine.instance_type, machine.availability_zone) == ("t3.small", "us-east-1b")
     assert machine.instance_initiated_shutdown_behavior == "terminate"
@@ -66,7 +66,7 @@ def test_a_kept_disk_is_read_at_the_old_machines_address(build: Build, cloud: Ec
     assert [volume.id for volume in cloud.volumes()] == [disk.id], (
         "the disk outlives its carrier, whose own is gone"
     )
-    provider.unpark(ref, deadline + timedelta(hours=1))
+    provider.read_disk(ref, deadline + timedelta(hours=1))
     provider.get(ref)
     provider.terminate(ref)
     assert not cloud.living()
@@ -78,7 +78,7 @@ def test_a_kept_disk_is_read_at_the_old_machines_address(build: Build, cloud: Ec
 def test_a_carrier_that_ends_at_its_deadline_leaves_the_disk(build: Build, cloud: Ec2Cloud) -> None:
     provider = build()
     ref = parked(provider, cloud)
-    provider.unpark(ref, utc_now() + timedelta(hours=1))
+    provider.read_disk(ref, utc_now() + timedelta(hours=1))
     provider.get(ref)
     (machine,) = cloud.living()
     cloud.power_off(machine.id)
@@ -86,12 +86,32 @@ def test_a_carrier_that_ends_at_its_deadline_leaves_the_disk(build: Build, cloud
     assert len(cloud.volumes()) == 1
 
 
+def test_a_run_does_not_go_on_on_a_small_machine(build: Build, cloud: Ec2Cloud) -> None:
+    provider = build()
+    ref = parked(provider, cloud)
+    with pytest.raises(NoCapacity) as refused:
+        provider.unpark(ref, utc_now() + timedelta(hours=1))
+    assert "launch pull" in str(refused.value.hint)
+    assert not cloud.living()
+
+
+def test_a_stopped_machine_is_read_by_itself(build: Build, cloud: Ec2Cloud) -> None:
+    provider = build()
+    offer = provider.offers(Query(instance_type="g4dn.xlarge", spot=False))[0]
+    ref = provider.create(offer, spec(when_unattended=WhenUnattended.PARK)).ref
+    provider.get(ref)
+    provider.park(ref)
+    provider.read_disk(ref, utc_now() + timedelta(hours=1))
+    assert [machine.id for machine in cloud.living()] == [ref.id]
+    assert provider.get(ref).state is InstanceState.RUNNING
+
+
 def test_no_room_for_a_carrier_leaves_the_disk(build: Build, cloud: Ec2Cloud) -> None:
     provider = build()
     ref = parked(provider, cloud)
     cloud.faults.append(Fault("RunInstances", "InsufficientInstanceCapacity", 500))
     with pytest.raises(NoCapacity):
-        provider.unpark(ref, utc_now() + timedelta(hours=1))
+        provider.read_disk(ref, utc_now() + timedelta(hours=1))
     assert provider.get(ref).state is InstanceState.STOPPED
 
 
@@ -101,8 +121,8 @@ def test_a_lost_answer_rents_one_carrier(build: Build, cloud: Ec2Cloud) -> None:
     cloud.faults.append(Fault("RunInstances", kind="lose"))
     deadline = utc_now() + timedelta(hours=1)
     with pytest.raises(Exception, match="RunInstances"):
-        provider.unpark(ref, deadline)
-    provider.unpark(ref, deadline)
+        provider.read_disk(ref, deadline)
+    provider.read_disk(ref, deadline)
     assert len(cloud.living()) == 1
 
 
@@ -111,7 +131,7 @@ def test_another_computer_without_the_keys_says_so(build: Build, cloud: Ec2Cloud
     ref = parked(provider, cloud)
     shutil.rmtree(tmp_path / "aws")
     with pytest.raises(BadOption) as refused:
-        provider.unpark(ref, utc_now() + timedelta(hours=1))
+        provider.read_disk(ref, utc_now() + timedelta(hours=1))
     assert "attach the volume" in str(refused.value.hint)
     assert not cloud.living()
 
@@ -129,7 +149,7 @@ def test_the_keys_are_for_this_user_alone_and_go_with_the_disk(
 
 def test_the_carriers_user_data_has_three_parts(build: Build, cloud: Ec2Cloud) -> None:
     provider = build()
-    provider.unpark(parked(provider, cloud), utc_now() + timedelta(hours=1))
+    provider.read_disk(parked(provider, cloud), utc_now() + timedelta(hours=1))
     (machine,) = cloud.living()
     message = email.message_from_string(cloud.user_data(machine.id))
     kinds = [part.get_content_type() for part in message.walk()][1:]

@@ -61,7 +61,7 @@ def everything(build: Build, cloud: Ec2Cloud) -> None:
         cloud.reclaim(kept.id)
         provider.owned()
         if is_read:
-            provider.unpark(kept, parking.deadline)
+            provider.read_disk(kept, parking.deadline)
             provider.get(kept)
         provider.terminate(kept)
     for parameters in cloud.parameters.values():
