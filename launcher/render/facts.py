@@ -15,6 +15,7 @@ __all__ = [
     "AT_A_GLANCE",
     "Fact",
     "after_detaching",
+    "after_the_end",
     "attempt_seconds",
     "cost",
     "how_to_go_on",
@@ -30,6 +31,7 @@ Fact = tuple[str, str]
 """A label and what is to be said under it."""
 
 SEP = " · "
+PAUSE_WORTH_SAYING_S = 10.0
 AT_A_GLANCE = 6
 """How many of the job's numbers are shown where they are looked at in passing."""
 
@@ -56,6 +58,9 @@ def machine(status: Status, now: datetime) -> str:
         parts.append(status.instance_state)
     if status.looked_at and status.is_live:
         parts.append(f"seen {words.ago((now - status.looked_at).total_seconds())}")
+    if not status.is_live and status.instance_state not in (None, "terminated"):
+        price = words.usd_per_hour(status.usd_per_hour_now)
+        parts.append(f"its disk is kept at {price} until: launch down {status.run_id}")
     return SEP.join(parts)
 
 
@@ -97,13 +102,15 @@ def cost(status: Status) -> str:
 
 
 def time_taken(status: Status, now: datetime) -> str:
-    """Say how long it has taken since launch, beside the estimate."""
+    """Say for how long it has had a machine, beside the estimate of just that; and since launch, where that is longer."""
     until = status.ended_at or now
-    parts = [
-        words.duration((until - status.created_at).total_seconds()) + (" so far" if status.is_live else "")
-    ]
+    since_launch_s = (until - status.created_at).total_seconds()
+    rented_s = sum(attempt_seconds(attempt, until) for attempt in status.attempts) or since_launch_s
+    parts = [words.duration(rented_s) + (" so far" if status.is_live else "")]
     if estimated := status.estimate.get("hours"):
         parts.append(f"estimated {words.span(estimated, lambda hours: words.duration(3600 * hours))}")
+    if since_launch_s > 1.05 * rented_s + PAUSE_WORTH_SAYING_S:
+        parts.append(f"{words.duration(since_launch_s)} since launch, pauses included")
     return SEP.join(parts)
 
 
@@ -129,6 +136,16 @@ def after_detaching(status: Status) -> str:
         f"{status.run_id} goes on at {words.usd_per_hour(status.usd_per_hour_now)}. "
         f"Come back: launch logs -f {status.run_id} · End it: launch stop {status.run_id}"
     )
+
+
+def after_the_end(status: Status) -> str:
+    """Return the last line after all output of a run: how it ended, where its results are, how to go on."""
+    parts = [f"{status.run_id}: {status.state}{f', {words.plain(status.reason)}' if status.reason else ''}"]
+    if status.outputs:
+        parts.append(f"results: {results(status)}")
+    if advice := how_to_go_on(status):
+        parts.append(f"go on: {advice}")
+    return SEP.join(parts)
 
 
 def how_to_go_on(status: Status) -> str | None:
