@@ -72,7 +72,7 @@ def _numpy_scalars() -> list[Any]:
     """What a pickled NumPy scalar refers to, under the names of NumPy 1 and 2."""
     dtypes = [type(np.dtype("float64")), type(np.dtype("float32"))]
     scalars = [_scalar_maker(module) for module in ("numpy.core.multiarray", "numpy._core.multiarray")]
-    return [*scalars, np.dtype, *dtypes, np.float64, np.float32]
+    return [*scalars, _bytes_maker(), np.dtype, *dtypes, np.float64, np.float32]
 
 
 def _scalar_maker(module: str) -> Callable[..., Any]:
@@ -87,3 +87,15 @@ def _scalar_maker(module: str) -> Callable[..., Any]:
 
     scalar.__module__, scalar.__qualname__ = module, "scalar"
     return scalar
+
+
+def _bytes_maker() -> Callable[..., Any]:
+    """How pickle writes the bytes of a scalar; torch allows it by itself only since 2.5."""
+
+    def encode(text: str, encoding: str) -> bytes:
+        if encoding != "latin1":
+            raise ValueError(f"bytes in a checkpoint are latin1, found {encoding!r}")
+        return text.encode("latin1")
+
+    encode.__module__, encode.__qualname__ = "_codecs", "encode"
+    return encode
