@@ -15,7 +15,9 @@ BIN := $(VENV)/bin
 
 demo: environment tools
 	@$(BIN)/trainer synthesize --out .demo/data --size demo
-	@$(BIN)/launch examples/demo.yaml --provider local --yes
+	@trap : INT; $(BIN)/launch examples/demo.yaml --provider local --yes; code=$$?; \
+	if [ $$code -eq 130 ]; then echo "come back: $(BIN)/launch logs -f demo · end it: $(BIN)/launch stop demo"; \
+	else exit $$code; fi
 
 test: environment tools lint
 	$(BIN)/python -m pytest -n 2 --dist worksteal

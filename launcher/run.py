@@ -41,6 +41,8 @@ class RunResult:
     run_id: str
     state: str
     reason: str
+    reason_code: str
+    """The reason as one word of a closed set, for scripts."""
     files: tuple[Path, ...]
     """Outputs that are home, verified."""
     results_dir: Path
@@ -146,6 +148,7 @@ class Run:
             run_id=self.id,
             state=status.state,
             reason=status.reason,
+            reason_code=status.reason_code,
             files=tuple(Path(output.path) for output in status.outputs),
             results_dir=Path(status.results_dir),
             metrics=status.metrics,
@@ -257,8 +260,8 @@ class Run:
     def pull(self, dest: Path | None = None) -> FetchReport:
         """Bring outputs home now, verified; what is home already is not copied again.
 
-        With ``dest`` the files go there and the run's own folder of results is left alone. A machine that was stopped
-        with its disk kept is started for it, which costs a little, and stopped again.
+        With ``dest`` the files go to a folder of the run's id in there, and the run's own results are left alone. A
+        machine that was stopped with its disk kept is started for it, which costs a little, and stopped again.
 
         Raises:
             WrongState: there is no machine, or nothing was started on it.

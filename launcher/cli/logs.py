@@ -44,8 +44,9 @@ def logs(screen: Screen, run_text: str, follow: bool, lines: int | None) -> int:
 
         raise Detached("\n" + after_detaching(run.status())) from None
     if follow:
-        status = run.status()
-        screen.notice(f"{status.run_id}: {status.state}{f', {status.reason}' if status.reason else ''}")
+        from launcher.render.facts import after_the_end
+
+        screen.notice(after_the_end(run.status()))
     return 0
 
 

@@ -40,6 +40,8 @@ class Memory:
     said: dict[str, str] = field(default_factory=dict)
     """What was last said about each topic, so that it is not said again at every look."""
     progress_said_at: datetime | None = None
+    checkpoints: set[str] = field(default_factory=set)
+    """Which have been told of: a start finds those of the starts before it."""
 
 
 @dataclass

@@ -139,7 +139,9 @@ def resume_source(context: RunContext) -> Path | None:
 def bring_outputs(
     context: RunContext, runner: Runner, handle: Handle, *, dest: Path | None = None
 ) -> tuple[FetchReport, ...]:
-    """Bring the outputs home, verified; what is home already is not copied again. ``dest``: to that folder instead.
+    """Bring the outputs home, verified; what is home already is not copied again.
+
+    With ``dest`` they go to a folder of the run's id in there, and the record of what is home stays as it is.
 
     Raises:
         MachineUnreachable, FetchError, HomeError, UsageError: what came so far is kept; call again.
@@ -148,14 +150,15 @@ def bring_outputs(
     job, out = context.job, dest if dest is not None else context.plan.out
     fetches = results.wanted(job, context.run_id, out=out)
     main = results.results_dir(job, context.run_id, out=out)
+    own = dest is None or str(main) == context.run.results_dir
     with _pulling(context.paths):
-        reports = [_fetch(context, runner, handle, fetch, main) for fetch in fetches]
+        reports = [_fetch(context, runner, handle, fetch, main, own=own) for fetch in fetches]
         work = [report for fetch, report in zip(fetches, reports, strict=True) if fetch.area is Area.WORK]
         if job.file_outputs and (why := results.why_everything(job, work)):
             context.complain("outputs", why)
             everything = results.everything_changed(job, context.run_id, out=out)
-            reports.append(_fetch(context, runner, handle, everything, main))
-        warning = results.point_latest(main)
+            reports.append(_fetch(context, runner, handle, everything, main, own=own))
+        warning = results.point_latest(main) if own else None
     if warning:
         context.complain("latest", warning)
     return tuple(reports)
@@ -183,14 +186,16 @@ def bring_everything(
 
 
 def _fetch(
-    context: RunContext, runner: Runner, handle: Handle, fetch: results.Fetch, main: Path
+    context: RunContext, runner: Runner, handle: Handle, fetch: results.Fetch, main: Path, *, own: bool
 ) -> FetchReport:
+    """Bring one part home; ``own``: into the run's own results, which the record lists."""
     results.claim(main, context.run_id)
     if not fetch.dest.is_relative_to(main):
         results.claim(fetch.dest, context.run_id)
     report = runner.fetch(handle, fetch.patterns, fetch.dest, area=fetch.area)
     with context.store.together():
-        _note_outputs(context, report)
+        if own:
+            _note_outputs(context, report, main)
         _note_traffic(context, report)
     for name, reason in report.refused:
         context.complain(f"refused {name}", f"{name} was not fetched: {reason}", path=name)
@@ -205,7 +210,7 @@ def _note_traffic(context: RunContext, report: FetchReport) -> None:
         context.update_instance(row, egress_bytes=row.egress_bytes + moved)
 
 
-def _note_outputs(context: RunContext, report: FetchReport) -> None:
+def _note_outputs(context: RunContext, report: FetchReport, main: Path) -> None:
     context.store.add_outputs(
         context.run_id,
         [(str(file.path), file.size_bytes, file.sha256) for file in report.files],
@@ -214,9 +219,8 @@ def _note_outputs(context: RunContext, report: FetchReport) -> None:
     for file in report.files:
         if not file.was_home:
             path, size = str(file.path), file.size_bytes
-            context.report(
-                Kind.OUTPUT, f"{file.path.name} is home", path=path, bytes=size, sha256=file.sha256
-            )
+            name = file.path.relative_to(main) if file.path.is_relative_to(main) else file.path
+            context.report(Kind.OUTPUT, f"{name} is home", path=path, bytes=size, sha256=file.sha256)
 
 
 @contextlib.contextmanager

@@ -64,9 +64,11 @@ def _run_changes(run: RunRow, progress: Progress) -> dict[str, Any]:
 
 
 def _tell(context: RunContext, before: Progress | None, progress: Progress) -> None:
-    known = {entry.name for entry in before.checkpoints} if before else set()
+    if before is not None:
+        context.memory.checkpoints.update(entry.name for entry in before.checkpoints)
     for entry in progress.checkpoints:
-        if entry.name not in known:
+        if entry.name not in context.memory.checkpoints:
+            context.memory.checkpoints.add(entry.name)
             words = f"checkpoint {entry.name} is complete on the machine"
             context.report(Kind.CHECKPOINT, words, name=entry.name, where="machine", bytes=entry.size_bytes)
     if progress.step is not None and (before is None or progress.step != before.step):
@@ -78,7 +80,9 @@ def _tell(context: RunContext, before: Progress | None, progress: Progress) -> N
         words = progress.reason or f"the job ended with exit {progress.exit_code}"
         context.report(Kind.ENDED, words, exit_code=progress.exit_code, cause=progress.cause.value)
     elif progress.reason and (before is None or progress.reason != before.reason):
-        context.report(Kind.WARNING, progress.reason)
+        waits = progress.exit_code is not None and progress.phase is Phase.RUNNING
+        left = ": what it left running is waited for" if waits else ""
+        context.report(Kind.WARNING, f"{progress.reason}{left}")
 
 
 def _tell_step(context: RunContext, progress: Progress) -> None:

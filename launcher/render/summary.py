@@ -14,6 +14,7 @@ from rich.text import Text
 from launcher.render import facts, style, words
 from launcher.render.live import last_lines
 from launcher.render.runs import fact_grid, headline
+from launcher.results import LOGS_DIR
 
 if TYPE_CHECKING:
     from launcher.status import Output, Status
@@ -54,12 +55,23 @@ def _files(status: Status) -> RenderableType:
     grid = Table.grid(padding=(0, 2))
     grid.add_column(justify="right", no_wrap=True)
     grid.add_column(overflow="fold")
-    shown = sorted(status.outputs, key=lambda output: output.path)
-    for output in shown[:FILES]:
-        grid.add_row(words.size(output.size_bytes), _name(output, status.results_dir))
+    named = [(_name(output, status.results_dir), output.size_bytes) for output in status.outputs]
+    shown = sorted(named, key=lambda file: (_rank(file[0]), file[0]))
+    for name, size_bytes in shown[:FILES]:
+        grid.add_row(words.size(size_bytes), name)
     if len(shown) > FILES:
         grid.add_row("", f"… and {words.count(len(shown) - FILES, 'more', 'more')}")
     return Padding(grid, (0, 0, 0, 4))
+
+
+def _rank(name: str) -> int:
+    """What the job was run for comes first: then checkpoints, their digests, and the machine's curves."""
+    path = Path(name)
+    if path.parts[0] == LOGS_DIR:
+        return 3
+    if path.suffix == ".sha256":
+        return 2
+    return 1 if any(part == "checkpoints" for part in path.parts) else 0
 
 
 def _name(output: Output, results_dir: str) -> str:

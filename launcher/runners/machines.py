@@ -55,6 +55,12 @@ START_TIMEOUT_S = 60.0
 """From the tmux command to the first word of the watchdog; an earlier start may take its time to leave."""
 END_TIMEOUT_S = 10.0
 LOOK_EVERY_S = 0.02
+_EXECUTE = (
+    'PATH="$1${1:+:}$PATH"; export PATH; shift; '
+    'command -v -- "$1" >/dev/null 2>&1 || { printf "%s: there is no such command on the machine\\n" "$1" >&2; exit 127; }; '
+    'exec "$@"'
+)
+"""A script for ``sh``: $1 is put before PATH, the rest is the command."""
 PASSING_TROUBLE = (
     "duplicate session",
     "server exited",
@@ -444,5 +450,5 @@ class MachineRunner:
         # Without the mark by which processes of the job are told from others.
         environ = {name: value for name, value in orders["environ"].items() if name != "LAUNCH_RUN_DIR"}
         prefix = ":".join(orders["path_prefix"])
-        words = ["sh", "-c", 'PATH="$0${0:+:}$PATH" exec "$@"', prefix, *argv]
+        words = ["sh", "-c", _EXECUTE, "sh", prefix, *argv]
         return self._shell.run(words, cwd=start.folder.workdir, environ=environ, timeout_s=timeout_s)

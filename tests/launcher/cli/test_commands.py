@@ -174,7 +174,7 @@ def test_what_has_ended_well_can_neither_be_stopped_nor_resumed(
 def test_estimate_is_a_bill_with_a_basis_for_every_line(done: tuple[Cli, list[Any]]) -> None:
     cli, _ = done
     document = cli("estimate", "--provider", "fake", "--gpu", "T4", "--json").document
-    assert set(document) == {"schema", "estimates", "prices_as_of"}
+    assert set(document) == {"schema", "estimates", "prices_as_of", "without_offer"}
     for estimate in document["estimates"]:
         assert set(estimate) >= {"offer", "hours", "usd", "lines"}
         assert set(estimate["hours"]) == set(estimate["usd"]) == {"low", "likely", "high"}
@@ -285,6 +285,27 @@ def test_pull_brings_outputs_of_a_live_run(live: Cli) -> None:
     assert shown.code == 0
     assert "came home" in shown.out
     assert (live.cwd / "elsewhere" / first["run_id"] / "part.txt").read_text() == "part\n"
+
+
+def test_a_pull_to_another_folder_is_not_counted_among_the_runs_own_outputs(
+    live: Cli, tmp_path: Path
+) -> None:
+    assert live("pull", "waiting").code == 0
+    before = live("status", "waiting", "--json").document["outputs"]
+    brought = live("pull", "waiting", str(tmp_path), "--json").document
+    assert brought["dest"] == str(tmp_path / brought["run_id"])
+    assert all(Path(file["path"]).is_relative_to(brought["dest"]) for file in brought["files"])
+    status = live("status", "waiting", "--json", "--events").document
+    assert status["outputs"] == before
+    names = [event["message"] for event in status["events"] if event["kind"] == "output"]
+    assert len(names) == len(set(names))
+    assert any(name.startswith("logs/") for name in names)
+
+
+def test_exec_of_a_command_that_is_not_there_says_so(live: Cli) -> None:
+    ended = live("exec", "waiting", "--", "no-such-program", "--flag")
+    assert ended.code == 127
+    assert ended.err == "no-such-program: there is no such command on the machine\n"
 
 
 def test_the_same_name_twice_is_refused(live: Cli) -> None:

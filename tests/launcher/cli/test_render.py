@@ -101,7 +101,7 @@ def test_status_of_a_live_run() -> None:
           machine      aws/us-east-1/i-0abc · running · seen 3 s ago
           progress     step 62,000 of 120,000 (51 %) · 9.1 steps/s · 1 h 46 min left
           metrics      loss 0.8123 · val_per 0.2137
-          time         2 h 1 min so far · estimated 4 h (3 h to 6 h)
+          time         2 h so far · estimated 4 h (3 h to 6 h)
           cost         $0.42 so far · $0.210/h now · estimated $0.85 ($0.60 to $1.40) ·
                        limit $2.80
           results      /data/results/b2t-k3f9
@@ -154,7 +154,7 @@ def test_the_end_of_a_success() -> None:
         b2t-k3f9  succeeded  the job finished
           progress     step 120,000 of 120,000 (100 %)
           metrics      loss 0.8123 · val_per 0.2137
-          time         2 h 1 min · estimated 4 h (3 h to 6 h)
+          time         2 h · estimated 4 h (3 h to 6 h)
           cost         $0.42 · estimated $0.85 ($0.60 to $1.40) · limit $2.80
           results      /data/results/b2t-k3f9 (2 files, 176 MB)
              176 MB  checkpoint/best_checkpoint
@@ -299,3 +299,34 @@ def test_the_same_machine_in_other_places_is_one_line() -> None:
         ("a", "us-a", 1),
         ("b", "us-b", 0),
     ]
+
+
+def test_the_time_is_that_of_its_machines_and_a_long_pause_is_said_apart() -> None:
+    first = replace(a_status().attempts[0], started=NOW - timedelta(hours=9), ended=NOW - timedelta(hours=8))
+    second = replace(first, n=2, started=NOW - timedelta(hours=1), ended=NOW)
+    status = ended("stopped", attempts=(first, second), created_at=NOW - timedelta(hours=9))
+    text = facts.time_taken(status, NOW)
+    assert text.startswith("2 h · estimated 4 h")
+    assert text.endswith("9 h since launch, pauses included")
+    assert "pauses" not in facts.time_taken(a_status(), NOW)
+
+
+def test_what_the_job_was_run_for_comes_first_in_the_list_of_files() -> None:
+    names = [
+        *(f"checkpoints/step_{n}.pt{end}" for n in range(9) for end in ("", ".sha256")),
+        "outputs/model.txt",
+    ]
+    names += ["logs/main-1/system.csv", "metrics.csv"]
+    outputs = tuple(Output(path=f"/data/results/b2t-k3f9/{name}", size_bytes=1, sha256="") for name in names)
+    shown = drawn(summary(ended("succeeded", outputs=outputs), b"", NOW))
+    files = shown[shown.index("metrics.csv") :]
+    assert files.index("outputs/model.txt") < files.index("checkpoints/step_0.pt") < files.index("and 9 more")
+    assert files.index("checkpoints/step_8.pt") < files.index(".sha256") and "system.csv" not in files
+
+
+def test_the_end_of_a_log_says_how_it_ended_and_where_results_are() -> None:
+    outputs = (Output(path="/data/results/b2t-k3f9/a", size_bytes=3, sha256=""),)
+    text = facts.after_the_end(ended("stopped", outputs=outputs, reason="stop was requested"))
+    assert "b2t-k3f9: stopped, stop was requested" in text
+    assert "/data/results/b2t-k3f9 (1 file, 3 B)" in text
+    assert "launch resume b2t-k3f9" in text
