@@ -1,7 +1,8 @@
 """A job whose every step follows from the one before, so that a lost or repeated step shows in its results.
 
 Counts to TOTAL, one step every PACE seconds, saves every EVERY steps, and keeps the contract of a good program:
-SIGTERM saves and leaves with 75, ``LAUNCH_RESUME_FROM`` goes on.
+SIGTERM saves and leaves with 75, ``LAUNCH_RESUME_FROM`` goes on. With GATE and FILE it waits at step GATE until the
+file exists: what a test does to it meanwhile happens in the middle, however busy the computer is.
 """
 
 import hashlib
@@ -13,6 +14,7 @@ import time
 from pathlib import Path
 
 total, pace_s, every = int(sys.argv[1]), float(sys.argv[2]), int(sys.argv[3])
+gate = (int(sys.argv[4]), Path(sys.argv[5])) if len(sys.argv) > 4 else None
 checkpoints = Path(os.environ["LAUNCH_CHECKPOINT_DIR"])
 outputs = Path(os.environ["LAUNCH_OUTPUT_DIR"])
 state = {"step": 0, "digest": "start", "rows": []}
@@ -39,8 +41,10 @@ asked = []
 signal.signal(signal.SIGTERM, lambda *_: asked.append(True))
 while state["step"] < total:
     until = time.monotonic() + pace_s
-    while not asked and time.monotonic() < until:
-        time.sleep(min(0.02, pace_s))
+    while not asked and (
+        time.monotonic() < until or (gate and state["step"] >= gate[0] and not gate[1].exists())
+    ):
+        time.sleep(0.01)
     if asked:
         save()
         print(f"saved at {state['step']}", flush=True)

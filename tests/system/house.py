@@ -75,9 +75,28 @@ class House:
         }
         return Job.from_dict(everything, base_dir=self.project)
 
-    def counting(self, total: int = 10, pace_s: float = 0.02, every: int = 3, **fields: Any) -> Job:
-        """The job that shows every lost or repeated step."""
-        return self.job(f"{sys.executable} counter.py {total} {pace_s} {every}", **fields)
+    def counting(
+        self,
+        total: int = 10,
+        pace_s: float = 0.02,
+        every: int = 3,
+        gate: int | None = None,
+        **fields: Any,
+    ) -> Job:
+        """The job that shows every lost or repeated step; it waits at step ``gate`` until `open_gate`."""
+        command = f"{sys.executable} counter.py {total} {pace_s} {every}"
+        if gate is not None:
+            command += f" {gate} {self.gate}"
+        return self.job(command, **fields)
+
+    @property
+    def gate(self) -> Path:
+        """The file that waiting jobs wait for."""
+        return self.root / "gate"
+
+    def open_gate(self) -> None:
+        """Let the jobs go on to their end."""
+        self.gate.touch()
 
     def launch(self, job: Job, provider: str = "local", **options: Any) -> Run:
         """Start it for real."""

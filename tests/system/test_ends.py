@@ -67,7 +67,7 @@ def test_a_crash_loop_is_recognised(house: House) -> None:
 
 
 def test_a_killed_job_fails_unless_restarts_are_allowed(house: House) -> None:
-    run = house.launch(house.counting(total=1000, pace_s=0.05))
+    run = house.launch(house.counting(gate=3))
     house.until_step(run, 3)
     for pid in house.pids(run, "counter.py"):
         os.kill(pid, signal.SIGKILL)
@@ -77,44 +77,45 @@ def test_a_killed_job_fails_unless_restarts_are_allowed(house: House) -> None:
 
 
 def test_a_killed_job_goes_on_from_its_checkpoint(house: House) -> None:
-    job = house.counting(total=60, pace_s=0.05, every=5, recovery={"max_restarts_on_errors": 1})
-    run = house.launch(job)
+    run = house.launch(house.counting(total=20, every=5, gate=7, recovery={"max_restarts_on_errors": 1}))
     house.until_step(run, 7)
-    for pid in house.pids(run, "counter.py 60"):
+    for pid in house.pids(run, "counter.py 20"):
         os.kill(pid, signal.SIGKILL)
+    house.open_gate()
     result = run.wait(timeout_s=90)
     assert result.state == "succeeded"
-    assert house.outcome(run) == expected_outcome(60)
+    assert house.outcome(run) == expected_outcome(20)
     (attempt,) = run.status().attempts
-    assert attempt.steps_done == 60
+    assert attempt.steps_done == 20
     house.audit(run)
 
 
 def test_a_killed_watchdog_costs_a_restart_and_nothing_else(house: House) -> None:
-    run = house.launch(house.counting(total=60, pace_s=0.05, every=5))
+    run = house.launch(house.counting(total=20, every=5, gate=7))
     house.until_step(run, 7)
     for pid in house.pids(run, "run.json"):
         os.kill(pid, signal.SIGKILL)
+    house.open_gate()
     result = run.wait(timeout_s=90)
     assert result.state == "succeeded", result.reason
-    assert house.outcome(run) == expected_outcome(60)
+    assert house.outcome(run) == expected_outcome(20)
     assert any("watchdog was killed" in event.message for event in run.events())
     house.audit(run)
 
 
 @pytest.mark.parametrize("provider", ["local", "fake"])
 def test_stop_saves_and_resume_goes_on(house: House, provider: str) -> None:
-    run = house.launch(house.counting(total=30, pace_s=0.1), provider=provider)
+    run = house.launch(house.counting(total=12, gate=4), provider=provider)
     house.until_step(run, 4)
     run.stop()
     result = run.wait(timeout_s=60)
     assert (result.state, result.exit_code, run.status().reason_code) == ("stopped", 75, "stopped_by_user")
     house.audit(run)
-    stopped_at = run.status().step
-    assert stopped_at is not None and 4 <= stopped_at < 30
+    assert run.status().step == 4
+    house.open_gate()
     run.resume()
     assert run.wait(timeout_s=60).state == "succeeded"
-    assert house.outcome(run) == expected_outcome(30)
+    assert house.outcome(run) == expected_outcome(12)
     resumed = [event for event in run.events() if "goes on from checkpoint" in event.message]
     assert len(resumed) == 1
     house.audit(run)
@@ -122,19 +123,20 @@ def test_stop_saves_and_resume_goes_on(house: House, provider: str) -> None:
 
 
 def test_resume_works_when_the_machine_folder_is_gone(house: House) -> None:
-    run = house.launch(house.counting(total=20, pace_s=0.1))
-    house.until_step(run, 3)
+    run = house.launch(house.counting(total=12, gate=4))
+    house.until_step(run, 4)
     run.stop()
     run.wait(timeout_s=60)
     shutil.rmtree(house.state / "local" / "launch")
+    house.open_gate()
     run.resume()
     assert run.wait(timeout_s=60).state == "succeeded"
-    assert house.outcome(run) == expected_outcome(20)
+    assert house.outcome(run) == expected_outcome(12)
     assert any("goes on from checkpoint" in event.message for event in run.events()), "from the mirror"
 
 
 def test_down_without_pull_ends_at_once(house: House) -> None:
-    run = house.launch(house.counting(total=1000, pace_s=0.05), provider="fake")
+    run = house.launch(house.counting(gate=3), provider="fake")
     house.until_step(run, 3)
     run.down(discard=True)
     result = run.wait(timeout_s=60)
@@ -213,7 +215,7 @@ def test_the_money_limit_holds(house: House) -> None:
 
 def test_the_viewer_may_be_killed(house: House) -> None:
     (house.project / "launch.yaml").write_text(
-        f"name: seen\nrun: {sys.executable} counter.py 20 0.1 3\n"
+        f"name: seen\nrun: {sys.executable} counter.py 12 0.02 3 5 {house.gate}\n"
         f"checkpoint: {{dir: saved}}\nfile_outputs: {{outputs/: {house.results}}}\n"
     )
     viewer = subprocess.Popen(
@@ -228,6 +230,7 @@ def test_the_viewer_may_be_killed(house: House) -> None:
     os.killpg(viewer.pid, signal.SIGKILL)
     viewer.wait()
     run = attach("seen", environ=house.environ)
+    house.open_gate()
     assert run.wait(timeout_s=60).state == "succeeded"
     house.audit(run)
-    assert house.outcome(run) == expected_outcome(20)
+    assert house.outcome(run) == expected_outcome(12)

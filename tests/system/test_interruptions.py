@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
+
 import pytest
 
 from launcher import Kind
@@ -10,61 +13,72 @@ from tests.system.house import House, eventually, expected_outcome
 
 @pytest.mark.parametrize("provider", ["local", "fake"])
 def test_a_notice_saves_and_the_run_goes_on_elsewhere(house: House, provider: str) -> None:
-    run = house.launch(house.counting(total=40, pace_s=0.1), provider=provider)
+    run = house.launch(house.counting(total=12, gate=5), provider=provider)
     house.until_step(run, 5)
-    run.interrupt(notice_s=30)
+    run.interrupt(notice_s=45)
+    eventually(lambda: len(run.status().attempts) == 2, "the next attempt")
+    house.open_gate()
     result = run.wait(timeout_s=90)
     assert result.state == "succeeded", result.reason
-    assert house.outcome(run) == expected_outcome(40)
+    assert house.outcome(run) == expected_outcome(12)
     first, second = run.status().attempts
     assert (first.cause, first.steps_lost) == ("notice", 0), "saved within the notice"
     assert first.instances != second.instances
-    assert first.steps_done + second.steps_done == 40
+    assert first.steps_done + second.steps_done == 12
     house.audit(run)
 
 
 def test_two_notices_within_a_minute(house: House) -> None:
-    run = house.launch(house.counting(total=60, pace_s=0.1), provider="fake")
+    run = house.launch(house.counting(total=12, gate=5), provider="fake")
     for attempt in (1, 2):
-        eventually(lambda n=attempt: len(run.status().attempts) == n, f"attempt {attempt}")  # type: ignore[misc]
-        house.until_step(run, (run.status().step or 0) + 3)
-        run.interrupt(notice_s=20)
+        eventually(
+            lambda n=attempt: len(run.status().attempts) == n and run.status().state == "running",  # type: ignore[misc]
+            f"attempt {attempt}",
+        )
+        house.until_step(run, 5)
+        run.interrupt(notice_s=45)
+    eventually(lambda: len(run.status().attempts) == 3, "the third attempt")
+    house.open_gate()
     assert run.wait(timeout_s=90).state == "succeeded"
-    assert house.outcome(run) == expected_outcome(60)
+    assert house.outcome(run) == expected_outcome(12)
     assert [attempt.cause for attempt in run.status().attempts][:2] == ["notice", "notice"]
     house.audit(run)
 
 
 def test_a_machine_that_vanishes_is_replaced_from_the_mirror(house: House) -> None:
-    job = house.counting(total=60, pace_s=0.1, every=2, checkpoint={"dir": "saved", "mirror_every": "1s"})
-    run = house.launch(job, provider="fake")
+    checkpoint = {"dir": "saved", "mirror_every": "1s"}
+    run = house.launch(house.counting(total=15, every=5, gate=8, checkpoint=checkpoint), provider="fake")
     mirror = house.home.run(run.id).mirror
-    eventually(lambda: mirror.is_dir() and list(mirror.glob("step_*.json")), "a checkpoint at home")
-    house.until_step(run, 12)
+    eventually(lambda: mirror.is_dir() and list(mirror.glob("step_*5.json")), "a checkpoint at home")
+    house.until_step(run, 8)
     run.interrupt(notice_s=0)
+    house.open_gate()
     result = run.wait(timeout_s=90)
     assert result.state == "succeeded"
-    assert house.outcome(run) == expected_outcome(60)
+    assert house.outcome(run) == expected_outcome(15)
     first, second = run.status().attempts
     assert first.cause == "instance_lost"
-    assert 0 < first.steps_lost < 60
-    assert first.steps_done + second.steps_done == 60
+    assert first.steps_lost <= 3
+    assert first.steps_done + second.steps_done == 15
     assert any("goes on from checkpoint" in event.message for event in run.events())
     house.audit(run)
 
 
 def test_a_broken_checkpoint_at_home_falls_back_loudly(house: House) -> None:
-    run = house.launch(house.counting(total=30, pace_s=0.1, every=2), provider="fake")
-    house.until_step(run, 8)
+    run = house.launch(house.counting(total=12, every=2, gate=7), provider="fake")
+    house.until_step(run, 7)
+    mirrored = house.home.run(run.id).mirror
+    eventually(lambda: list(mirrored.glob("step_*6.json")), "a checkpoint at home")
     run.stop()
     run.wait(timeout_s=60)
     mirror = house.home.run(run.id).mirror
     newest = max(mirror.glob("step_*.json"))
     assert len(list(mirror.glob("step_*.json"))) >= 2, "the one before is kept"
     newest.write_text(newest.read_text()[:-20])
+    house.open_gate()
     run.resume()
     assert run.wait(timeout_s=60).state == "succeeded"
-    assert house.outcome(run) == expected_outcome(30)
+    assert house.outcome(run) == expected_outcome(12)
     (warning,) = [event for event in run.events() if "falling back" in event.message]
     assert newest.name in warning.message
 
@@ -81,14 +95,15 @@ def test_a_notice_during_setup(house: House) -> None:
 
 
 def test_a_stopped_machine_is_started_again_with_its_disk(house: House) -> None:
-    job = house.counting(total=50, pace_s=0.1, every=2, checkpoint={"dir": "saved", "mirror": "none"})
+    job = house.counting(total=12, every=2, gate=5, checkpoint={"dir": "saved", "mirror": "none"})
     run = house.launch(job, provider="fake")
     house.until_step(run, 5)
     ref = house.store.instances(run.id)[-1].ref
     _console(house, "park", ref)
+    house.open_gate()
     result = run.wait(timeout_s=90)
     assert result.state == "succeeded", result.reason
-    assert house.outcome(run) == expected_outcome(50)
+    assert house.outcome(run) == expected_outcome(12)
     (attempt,) = run.status().attempts
     assert attempt.instances == (ref,), "the same machine"
     house.audit(run)
@@ -115,10 +130,10 @@ def test_no_capacity_anywhere_is_said_and_nothing_is_left(house: House) -> None:
 
 def test_a_run_that_had_begun_waits_for_capacity(house: House) -> None:
     taken_away = [{"call": "create", "kind": "no_capacity", "nth": 2, "times": 500}]
-    job = house.counting(total=200, pace_s=0.1, provider_options={"fake": {"faults": taken_away}})
+    job = house.counting(gate=3, provider_options={"fake": {"faults": taken_away}})
     run = house.launch(job, provider="fake", instance="t4.1x", zone="us-east-a")
     house.until_step(run, 3)
-    run.interrupt(notice_s=20)
+    run.interrupt(notice_s=45)
     house.until(run, "queued")
     assert run.status().reason_code == "no_capacity"
     run.stop()
@@ -146,7 +161,7 @@ def test_a_lost_answer_of_a_slow_cloud_does_not_rent_twice(house: House) -> None
 
 def test_a_stop_after_a_lost_answer_leaves_no_orphan(house: House) -> None:
     options = {"faults": [{"call": "create", "kind": "lost_answer"}], "visible_after_s": 4}
-    run = house.launch(house.counting(total=500, provider_options={"fake": options}), provider="fake")
+    run = house.launch(house.counting(gate=3, provider_options={"fake": options}), provider="fake")
     eventually(lambda: house.store.unanswered_tries(run.id), "the create call")
     run.stop()
     assert run.wait(timeout_s=60).state == "stopped"
@@ -189,8 +204,5 @@ def test_a_price_that_rose_is_not_paid(house: House) -> None:
 
 
 def _console(house: House, action: str, ref: str) -> None:
-    import subprocess
-    import sys
-
     argv = [sys.executable, "-m", "provisioning.fake", action, ref]
     subprocess.run(argv, env=house.environ, check=True)

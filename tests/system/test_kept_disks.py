@@ -8,7 +8,7 @@ from tests.system.house import House, eventually, expected_outcome
 
 
 def test_stop_with_keep_disk_parks_and_resume_goes_on_there(house: House) -> None:
-    job = house.counting(total=30, pace_s=0.1, checkpoint={"dir": "saved", "mirror": "none"})
+    job = house.counting(total=12, gate=4, checkpoint={"dir": "saved", "mirror": "none"})
     run = house.launch(job, provider="fake", instance="t4.1x")
     house.until_step(run, 4)
     run.stop(keep_disk=True)
@@ -19,15 +19,16 @@ def test_stop_with_keep_disk_parks_and_resume_goes_on_there(house: House) -> Non
     assert 0 < burning < 0.1, "the disk is billed, compute is not"
     house.audit(run, kept=True)
 
+    house.open_gate()
     run.resume()
     assert run.wait(timeout_s=60).state == "succeeded"
-    assert house.outcome(run) == expected_outcome(30)
+    assert house.outcome(run) == expected_outcome(12)
     assert len(house.machines()) == 1, "the same machine, without a mirror"
     house.audit(run)
 
 
 def test_a_kept_disk_is_read_and_ended_after_the_run(house: House) -> None:
-    run = house.launch(house.counting(total=500, pace_s=0.1), provider="fake")
+    run = house.launch(house.counting(gate=3), provider="fake")
     house.until_step(run, 3)
     run.stop(keep_disk=True)
     run.wait(timeout_s=60)
@@ -60,13 +61,14 @@ def test_nobody_there_at_the_deadline(house: House) -> None:
 
 
 def test_resume_on_another_provider(house: House) -> None:
-    run = house.launch(house.counting(total=30, pace_s=0.1), provider="fake")
+    run = house.launch(house.counting(gate=3), provider="fake")
     house.until_step(run, 3)
     run.stop()
     run.wait(timeout_s=60)
+    house.open_gate()
     run.resume(provider="local")
     assert run.wait(timeout_s=60).state == "succeeded"
-    assert house.outcome(run) == expected_outcome(30)
+    assert house.outcome(run) == expected_outcome(10)
     fake, local = (attempt.offer for attempt in run.status().attempts)
     assert fake.startswith("fake") and local.startswith("local")
     house.audit(run)
