@@ -16,6 +16,7 @@ from launcher.events import Event, Kind
 from launcher.home import Home
 from launcher.job import Job, new_run_id
 from launcher.job.files import environment_at_launch
+from launcher.listing import follow_if_nobody_does
 from launcher.orchestrate.context import RunContext
 from launcher.preparation import Prepared, nothing_to_rent, prepare
 from launcher.records import to_json
@@ -138,7 +139,9 @@ def attach(run: str, *, environ: Mapping[str, str] | None = None) -> Run:
     env = dict(os.environ) if environ is None else environ
     home = Home.open(env)
     store = Store(home.database)
-    return Run(home, store, store.find_run(run).run_id, env)
+    found = store.find_run(run)
+    follow_if_nobody_does(home, store, env)
+    return Run(home, store, found.run_id, env)
 
 
 def watch(

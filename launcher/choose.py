@@ -27,6 +27,8 @@ class Asked:
     max_cost_usd: float | None = None
     max_usd_per_hour: float | None = None
     until: datetime | None = None
+    listed: bool = False
+    """The job names its alternatives itself (``any_of``, ``ordered``): what it names may be rented, dearer or not."""
     in_order: bool = False
     """The estimates stand in the user's own order of preference (``ordered``)."""
 
@@ -66,9 +68,16 @@ def choose(estimates: Sequence[Estimate], asked: Asked) -> Choice:
     ranked = affordable if asked.in_order else sorted(affordable, key=_rank)
     in_time = [item for item in ranked if asked.until is None or _is_in_time(item, asked.now, asked.until)]
     chosen = (in_time or ranked)[0]
+    agreed = [item for item in ranked if _is_agreed(item.offer, chosen.offer, asked)]
     return Choice(
-        chosen=chosen, candidates=fallbacks(chosen, ranked, in_order=asked.in_order), rejected=tuple(rejected)
+        chosen=chosen, candidates=fallbacks(chosen, agreed, in_order=asked.in_order), rejected=tuple(rejected)
     )
+
+
+def _is_agreed(offer: Offer, quoted: Offer, asked: Asked) -> bool:
+    """May it be rented without asking again, when the quoted one cannot be had? Not at a price nobody was quoted."""
+    has_said_how_much = asked.listed or asked.max_usd_per_hour is not None
+    return has_said_how_much or offer.usd_per_hour <= quoted.usd_per_hour
 
 
 def fallbacks(chosen: Estimate, ranked: Sequence[Estimate], *, in_order: bool = False) -> tuple[Offer, ...]:

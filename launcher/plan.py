@@ -49,6 +49,7 @@ class Wants:
     disk_gib: float | None = None
     when_unattended: WhenUnattended | None = None
     spot: bool = False
+    listed: bool = False
     in_order: bool = False
     max_cost_usd: float | None = None
     max_usd_per_hour: float | None = None
@@ -148,6 +149,7 @@ def make_plan(
         max_cost_usd=wants.max_cost_usd,
         max_usd_per_hour=wants.max_usd_per_hour,
         until=wants.until,
+        listed=wants.listed,
         in_order=wants.in_order,
     )
     choice = choose(estimates, asked)

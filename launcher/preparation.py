@@ -237,6 +237,7 @@ def wants_of(
         disk_gib=job.resources.disk_size.gib if job.resources.disk_size is not None else None,
         when_unattended=WhenUnattended(job.when_unattended) if job.when_unattended is not None else None,
         spot=bool(job.resources.use_spot),
+        listed=bool(job.resources.ordered or job.resources.any_of),
         in_order=bool(job.resources.ordered),
         max_cost_usd=job.max_cost,
         max_usd_per_hour=job.resources.max_hourly_cost,

@@ -13,6 +13,7 @@ if TYPE_CHECKING:
 __all__ = ["close", "exit_code", "handed_over"]
 
 LAST_WORDS_BYTES = 16_384
+NOTHING_RENTED = {"credentials": 3, "no_capacity": 4}
 
 
 def close(screen: Screen, run: Run, result: RunResult) -> None:
@@ -30,8 +31,13 @@ def close(screen: Screen, run: Run, result: RunResult) -> None:
 
 
 def exit_code(result: RunResult) -> int:
-    """Return 0 for a success and 1 for every other end, whatever the program's own exit code was."""
-    return 0 if result.state == "succeeded" else 1
+    """Return 0 for a success, 3 and 4 where nothing could be rented, 1 for every other end.
+
+    The program's own exit code is in the summary: scripts must be able to tell its failures from ours.
+    """
+    if result.state == "succeeded":
+        return 0
+    return NOTHING_RENTED.get(result.reason_code, 1)
 
 
 def handed_over(screen: Screen, run: Run) -> int:

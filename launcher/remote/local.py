@@ -13,7 +13,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from launcher.remote.shell import Result
-from trainer.contract import Variable
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -27,13 +26,42 @@ COMMAND_NOT_FOUND = 127
 COMMAND_NOT_EXECUTABLE = 126
 """What a POSIX shell answers, and therefore what the same command gives over SSH."""
 
-JOB_VARIABLES = frozenset({variable.value for variable in Variable} | {"LAUNCH_RUN_DIR"})
+PASSED_ON = frozenset(
+    {
+        "HOME",
+        "LANG",
+        "LANGUAGE",
+        "LD_LIBRARY_PATH",
+        "LOGNAME",
+        "PATH",
+        "SHELL",
+        "TERM",
+        "TMPDIR",
+        "TZ",
+        "USER",
+    }
+)
+PASSED_ON_PREFIXES = (
+    "CUDA_",
+    "HIP_",
+    "LC_",
+    "MKL_",
+    "NVIDIA_",
+    "OMP_",
+    "PIP_",
+    "ROCM_",
+    "SSL_CERT_",
+    "UV_",
+    "XDG_",
+)
+PROXIES = frozenset({"ALL_PROXY", "FTP_PROXY", "HTTP_PROXY", "HTTPS_PROXY", "NO_PROXY"})
 
 
 class LocalShell:
-    """Commands and files of this computer, as user and environment of this process.
+    """Commands and files of this computer, as the user of this process.
 
-    The folder of the running interpreter comes first in ``PATH``, so that ``python`` and ``trainer`` are
+    Of its environment only what describes the computer is passed on: the supervisor was started by whichever
+    command came first, and what was exported there is no business of other runs. The folder of the running interpreter comes first in ``PATH``, so that ``python`` and ``trainer`` are
     those of the environment that ``launch`` is installed in. Costs a fork per `run` and nothing else.
     """
 
@@ -121,13 +149,14 @@ class LocalShell:
 
 
 def _machine_environ(added: Mapping[str, str]) -> dict[str, str]:
-    """The environment of this process and the machine's own, without what belongs to a job around us.
-
-    A launch from inside a job must not pass that job's identity on: leftovers are recognised by it.
-    """
-    inherited = {name: value for name, value in os.environ.items() if name not in JOB_VARIABLES}
+    """What describes this computer, and the machine's own; a job's variables are given with the job."""
+    inherited = {name: value for name, value in os.environ.items() if _describes_the_computer(name)}
     path = added.get("PATH", inherited.get("PATH", os.defpath))
     return {**inherited, **added, "PATH": os.pathsep.join((str(Path(sys.executable).parent), path))}
+
+
+def _describes_the_computer(name: str) -> bool:
+    return name in PASSED_ON or name.upper() in PROXIES or name.startswith(PASSED_ON_PREFIXES)
 
 
 def _refused(argv: Sequence[str], exit_code: int, why: str) -> Result:

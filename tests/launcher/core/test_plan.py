@@ -57,7 +57,8 @@ class TestChoice:
     def test_falls_back_to_zone_then_region_then_machine_then_provider(self) -> None:
         found = plan(GCP_T4, A10G, T4_OTHER_REGION, T4_OTHER_ZONE, T4, max_usd_per_hour=2.0)
         assert found.offer == T4_OTHER_REGION
-        found = plan(GCP_T4, A10G, dataclasses.replace(T4_OTHER_REGION, usd_per_hour=0.53), T4_OTHER_ZONE, T4)
+        elsewhere = dataclasses.replace(T4_OTHER_REGION, usd_per_hour=0.53)
+        found = plan(GCP_T4, A10G, elsewhere, T4_OTHER_ZONE, T4, max_usd_per_hour=2.0)
         assert [item.zone for item in found.candidates] == [
             "us-east-1a",
             "us-east-1b",
@@ -70,7 +71,16 @@ class TestChoice:
     def test_another_zone_comes_before_a_cheaper_region(self) -> None:
         near = dataclasses.replace(T4_OTHER_ZONE, usd_per_hour=0.56)
         far = dataclasses.replace(T4_OTHER_REGION, usd_per_hour=0.54)
-        assert plan(far, near, T4).candidates == (T4, near, far)
+        assert plan(far, near, T4, max_usd_per_hour=0.6).candidates == (T4, near, far)
+
+    def test_nothing_dearer_than_the_quoted_price_is_rented_unasked(self) -> None:
+        four = dataclasses.replace(T4, instance_type="g4dn.12xlarge", gpu_count=4, usd_per_hour=3.91)
+        same = dataclasses.replace(T4_OTHER_ZONE, usd_per_hour=T4.usd_per_hour)
+        assert plan(T4, four, same).candidates == (T4, same)
+        assert plan(T4, four, same, max_usd_per_hour=5.0).candidates == (T4, same, four), (
+            "the user said how much"
+        )
+        assert plan(T4, four, listed=True).candidates == (T4, four), "the job names it itself"
 
     def test_the_users_own_order_is_kept(self) -> None:
         found = plan(A10G, GCP_T4, T4, in_order=True)
