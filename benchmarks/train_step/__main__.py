@@ -33,7 +33,7 @@ def main() -> int:
     with tempfile.TemporaryDirectory(prefix="train_step-") as folder:
         results = [_compare(name, SIZES[name], args, Path(folder)) for name in names]
     report = {
-        "date": datetime.datetime.now(datetime.timezone.utc).isoformat(timespec="seconds"), "command": sys.argv,
+        "date": datetime.datetime.now(datetime.timezone.utc).isoformat(timespec="seconds"), "command": _command(args),
         "host": {"cores": os.cpu_count(), "python": platform.python_version(), **environment(torch.device(args.device), "")},
         "results": results,
     }  # fmt: skip
@@ -47,6 +47,14 @@ def main() -> int:
             f"{row['ratio']:>7.2f}   {row['precision']}"
         )
     return 0
+
+
+def _command(args: argparse.Namespace) -> list[str]:
+    """What was called, without the place of the checkout."""
+    return [
+        "python", "-m", "benchmarks.train_step",
+        *("CHECKOUT" if argument == str(args.official) else argument for argument in sys.argv[1:]),
+    ]  # fmt: skip
 
 
 def _arguments() -> argparse.Namespace:
@@ -87,7 +95,8 @@ def _compare(name: str, size: Size, args: argparse.Namespace, folder: Path) -> d
     rounds = []
     for number in range(args.rounds):
         order = ("official", "ours") if number % 2 == 0 else ("ours", "official")
-        measured = {who: _run(who, size, data, folder, args, steps, warm_up) for who in order}
+        measured: dict[str, Any] = {who: _run(who, size, data, folder, args, steps, warm_up) for who in order}
+        measured["load"] = os.getloadavg()[0]
         rounds.append(measured)
         print(f"{name} round {number + 1}: {json.dumps(measured)}", file=sys.stderr)
     speed = {who: statistics.median(r[who]["steps_per_s"] for r in rounds) for who in ("official", "ours")}

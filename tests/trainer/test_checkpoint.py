@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import errno
 import os
+import re
 import resource
 import signal
 import subprocess
@@ -248,3 +249,8 @@ def test_the_example_script_goes_on_after_sigterm_as_if_nothing_had_happened(
     assert saved_steps(tmp_path / "c")[-1] == reached
     output, _ = start(argv).communicate(timeout=60)
     assert output == expected.replace("resumed from 0", f"resumed from {reached}")
+    warm = [sys.executable, script, str(tmp_path / "warm"), str(tmp_path / "c" / "best.pt")]
+    output, _ = start(warm).communicate(timeout=60)
+    assert re.search(r"parameters +matched +skipped +absent +unused", output)
+    loss = re.compile(r"loss ([0-9.]+) after")
+    assert float(loss.findall(output)[0]) < float(loss.findall(expected)[0])

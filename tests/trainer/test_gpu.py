@@ -1,4 +1,4 @@
-"""What only a GPU can show; skipped without one."""
+"""What only a GPU can show; deselected without one."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from trainer.resident import Resident
 from trainer.sessions import find_sessions
 from trainer.smoothing import Smoother
 
-pytestmark = [pytest.mark.gpu, pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")]
+pytestmark = pytest.mark.gpu
 CUDA = torch.device("cuda")
 
 

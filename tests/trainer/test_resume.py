@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import json
+import os
 import random
+import shutil
 import signal
 import subprocess
 from collections.abc import Callable
@@ -11,7 +14,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from tests.trainer.conftest import SESSIONS, Start, command, last_step, wait_until, write_split
+from tests.trainer.conftest import SESSIONS, Fork, Start, command, last_step, wait_until, write_split
 from trainer.checkpoint import load, step_files
 from trainer.cli import main
 
@@ -70,18 +73,17 @@ def finish(config_file: Path, data: Path, capsys: pytest.CaptureFixture[str]) ->
 
 @pytest.mark.parametrize("options", [(), (*MICRO, *THREADS)], ids=["plain", "micro-batches and threads"])
 def test_kill_9_at_several_moments_changes_nothing(
-    start: Start, finish: Finish, config_file: Path, data: Path, tmp_path: Path, options: tuple[str, ...]
+    fork: Fork, finish: Finish, config_file: Path, data: Path, tmp_path: Path, options: tuple[str, ...]
 ) -> None:
     assert finish(tmp_path / "reference", *options)[0] == 0
     killed = tmp_path / "killed"
     for moment in (9, 33):
-        process = start(command(config_file, data, killed, *LONGER, *options))
+        process = fork(command(config_file, data, killed, *LONGER, *options)[3:])
         wait_until(
-            lambda moment=moment, process=process: last_step(killed) >= moment or process.poll() is not None,
+            lambda moment=moment, process=process: last_step(killed) >= moment or not process.lives(),
             f"step {moment}",
         )
         process.kill()
-        process.wait()
     code, output = finish(killed, *options)
     assert code == 0
     assert "resume: going on after step" in output
@@ -89,25 +91,42 @@ def test_kill_9_at_several_moments_changes_nothing(
 
 
 @pytest.mark.long
-@pytest.mark.timeout(7200)
+@pytest.mark.timeout(3600)
 def test_kill_9_at_hundreds_of_moments_changes_nothing(
-    start: Start, finish: Finish, config_file: Path, data: Path, tmp_path: Path
+    fork: Fork, finish: Finish, config_file: Path, data: Path, tmp_path: Path
 ) -> None:
+    """A line for each run goes into the file that ``RESUME_KILLS_LOG`` names."""
     assert finish(tmp_path / "reference", *MICRO, *THREADS)[0] == 0
     moments = random.Random(20231118)
     for life in range(100):
         killed = tmp_path / f"killed{life}"
-        for _ in range(2):
-            process = start(command(config_file, data, killed, *LONGER, *MICRO, *THREADS))
-            target = min(STEPS - 1, last_step(killed) + moments.randrange(1, 25))
+        reached = []
+        for _ in range(3):
+            process = fork(command(config_file, data, killed, *LONGER, *MICRO, *THREADS)[3:])
+            target = min(STEPS - 1, last_step(killed) + moments.randrange(0, 25))
             wait_until(
-                lambda t=target, k=killed, p=process: last_step(k) >= t or p.poll() is not None,
-                f"step {target}",
+                lambda t=target, k=killed, p=process: last_step(k) >= t or not p.lives(), f"step {target}"
             )
             process.kill()
-            process.wait()
-        assert finish(killed, *MICRO, *THREADS)[0] == 0
+            reached.append(last_step(killed))
+        code, output = finish(killed, *MICRO, *THREADS)
+        assert code == 0, output
         assert_same_run(tmp_path / "reference", killed)
+        keep_record({"life": life, "killed_after_steps": reached, "last": start_line(output), "same": True})
+        shutil.rmtree(killed)
+
+
+def start_line(output: str) -> str:
+    """How the last process of a run began."""
+    line = next(line for line in output.splitlines() if line.startswith(("resume:", "fresh start:")))
+    return line.partition(", from ")[0]
+
+
+def keep_record(record: dict[str, object]) -> None:
+    path = os.environ.get("RESUME_KILLS_LOG")
+    if path is not None:
+        with Path(path).open("a", encoding="utf-8") as log:
+            log.write(json.dumps(record) + "\n")
 
 
 def test_sigterm_saves_the_last_finished_step_and_leaves_with_75(
@@ -128,12 +147,12 @@ def test_sigterm_saves_the_last_finished_step_and_leaves_with_75(
 
 
 def test_an_end_before_or_after_the_first_validation_changes_nothing(
-    start: Start, finish: Finish, config_file: Path, data: Path, tmp_path: Path
+    fork: Fork, finish: Finish, config_file: Path, data: Path, tmp_path: Path
 ) -> None:
     assert finish(tmp_path / "reference")[0] == 0
     run = tmp_path / "killed"
     for lines in (1, 2):  # the header alone, then the validation of step 0
-        process = start(command(config_file, data, run, *LONGER))
+        process = fork(command(config_file, data, run, *LONGER)[3:])
         wait_until(
             lambda n=lines: (
                 (run / "metrics.csv").is_file() and (run / "metrics.csv").read_bytes().count(b"\n") >= n
@@ -141,7 +160,6 @@ def test_an_end_before_or_after_the_first_validation_changes_nothing(
             f"{lines} lines",
         )
         process.kill()
-        process.wait()
     assert finish(run)[0] == 0
     assert_same_run(tmp_path / "reference", run)
 
