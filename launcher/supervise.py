@@ -23,6 +23,7 @@ from datetime import datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from launcher.awake import Awake, needs_this_computer
 from launcher.errors import LaunchError, StoreError
 from launcher.events import Kind
 from launcher.processes import is_alive, start_mark
@@ -59,6 +60,8 @@ class _Followed:
     failures: int = 0
     fault: str = ""
     """What the last failure said, so that it is said once."""
+    needs_us: bool | None = None
+    told_awake: bool = False
 
 
 @dataclass(slots=True)
@@ -68,6 +71,8 @@ class Supervisor:
     store: Store
     advance: Advance
     clock: Callable[[], datetime] = utc_now
+    awake: Awake | None = None
+    """Keeps this computer from sleeping while a run needs it."""
     monotonic: Callable[[], float] = time.monotonic
     wait: Callable[[float], None] = time.sleep
     complain: Callable[[str], None] = field(default=lambda text: print(text, file=sys.stderr, flush=True))  # noqa: T201
@@ -91,6 +96,7 @@ class Supervisor:
                     if not self._followed:
                         return
                     self._start_due(workers)
+                    self._stay_awake()
                     failures = 0
                 except StoreError as err:
                     if failures == 0:
@@ -123,6 +129,30 @@ class Supervisor:
                 followed.asked_meanwhile = followed.work is not None
                 followed.due_at = self.monotonic()
         self._version = version
+
+    def _stay_awake(self) -> None:
+        """Hold off sleep while one of the runs needs it, and say so in the log of each that does."""
+        if self.awake is None:
+            return
+        for run_id, followed in self._followed.items():
+            if followed.needs_us is None:
+                followed.needs_us = needs_this_computer(self.store.run(run_id))
+        needed = [run_id for run_id, followed in self._followed.items() if followed.needs_us]
+        if not needed:
+            self.awake.release()
+        elif self.awake.hold():
+            for run_id in needed:
+                self._say_awake(run_id)
+
+    def _say_awake(self, run_id: str) -> None:
+        followed = self._followed[run_id]
+        if followed.told_awake:
+            return
+        followed.told_awake = True
+        data = {"action": "keep_awake"}
+        if not any(event.data.get("action") == data["action"] for event in self.store.events(run_id)):
+            words = "this computer is kept awake while the run goes on"
+            self.store.append(run_id, Kind.DECISION, words, self.clock(), data)
 
     def _let_go(self, run_id: str) -> None:
         del self._followed[run_id]
@@ -302,7 +332,9 @@ def supervise(home: Home, *, sinks: tuple[Callable[[Event], None], ...] = ()) ->
             if not held.enter_context(hold_lock(home)):
                 return False
             orchestrator = Orchestrator(home, store, sinks=sinks)
-            supervisor = Supervisor(store, orchestrator.advance)
+            awake = Awake()
+            held.callback(awake.release)
+            supervisor = Supervisor(store, orchestrator.advance, awake=awake)
             orchestrator.live = supervisor.live
             workers = Workers(WORKERS, "run")
             try:

@@ -235,3 +235,30 @@ def test_an_interrupted_watch_leaves_at_once_in_the_middle_of_a_long_step(house:
         assert supervisor_pid(house.home) is None
     assert run.wait(timeout_s=60).state == "succeeded"
     house.audit(run)
+
+
+def test_the_computer_is_kept_awake_as_long_as_a_run_needs_it(house: House) -> None:
+    tools = house.root / "tools"
+    tools.mkdir()
+    told = house.root / "told"
+    stand_in = tools / "systemd-inhibit"
+    stand_in.write_text(f'#!/bin/sh\necho "$@" > {told}\nfor last; do :; done\nexec "$last"\n')
+    stand_in.chmod(0o755)
+    house.environ["PATH"] = f"{tools}:{house.environ['PATH']}"
+    run = house.launch(house.counting(gate=3))
+    eventually(lambda: any("kept awake" in event.message for event in run.events()), "the word of it")
+    assert "--what=sleep:idle" in told.read_text()
+    holder = _child_of(house.supervisor(), "cat")
+    house.kill_supervisor()
+    eventually(lambda: not Path(f"/proc/{holder}").exists(), "it to sleep again when we are gone")
+    house.open_gate()
+    assert run.wait(timeout_s=60).state == "succeeded"
+    assert len([event for event in run.events() if "kept awake" in event.message]) == 1
+    house.audit(run)
+
+
+def _child_of(parent: int, name: str) -> int:
+    listing = subprocess.run(
+        ["ps", "-o", "pid=,comm=", "--ppid", str(parent)], capture_output=True, text=True, check=True
+    )
+    return next(int(line.split()[0]) for line in listing.stdout.splitlines() if line.split()[1] == name)
