@@ -117,10 +117,18 @@ def _limits(context: RunContext, max_cost: str | float | None, max_duration_s: f
     """Return the limits from now on; a default limit on time that is mostly used up grows by as much again."""
     limits, spent = context.limits, spent_now(context)
     limits = raise_max_cost(limits, None if max_cost is None else str(max_cost), spent)
-    if max_duration_s is not None:
-        limits = dataclasses.replace(limits, max_duration_s=max_duration_s, duration_is_default=False)
+    if max_duration_s is not None:  # a new limit on time takes the place of an old date too
+        limits = dataclasses.replace(
+            limits, max_duration_s=max_duration_s, duration_is_default=False, until=None
+        )
     elif limits.duration_is_default and spent.seconds >= 0.5 * limits.max_duration_s:
         limits = dataclasses.replace(limits, max_duration_s=limits.max_duration_s + spent.seconds)
+    if limits.until is not None and limits.until <= context.clock():
+        raise OverBudget(
+            f"the run was to end by {limits.until:%Y-%m-%d %H:%M} UTC, which has passed",
+            left_behind="the run stays as it is",
+            hint="launch resume RUN --max-duration 2h gives it a limit of another kind",
+        )
     if spent.seconds >= limits.max_duration_s:
         raise OverBudget(
             f"the run has used {spent.seconds / 3600:.2f} h and its limit is {limits.max_duration_s / 3600:.2f} h",
