@@ -175,6 +175,7 @@ def _record(context: RunContext, attempt: AttemptRow, row: TryRow, instance: Ins
                 state_reason=instance.state_reason,
                 created_at=instance.created_at or context.clock(),
                 seen_at=instance.seen_at,
+                ended_at=instance.seen_at if instance.state.is_gone else None,
                 deadline=from_json(InstanceSpec, row.spec).deadline,
             )
         )

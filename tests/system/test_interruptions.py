@@ -159,6 +159,18 @@ def test_a_lost_answer_of_a_slow_cloud_does_not_rent_twice(house: House) -> None
     house.audit(run)
 
 
+def test_a_machine_that_died_before_we_heard_of_it_costs_nothing_more(house: House) -> None:
+    options = {
+        "faults": [{"call": "create", "kind": "lost_answer"}],
+        "interruptions": [{"attempt": 1, "after_s": 0.3}],
+    }
+    run = house.launch(house.counting(total=3, provider_options={"fake": options}), provider="fake")
+    assert run.wait(timeout_s=60).state == "succeeded"
+    first, _ = house.store.instances(run.id)
+    assert first.ended_at is not None
+    house.audit(run)
+
+
 def test_a_stop_after_a_lost_answer_leaves_no_orphan(house: House) -> None:
     options = {"faults": [{"call": "create", "kind": "lost_answer"}], "visible_after_s": 4}
     run = house.launch(house.counting(gate=3, provider_options={"fake": options}), provider="fake")
