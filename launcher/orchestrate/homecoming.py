@@ -18,6 +18,7 @@ from launcher.home import RunPaths
 from launcher.orchestrate.context import RunContext
 from launcher.records import from_json, to_json
 from launcher.runners.base import Area, FetchReport, Handle, LogChunk, Progress, Runner
+from launcher.states import Reason
 from launcher.store import AttemptRow
 
 if TYPE_CHECKING:
@@ -154,7 +155,7 @@ def bring_outputs(
     with _pulling(context.paths):
         reports = [_fetch(context, runner, handle, fetch, main, own=own) for fetch in fetches]
         work = [report for fetch, report in zip(fetches, reports, strict=True) if fetch.area is Area.WORK]
-        if job.file_outputs and (why := results.why_everything(job, work)):
+        if job.file_outputs and _has_finished(context) and (why := results.why_everything(job, work)):
             context.complain("outputs", why)
             everything = results.everything_changed(job, context.run_id, out=out)
             reports.append(_fetch(context, runner, handle, everything, main, own=own))
@@ -162,6 +163,12 @@ def bring_outputs(
     if warning:
         context.complain("latest", warning)
     return tuple(reports)
+
+
+def _has_finished(context: RunContext) -> bool:
+    """Only then do outputs that match nothing mean a mistake: a job that goes on may still write them."""
+    verdict = context.run.verdict
+    return verdict is not None and verdict["code"] == Reason.FINISHED.value
 
 
 def bring_everything(
