@@ -216,6 +216,13 @@ def test_gradients_do_not_depend_on_the_micro_batch(train: Train, tmp_path: Path
         assert float(a["loss"]) == pytest.approx(float(b["loss"]), rel=1e-3)
 
 
+def test_states_are_written_by_the_clock_as_well(train: Train, tmp_path: Path) -> None:
+    train(
+        "batches_per_save=0", "batches_per_val_step=1000", "checkpoints.every_s=0.001", "checkpoints.keep=50"
+    )
+    assert len(step_files(tmp_path / "run" / "checkpoints")) > 2
+
+
 def test_limit_batches_checks_the_whole_pipeline_quickly(train: Train, tmp_path: Path) -> None:
     code, output = train("num_training_batches=100000", options=("--limit-batches", "2"))
     assert code == 0
