@@ -10,7 +10,9 @@ from launcher.remote.local import LocalShell
 from provisioning import LocalAccess
 
 
-def test_only_what_describes_the_computer_is_passed_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_only_what_describes_the_computer_is_passed_on(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setenv("SOMEBODYS_TOKEN", "secret")
     monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "secret")
     monkeypatch.setenv("LAUNCH_RUN_ID", "the-run-around-us")
