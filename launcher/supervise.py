@@ -324,6 +324,7 @@ def supervise(home: Home, *, sinks: tuple[Callable[[Event], None], ...] = ()) ->
 
     ``sinks`` hear every event that is appended here, from several threads.
     """
+    from launcher.notify import Notifier
     from launcher.orchestrate.orchestrator import Orchestrator  # the orchestrator imports half the product
 
     store = Store(home.database)
@@ -331,7 +332,8 @@ def supervise(home: Home, *, sinks: tuple[Callable[[Event], None], ...] = ()) ->
         with contextlib.ExitStack() as held:
             if not held.enter_context(hold_lock(home)):
                 return False
-            orchestrator = Orchestrator(home, store, sinks=sinks)
+            notifier = Notifier(store)
+            orchestrator = Orchestrator(home, store, sinks=(*sinks, notifier))
             awake = Awake()
             held.callback(awake.release)
             supervisor = Supervisor(store, orchestrator.advance, awake=awake)

@@ -35,8 +35,6 @@ def _unsupported(job: Job) -> Iterator[tuple[Path, str]]:
         yield ("stages",), "stages are not run yet; put one script into run"
     if job.smoke is not None:
         yield ("smoke",), "smoke runs are not made yet"
-    if job.notify is not None:
-        yield ("notify",), "nobody is notified yet; `launch watch` and --json say what happens"
     if job.when_unattended is WhenUnattended.PUSH:
         yield ("when_unattended",), "pushing outputs to a bucket does not work yet; use park or linger"
     if job.checkpoint.mirror.startswith(("s3://", "gs://")):

@@ -83,7 +83,6 @@ def test_what_is_refused_is_said() -> None:
         {
             "stages": [{"name": "a", "run": "x"}],
             "smoke": {"run": "y"},
-            "notify": {"command": "beep"},
             "when_unattended": "push",
             "checkpoint": {"mirror": "s3://bucket/ck"},
             "environment": {"lock": "uv.lock"},

@@ -279,7 +279,6 @@ def test_what_cannot_be_run_yet_is_refused_by_its_field() -> None:
         {
             "stages": [{"name": "a", "run": "x"}],
             "smoke": {"run": "y"},
-            "notify": {"command": "beep"},
             "when_unattended": "push",
             "checkpoint": {"mirror": "s3://bucket/ck"},
             "environment": {"lock": "uv.lock"},
@@ -289,7 +288,6 @@ def test_what_cannot_be_run_yet_is_refused_by_its_field() -> None:
     assert [field for field, _ in unsupported(job)] == [
         "stages",
         "smoke",
-        "notify",
         "when_unattended",
         "checkpoint.mirror",
         "environment.lock",
@@ -297,5 +295,5 @@ def test_what_cannot_be_run_yet_is_refused_by_its_field() -> None:
     ]
     with pytest.raises(JobFileError, match=r"^stages: ") as caught:
         require_supported(job)
-    assert "smoke, notify" in (caught.value.hint or "")
+    assert "smoke, when_unattended" in (caught.value.hint or "")
     assert unsupported(Job(run="x")) == []
