@@ -37,6 +37,7 @@ if TYPE_CHECKING:
     from launcher.events import Event, Kind
     from launcher.job import Job
     from launcher.listing import list_runs
+    from launcher.options import Options
     from launcher.plan import Plan
     from launcher.preparation import Prepared, prepare
     from launcher.run import Run, RunResult
@@ -64,6 +65,7 @@ _HOMES = {
     "launcher.events": ("Event", "Kind"),
     "launcher.job": ("Job",),
     "launcher.listing": ("list_runs",),
+    "launcher.options": ("Options",),
     "launcher.plan": ("Plan",),
     "launcher.preparation": ("Prepared", "prepare"),
     "launcher.run": ("Run", "RunResult"),
@@ -85,6 +87,7 @@ __all__ = [
     "MachineUnreachable",
     "NameTaken",
     "NothingToRent",
+    "Options",
     "OverBudget",
     "Plan",
     "Prepared",

@@ -6,7 +6,7 @@ import os
 import random
 import shutil
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import TYPE_CHECKING
 
 from launcher import results
 from launcher.comparison import compare
@@ -17,6 +17,7 @@ from launcher.home import Home
 from launcher.job import Job, new_run_id
 from launcher.job.files import environment_at_launch
 from launcher.listing import follow_if_nobody_does
+from launcher.options import Options
 from launcher.orchestrate.context import RunContext
 from launcher.preparation import Prepared, nothing_to_rent, prepare
 from launcher.records import to_json
@@ -29,13 +30,16 @@ from launcher.store import RunRow, Store
 from launcher.supervise import ensure_supervisor, supervise
 from provisioning.models import utc_now
 
+if TYPE_CHECKING:
+    from typing_extensions import Unpack  # in `typing` from Python 3.11 on
+
 __all__ = ["attach", "estimate", "launch", "watch"]
 
 
-def launch(job: Job | Prepared, **options: Any) -> Run:
+def launch(job: Job | Prepared, **options: Unpack[Options]) -> Run:
     """Start a job and return a handle on the run at once; SPENDS MONEY without asking, within the plan's limits.
 
-    ``options`` are those of `launcher.prepare`. The record is written before anything is rented, and a background
+    ``options`` are `launcher.Options`. The record is written before anything is rented, and a background
     supervisor follows the run from then on, whatever becomes of this process.
 
     Raises:
@@ -122,10 +126,10 @@ def _row(prepared: Prepared, run_id: str) -> RunRow:
     )
 
 
-def estimate(job: Job, **options: Any) -> tuple[Estimate, ...]:
+def estimate(job: Job, **options: Unpack[Options]) -> tuple[Estimate, ...]:
     """Price the whole run: the choice first, then the other candidates; free of charge.
 
-    ``options`` and errors are those of `launcher.prepare`; what only forbids starting the job is no obstacle here.
+    ``options`` are `launcher.Options`, errors those of `launcher.prepare`; what only forbids starting the job is no obstacle here.
     Where no provider is named, every provider that can be asked is, and the cheapest whole run comes first.
     """
     found = compare(job, **options)

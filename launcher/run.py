@@ -173,6 +173,16 @@ class Run:
             log.seek(offset)
             return LogChunk(offset=offset, data=log.read(min(limit, home - offset)))
 
+    def logs(self, *, follow: bool = False) -> Iterator[bytes]:
+        """Yield the run's output from its beginning: what is home now, or with ``follow`` until the run has ended."""
+        if follow:
+            yield from self.follow_log()
+            return
+        offset = 0
+        while data := self.read_log(offset).data:
+            offset += len(data)
+            yield data
+
     def follow_log(self, offset: int = 0) -> Iterator[bytes]:
         """Yield output as it comes home, until the run has ended and all of it is out."""
         check_at = 0.0
