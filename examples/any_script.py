@@ -14,7 +14,7 @@ from trainer.interrupt import Exit, Interrupt
 from trainer.metrics import MetricsWriter
 from trainer.warm_start import warm_start
 
-STEPS = 2000
+STEPS = 1000
 torch.manual_seed(0)
 inputs = torch.randn(256, 8)
 targets = inputs.sin().sum(1, keepdim=True)
@@ -38,7 +38,7 @@ with Checkpointer(folder, keep=2) as checkpoints, Interrupt() as interrupt:  # 1
         optimizer.step()
         metrics.write(step + 1, STEPS, loss=loss.item())
         last = step + 1 == STEPS
-        if interrupt.requested or last or (step + 1) % 500 == 0:  # 4
+        if interrupt.requested or last or (step + 1) % 250 == 0:  # 4
             state = {"model": model.state_dict(), "optimizer": optimizer.state_dict()}
             checkpoints.save(step + 1, state, best=last)  # 5
         if interrupt.requested:

@@ -237,20 +237,20 @@ def test_the_example_script_goes_on_after_sigterm_as_if_nothing_had_happened(
     tmp_path: Path, start: Start
 ) -> None:
     script = str(REPOSITORY / "examples" / "any_script.py")
-    expected, _ = start([sys.executable, script, str(tmp_path / "reference")]).communicate(timeout=60)
+    expected, _ = start([sys.executable, script, str(tmp_path / "reference")]).communicate(timeout=120)
     numbers = tmp_path / "numbers.jsonl"
     argv = [sys.executable, script, str(tmp_path / "c")]
     process = start(argv, LAUNCH_METRICS_FILE=str(numbers))
     wait_until(lambda: numbers.exists() and numbers.read_bytes().count(b"\n") >= 50, "step 50")
     process.send_signal(signal.SIGTERM)
-    process.communicate(timeout=60)
+    process.communicate(timeout=120)
     assert process.returncode == 75
     reached = numbers.read_bytes().count(b"\n")
     assert saved_steps(tmp_path / "c")[-1] == reached
-    output, _ = start(argv).communicate(timeout=60)
+    output, _ = start(argv).communicate(timeout=120)
     assert output == expected.replace("resumed from 0", f"resumed from {reached}")
     warm = [sys.executable, script, str(tmp_path / "warm"), str(tmp_path / "c" / "best.pt")]
-    output, _ = start(warm).communicate(timeout=60)
+    output, _ = start(warm).communicate(timeout=120)
     assert re.search(r"parameters +matched +skipped +absent +unused", output)
     loss = re.compile(r"loss ([0-9.]+) after")
     assert float(loss.findall(output)[0]) < float(loss.findall(expected)[0])
