@@ -395,6 +395,8 @@ sys.exit(main(sys.argv[2:]))
 """
 
 
+# A real lack of memory may also strike the interpreter's own threads at their end, where nobody can catch it.
+@pytest.mark.long
 def test_out_of_memory_shrinks_the_micro_batch_and_repeats_the_step(
     start: Start, config_file: Path, data: Path, tmp_path: Path
 ) -> None:

@@ -57,7 +57,7 @@ def launched(house: House, job: Job, **options: object) -> Run:
 def test_rent_notice_kill_recover_pull_terminate(house: House, cloud: Ec2Cloud, machines: Machines) -> None:
     full = Fault("RunInstances", "InsufficientInstanceCapacity", 500, times=1)
     cloud.faults.append(full)
-    run = launched(house, counting(house, 150), spot=True)
+    run = launched(house, counting(house, 150), spot=True, max_price=1.0)
     house.until_step(run, 5)
     (first,) = cloud.living()
     rented = machines.rented[first.id]
