@@ -24,7 +24,7 @@ from trainer.contract import Cause
 
 __all__ = ["bring_home", "close_attempt", "decide_end", "finish"]
 
-RETRY_S = 15.0
+RETRY_S = 5.0
 CONFIRM_S = 2.0
 LAST_CHANCE = timedelta(minutes=2)
 """Behind its hard deadline a machine that has not ended itself is ended from here: money wins."""

@@ -29,10 +29,13 @@ from launcher.states import Reason, RunState
 from launcher.store import AttemptRow, Intent, Store
 from provisioning import BadCredentials, BadOption, CloudError, PermissionDenied, Transient
 from provisioning.models import utc_now
+from provisioning.registry import provider_class
 
 __all__ = ["Orchestrator"]
 
 LOOK_S = 1.0
+LOOK_HERE_S = 0.4
+"""Where a look is a read of files on this computer."""
 LOOKS_PER_S = 10.0
 """All runs together: a hundred of them are looked at every ten seconds."""
 ASK_AGAIN_S = 15.0
@@ -171,7 +174,8 @@ class Orchestrator:
         """Look at the machine; None while there is none."""
         if attempt is None or context.machine_of(attempt) is None:
             return None
-        look_s = max(LOOK_S, self.live() / LOOKS_PER_S)
+        is_here = not provider_class(context.offer_of(attempt).provider).capabilities.bills
+        look_s = max(LOOK_HERE_S if is_here else LOOK_S, self.live() / LOOKS_PER_S)
         restarts = context.job.recovery.max_restarts_on_errors
         return observe(context, attempt, Policy(max_restarts_on_errors=restarts, look_s=look_s))
 
