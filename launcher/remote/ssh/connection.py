@@ -9,8 +9,9 @@ import threading
 import time
 from typing import TYPE_CHECKING, Any
 
-from launcher.errors import DependencyMissing, MachineRefused, MachineUnreachable
+from launcher.errors import MachineRefused, MachineUnreachable
 from launcher.remote.ssh.host_keys import refusal
+from launcher.remote.ssh.proxy_command import ProxyProcess
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -49,8 +50,7 @@ class Connection:
         self._clock = clock
         self._sleep = sleep
         self._lock = threading.Lock()
-        self._client: Any = None
-        """A `fabric.Connection`; it has no types."""
+        self._opened: _Opened | None = None
 
     def channel(self) -> paramiko.Channel:
         """Open a session, over a new connection when the old one is dead.
@@ -79,21 +79,41 @@ class Connection:
     def close(self) -> None:
         """Let go of the connection; the next use opens another."""
         with self._lock:
-            client, self._client = self._client, None
-        if client is not None:
-            with contextlib.suppress(Exception):  # a connection that is dead may fail in any way
-                client.close()
+            opened, self._opened = self._opened, None
+        if opened is not None:
+            opened.close()
 
     def _transport(self) -> paramiko.Transport:
         with self._lock:
-            if (
-                self._client is None
-                or self._client.transport is None
-                or not self._client.transport.is_active()
-            ):
-                self._client = _open(self.destination, self.host_keys)
-            transport: paramiko.Transport = self._client.transport
-            return transport
+            if self._opened is not None and not self._opened.is_active():
+                self._opened.close()
+                self._opened = None
+            if self._opened is None:
+                self._opened = _open(self.destination, self.host_keys)
+            return self._opened.transport
+
+
+class _Opened:
+    """A connection with all that it holds open here."""
+
+    def __init__(self, client: Any, proxy: ProxyProcess | None) -> None:
+        self._client = client
+        """A `fabric.Connection`; it has no types."""
+        self._proxy = proxy
+
+    @property
+    def transport(self) -> paramiko.Transport:
+        transport: paramiko.Transport = self._client.transport
+        return transport
+
+    def is_active(self) -> bool:
+        return self._client.transport is not None and self._client.transport.is_active()
+
+    def close(self) -> None:
+        with contextlib.suppress(Exception):  # a connection that is dead may fail in any way
+            self._client.close()
+        if self._proxy is not None:
+            self._proxy.end()
 
 
 def is_alive(transport: paramiko.Transport, within_s: float) -> bool:
@@ -107,12 +127,13 @@ def is_alive(transport: paramiko.Transport, within_s: float) -> bool:
     return not asking.is_alive() and transport.is_active()
 
 
-def _open(destination: Destination, host_keys: HostKeys) -> Any:
+def _open(destination: Destination, host_keys: HostKeys) -> _Opened:
     """Connect, compare the host key, log in. Nothing of ours is sent before the key is the right one."""
     import paramiko
     from fabric import Config
     from fabric import Connection as FabricConnection
 
+    proxy = None if destination.proxy_command is None else ProxyProcess(destination.proxy_command)
     logging.getLogger("paramiko").setLevel(logging.CRITICAL)  # it prints tracebacks of what is handled here
     connection = FabricConnection(
         destination.host,
@@ -120,7 +141,6 @@ def _open(destination: Destination, host_keys: HostKeys) -> Any:
         port=destination.port,
         # OpenSSH has read the configuration already; Fabric's own files and variables are not for us.
         config=Config(lazy=True, overrides={"load_ssh_configs": False}),
-        gateway=destination.proxy_command,
         connect_timeout=CONNECT_TIMEOUT_S,
         connect_kwargs={
             "key_filename": [str(path) for path in destination.identity_files],
@@ -128,6 +148,7 @@ def _open(destination: Destination, host_keys: HostKeys) -> Any:
             "look_for_keys": False,
             "banner_timeout": CONNECT_TIMEOUT_S,
             "auth_timeout": CONNECT_TIMEOUT_S,
+            "sock": None if proxy is None else proxy.socket,
         },
     )
     client = connection.client
@@ -137,14 +158,16 @@ def _open(destination: Destination, host_keys: HostKeys) -> Any:
         entry = paramiko.hostkeys.HostKeyEntry.from_line(f"{destination.known_as} {kind} {blob}")
         if entry is not None and entry.key is not None:
             client.get_host_keys().add(destination.known_as, kind, entry.key)
+    opened = _Opened(connection, proxy)
     try:
         connection.open()
     except BaseException as error:
-        connection.close()
-        raise _in_words(destination, host_keys, error) from error
-    connection.transport.set_keepalive(KEEP_ALIVE_S)
-    _give_up_on_silence(connection.transport)
-    return connection
+        complaint = "" if proxy is None else proxy.complaint()
+        opened.close()
+        raise _in_words(destination, host_keys, error, complaint) from error
+    opened.transport.set_keepalive(KEEP_ALIVE_S)
+    _give_up_on_silence(opened.transport)
+    return opened
 
 
 def _refuse_unknown(destination: Destination) -> Any:
@@ -157,8 +180,13 @@ def _refuse_unknown(destination: Destination) -> Any:
     return RefuseUnknown()
 
 
-def _in_words(destination: Destination, host_keys: HostKeys, error: BaseException) -> BaseException:
-    """The error of a connection attempt as one of ours; what is no such error stays what it is."""
+def _in_words(
+    destination: Destination, host_keys: HostKeys, error: BaseException, complaint: str
+) -> BaseException:
+    """The error of a connection attempt as one of ours; what is no such error stays what it is.
+
+    ``complaint``: what the command that the connection goes through has said.
+    """
     import paramiko
 
     if isinstance(error, paramiko.BadHostKeyException):
@@ -184,10 +212,9 @@ def _in_words(destination: Destination, host_keys: HostKeys, error: BaseExceptio
         )
     if isinstance(error, paramiko.ssh_exception.IncompatiblePeer):
         return MachineRefused(f"{destination} speaks no SSH that is still considered safe: {error}")
-    if isinstance(error, FileNotFoundError) and destination.proxy_command:
-        return DependencyMissing(f"the ProxyCommand for {destination} is not installed: {error.filename}")
     if isinstance(error, (paramiko.SSHException, EOFError, OSError)):
-        return MachineUnreachable(f"{destination} does not answer: {_reason(error)}")
+        through = f" (through `{destination.proxy_command}`: {complaint})" if complaint else ""
+        return MachineUnreachable(f"{destination} does not answer: {_reason(error)}{through}")
     return error
 
 

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from launcher.errors import MachineError
+from launcher.errors import MachineError, MachineUnreachable
 from launcher.remote.ssh.config import Destination, resolve
 from launcher.remote.ssh.connection import Connection
 from launcher.remote.ssh.host_keys import HostKeys
@@ -79,4 +79,28 @@ def test_through_a_real_jump_host(machine: Sshd, own_machine: Sshd, tmp_path: Pa
     host_keys.pin(destination, [machine.host_key])
     shell = SshShell(Connection(destination, host_keys))
     assert shell.run(["sh", "-c", "echo $HOME"]).stdout.decode().strip() == str(machine.home)
+    assert len(children_with(f":{machine.port}")) == 1
     shell.close()
+    assert not children_with(f":{machine.port}")
+
+
+@pytest.mark.parametrize(
+    ("command", "complaint"),
+    [("no-such-program-here %h", "not found"), ("sh -c 'echo no way through >&2'", "no way through")],
+)
+def test_a_proxy_command_that_fails_is_quoted(
+    machine: Sshd, tmp_path: Path, command: str, complaint: str
+) -> None:
+    environ = environ_with(tmp_path / "config", f"Host 127.0.0.1\n  ProxyCommand {command}\n")
+    access = SshAccess(host="127.0.0.1", user=machine.user, port=machine.port)
+    destination = resolve(access, environ=environ, identity=machine.client_key)
+    shell = SshShell(Connection(destination, HostKeys(tmp_path / "pinned"), patience_s=0.5), patience_s=0.5)
+    with pytest.raises(MachineUnreachable, match=complaint):
+        shell.run(["true"])
+
+
+def children_with(words: str) -> list[int]:
+    """Processes that this one has started and not yet seen the end of."""
+    mine = Path(f"/proc/{os.getpid()}/task").glob("*/children")
+    pids = [int(pid) for listed in mine for pid in listed.read_text().split()]
+    return [pid for pid in pids if words.encode() in Path(f"/proc/{pid}/cmdline").read_bytes()]
