@@ -33,13 +33,13 @@ if TYPE_CHECKING:
         UsageError,
         WrongState,
     )
-    from launcher.estimates import Estimate
     from launcher.events import Event, Kind
+    from launcher.forecast.estimates import Estimate
     from launcher.job import Job
     from launcher.listing import list_runs
-    from launcher.options import Options
-    from launcher.plan import Plan
-    from launcher.preparation import Prepared, prepare
+    from launcher.planning.options import Options
+    from launcher.planning.plan import Plan
+    from launcher.planning.preparation import Prepared, prepare
     from launcher.run import Run, RunResult
     from launcher.status import Status
 
@@ -61,13 +61,13 @@ _HOMES = {
         "UsageError",
         "WrongState",
     ),
-    "launcher.estimates": ("Estimate",),
+    "launcher.forecast.estimates": ("Estimate",),
     "launcher.events": ("Event", "Kind"),
     "launcher.job": ("Job",),
     "launcher.listing": ("list_runs",),
-    "launcher.options": ("Options",),
-    "launcher.plan": ("Plan",),
-    "launcher.preparation": ("Prepared", "prepare"),
+    "launcher.planning.options": ("Options",),
+    "launcher.planning.plan": ("Plan",),
+    "launcher.planning.preparation": ("Prepared", "prepare"),
     "launcher.run": ("Run", "RunResult"),
     "launcher.status": ("Status",),
 }

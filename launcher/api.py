@@ -9,22 +9,22 @@ from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING
 
 from launcher import results
-from launcher.comparison import compare
 from launcher.errors import NameTaken, UsageError
-from launcher.estimates import Estimate
 from launcher.events import Event, Kind
+from launcher.forecast.estimates import Estimate
 from launcher.home import Home
 from launcher.job import Job, new_run_id
 from launcher.job.files import environment_at_launch
 from launcher.listing import follow_if_nobody_does
-from launcher.options import Options
 from launcher.orchestrate.context import RunContext
-from launcher.preparation import Prepared, nothing_to_rent, prepare
+from launcher.planning.comparison import compare
+from launcher.planning.options import Options
+from launcher.planning.preparation import Prepared, nothing_to_rent, prepare
+from launcher.policy.states import RunState
 from launcher.records import to_json
 from launcher.run import Run
 from launcher.secrets import write_secrets
 from launcher.snapshot import kept_out, pack
-from launcher.states import RunState
 from launcher.status import offer_words
 from launcher.store import RunRow, Store
 from launcher.supervise import ensure_supervisor, supervise

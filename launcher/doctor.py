@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 from launcher.errors import LaunchError
 from launcher.home import Home
-from launcher.preflight import Finding, Level, install_line
+from launcher.planning.preflight import Finding, Level, install_line
 from launcher.remote.ssh.config import CONFIG_VARIABLE, config_file
 from launcher.remote.ssh.rsync import is_rsync
 from launcher.store import Store

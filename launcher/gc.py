@@ -17,14 +17,14 @@ from typing import Any
 
 from launcher.connect import runner_for
 from launcher.errors import LaunchError, RunNotFound, WrongState
+from launcher.forecast.money import burn_usd_per_hour
 from launcher.home import Home
-from launcher.money import burn_usd_per_hour
 from launcher.orchestrate.context import RunContext
 from launcher.orchestrate.export import EventExport
 from launcher.orchestrate.machines import look
+from launcher.policy.states import RunState
 from launcher.records import from_json
 from launcher.runners.base import Handle
-from launcher.states import RunState
 from launcher.store import AttemptRow, InstanceRow, Store, TryOutcome
 from launcher.supervise import ensure_supervisor
 from provisioning import (

@@ -9,14 +9,14 @@ from launcher.errors import OverBudget, UsageError, WrongState
 from launcher.events import Kind
 from launcher.job.variables import resolve_variables
 from launcher.kept_disk import KeptDisks
-from launcher.limits import Limits, raise_max_cost
 from launcher.orchestrate.budget import spent_now
 from launcher.orchestrate.candidates import furthest_step
 from launcher.orchestrate.context import RunContext
-from launcher.preparation import prepare
+from launcher.planning.preparation import prepare
+from launcher.policy.limits import Limits, raise_max_cost
+from launcher.policy.states import RunState
 from launcher.records import to_json
 from launcher.secrets import write_secrets
-from launcher.states import RunState
 from launcher.store import AttemptRow
 
 __all__ = ["kept_machine", "resume"]

@@ -16,12 +16,12 @@ from launcher.home import Home
 from launcher.kept_disk import KeptDisks
 from launcher.orchestrate.context import RunContext
 from launcher.orchestrate.homecoming import bring_outputs
+from launcher.policy.states import RunState
 from launcher.records import from_json
 from launcher.remote.shell import Result
 from launcher.resuming import resume
 from launcher.runners.base import FetchReport, Handle, LogChunk
 from launcher.runners.machines import MachineRunner
-from launcher.states import RunState
 from launcher.status import Status, status_of
 from launcher.store import InstanceRow, Intent, Store
 from launcher.supervise import ensure_supervisor

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 
-from launcher.money import Usage, bill, burn_usd_per_hour
+from launcher.forecast.money import Usage, bill, burn_usd_per_hour
 from launcher.records import from_json
 from launcher.store import AttemptRow, InstanceRow, RunRow
 from provisioning import InstanceState, Offer

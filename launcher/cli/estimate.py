@@ -21,8 +21,8 @@ __all__ = ["estimate"]
 @click.pass_context
 def _estimate(ctx: click.Context, /, **given: Any) -> int:
     screen = Screen(json=given["as_json"], debug=given["debug"])
-    from launcher.comparison import compare
-    from launcher.preparation import nothing_to_rent
+    from launcher.planning.comparison import compare
+    from launcher.planning.preparation import nothing_to_rent
 
     with nothing_rented():
         job = job_of(ctx, given)

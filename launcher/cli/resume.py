@@ -59,7 +59,7 @@ def resume(
 
 def may_cost(status: Status) -> bool:
     """Whether going on may cost something: it can go on at all, and it did cost or was expected to."""
-    from launcher.states import RunState
+    from launcher.policy.states import RunState
 
     expected = status.estimate.get("usd", {}).get("high", 0.0)
     return RunState(status.state).is_resumable and bool(status.cost_usd or expected)

@@ -53,7 +53,7 @@ def job_of(ctx: click.Context, given: Any) -> Job:
 
 
 def _prepare(job: Job, given: Any) -> Prepared:
-    from launcher.preparation import prepare
+    from launcher.planning.preparation import prepare
 
     return prepare(job, **api_options(given))
 

@@ -7,18 +7,6 @@ from dataclasses import replace
 from datetime import timedelta
 from typing import Any
 
-from launcher.actions import (
-    Action,
-    EndMachine,
-    Finish,
-    Kill,
-    NewAttempt,
-    Proceed,
-    RestartHere,
-    Save,
-    StartMachine,
-    Wait,
-)
 from launcher.errors import LaunchError, MachineError, MachineRefused, MachineUnreachable
 from launcher.events import Kind
 from launcher.orchestrate.budget import deadlines_allowed
@@ -30,13 +18,25 @@ from launcher.orchestrate.machines import end_machines
 from launcher.orchestrate.observe import Seen
 from launcher.orchestrate.parking import leave_parked, park_instead
 from launcher.orchestrate.submission import submission_for
+from launcher.policy.actions import (
+    Action,
+    EndMachine,
+    Finish,
+    Kill,
+    NewAttempt,
+    Proceed,
+    RestartHere,
+    Save,
+    StartMachine,
+    Wait,
+)
+from launcher.policy.recover import decide
+from launcher.policy.silence import Silence
+from launcher.policy.situation import Situation, Trouble
+from launcher.policy.states import Reason, RunState
 from launcher.quantities import duration
 from launcher.records import from_json, to_json
-from launcher.recover import decide
 from launcher.runners.base import Progress, Signal
-from launcher.silence import Silence
-from launcher.situation import Situation, Trouble
-from launcher.states import Reason, RunState
 from provisioning import InstanceRef, InstanceState, NoCapacity, Parkable
 from trainer.contract import Cause, Phase
 

@@ -7,9 +7,9 @@ from dataclasses import replace
 from datetime import datetime
 
 from launcher.events import Kind
-from launcher.limits import LimitWarning, Spent, deadlines_of, forecast_usd, new_warnings
 from launcher.orchestrate.context import RunContext
-from launcher.situation import Deadlines
+from launcher.policy.limits import LimitWarning, Spent, deadlines_of, forecast_usd, new_warnings
+from launcher.policy.situation import Deadlines
 from launcher.status import cost_of
 from launcher.store import AttemptRow, InstanceRow
 from provisioning import Offer

@@ -13,10 +13,10 @@ from typing import Any
 from launcher.events import Kind
 from launcher.home import Home, RunPaths
 from launcher.job import Job
-from launcher.limits import Limits
-from launcher.plan import Plan
+from launcher.planning.plan import Plan
+from launcher.policy.limits import Limits
+from launcher.policy.states import Reason, RunState, check_move
 from launcher.records import from_json, to_json
-from launcher.states import Reason, RunState, check_move
 from launcher.store import AttemptRow, InstanceRow, RunRow, Store
 from provisioning import Instance, Offer, Provider, ProviderContext
 from provisioning.models import utc_now

@@ -6,18 +6,18 @@ from contextlib import suppress
 from datetime import timedelta
 from pathlib import PurePosixPath
 
-from launcher.actions import Finish
 from launcher.errors import LaunchError, MachineError
 from launcher.events import Kind
-from launcher.history import speed_row
+from launcher.forecast.history import speed_row
 from launcher.orchestrate.budget import cost_of_attempt, deadlines_now
 from launcher.orchestrate.context import RunContext
 from launcher.orchestrate.homecoming import bring_everything
 from launcher.orchestrate.machines import end_machines, park_machines
 from launcher.orchestrate.observe import Seen
+from launcher.policy.actions import Finish
+from launcher.policy.states import Reason, RunState
 from launcher.records import from_json
 from launcher.runners.base import Progress
-from launcher.states import Reason, RunState
 from launcher.store import AttemptRow, Intent
 from provisioning import InstanceState, Offer, WhenUnattended
 from trainer.contract import Cause

@@ -16,9 +16,9 @@ from launcher.errors import LaunchError
 from launcher.events import Kind
 from launcher.home import RunPaths
 from launcher.orchestrate.context import RunContext
+from launcher.policy.states import Reason
 from launcher.records import from_json, to_json
 from launcher.runners.base import Area, FetchReport, Handle, LogChunk, Progress, Runner
-from launcher.states import Reason
 from launcher.store import AttemptRow
 
 if TYPE_CHECKING:

@@ -12,11 +12,11 @@ from launcher.orchestrate.budget import PULL_S, deadlines_now
 from launcher.orchestrate.context import RunContext
 from launcher.orchestrate.machines import look
 from launcher.orchestrate.progress import follow_progress
+from launcher.policy.silence import Silence
+from launcher.policy.situation import Deadlines, Machine, Past, Policy, Situation, Trouble, Wish
+from launcher.policy.states import Reason
 from launcher.records import from_json, to_json
 from launcher.runners.base import Handle, Progress, Runner
-from launcher.silence import Silence
-from launcher.situation import Deadlines, Machine, Past, Policy, Situation, Trouble, Wish
-from launcher.states import Reason
 from launcher.store import AttemptRow, InstanceRow, Intent
 from provisioning import CloudError, Instance, InstanceRef, InstanceState
 from provisioning.registry import provider_class

@@ -7,7 +7,6 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 
-from launcher.actions import Finish
 from launcher.events import Event, Kind
 from launcher.home import Home
 from launcher.orchestrate.act import act, decide_on
@@ -24,8 +23,9 @@ from launcher.orchestrate.finish import close_attempt, decide_end, finish
 from launcher.orchestrate.homecoming import bring_log_if_possible
 from launcher.orchestrate.observe import Seen, observe
 from launcher.orchestrate.rent import Refused, Rented, rent
-from launcher.situation import Policy
-from launcher.states import Reason, RunState
+from launcher.policy.actions import Finish
+from launcher.policy.situation import Policy
+from launcher.policy.states import Reason, RunState
 from launcher.store import AttemptRow, Intent, Store
 from provisioning import BadCredentials, BadOption, CloudError, PermissionDenied, Transient
 from provisioning.models import utc_now

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from launcher.actions import Finish
 from launcher.events import Kind
 from launcher.orchestrate.candidates import begin_attempt
 from launcher.orchestrate.context import RunContext
 from launcher.orchestrate.finish import close_attempt, decide_end
 from launcher.orchestrate.observe import Seen
-from launcher.states import Reason, RunState
+from launcher.policy.actions import Finish
+from launcher.policy.states import Reason, RunState
 from provisioning import CloudError, InstanceRef, InstanceState, Parkable, Transient, WhenUnattended
 
 __all__ = ["leave_parked", "park_instead"]

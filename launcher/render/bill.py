@@ -15,9 +15,9 @@ from launcher.render.runs import table
 from launcher.status import offer_words
 
 if TYPE_CHECKING:
-    from launcher.comparison import Comparison
-    from launcher.estimates import Estimate
-    from launcher.ranges import Range
+    from launcher.forecast.estimates import Estimate
+    from launcher.forecast.ranges import Range
+    from launcher.planning.comparison import Comparison
 
 __all__ = [
     "bill",

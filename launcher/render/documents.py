@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from launcher import Prepared
-    from launcher.comparison import Comparison
-    from launcher.preflight import Finding
+    from launcher.planning.comparison import Comparison
+    from launcher.planning.preflight import Finding
     from launcher.snapshot import Manifest
 
 __all__ = ["estimates_document", "plan_document"]

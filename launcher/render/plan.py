@@ -16,9 +16,9 @@ from launcher.status import offer_words
 
 if TYPE_CHECKING:
     from launcher import Prepared
-    from launcher.limits import Limits
-    from launcher.plan import Plan
-    from launcher.preflight import Finding
+    from launcher.planning.plan import Plan
+    from launcher.planning.preflight import Finding
+    from launcher.policy.limits import Limits
     from launcher.snapshot import LeftOut, Manifest
 
 __all__ = ["code_facts", "findings_view", "limits_words", "plan_facts", "plan_view"]

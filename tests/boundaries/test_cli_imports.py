@@ -77,7 +77,7 @@ def test_json_is_written_without_rich(tmp_path: Path) -> None:
 def test_the_list_of_runs_needs_the_record_alone(tmp_path: Path) -> None:
     code = (
         "import sys; from launcher.cli import main; assert main(['ls']) == 0\n"
-        "heavy = ('launcher.orchestrate', 'launcher.runners', 'launcher.run', 'launcher.job', 'launcher.plan', 'yaml')\n"
+        "heavy = ('launcher.orchestrate', 'launcher.runners', 'launcher.run', 'launcher.job', 'launcher.planning.plan', 'yaml')\n"
         "print(*(name for name in heavy if name in sys.modules), file=sys.stderr)"
     )
     done = subprocess.run(

@@ -10,10 +10,10 @@ import pytest
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
-from launcher.conditions import Conditions, Sizes, default_conditions
-from launcher.estimates import Estimate, estimate
-from launcher.ranges import Range
-from launcher.throughput import EarlierRun, Source, Work
+from launcher.forecast.conditions import Conditions, Sizes, default_conditions
+from launcher.forecast.estimates import Estimate, estimate
+from launcher.forecast.ranges import Range
+from launcher.forecast.throughput import EarlierRun, Source, Work
 from provisioning import Offer
 from tests.launcher.core.builders import NOON, offer
 

@@ -9,7 +9,7 @@ from datetime import timedelta
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from launcher.actions import (
+from launcher.policy.actions import (
     Action,
     EndMachine,
     Finish,
@@ -21,10 +21,10 @@ from launcher.actions import (
     StartMachine,
     Wait,
 )
-from launcher.recover import decide
+from launcher.policy.recover import decide
+from launcher.policy.situation import Deadlines, Machine, Past, Policy, Situation, Trouble, Wish
+from launcher.policy.states import Reason
 from launcher.runners.base import Progress
-from launcher.situation import Deadlines, Machine, Past, Policy, Situation, Trouble, Wish
-from launcher.states import Reason
 from provisioning import InstanceState
 from tests.launcher.core.builders import NOON, running
 from trainer.contract import Cause, Phase

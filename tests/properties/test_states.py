@@ -3,7 +3,7 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from launcher.states import FINAL, LIVE, MOVES, RunState, can_move
+from launcher.policy.states import FINAL, LIVE, MOVES, RunState, can_move
 
 STATES = st.sampled_from(RunState)
 

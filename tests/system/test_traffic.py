@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from launcher.money import GIB
+from launcher.forecast.money import GIB
 from launcher.records import from_json
 from provisioning import Offer
 from tests.system.house import House

@@ -267,9 +267,9 @@ def test_an_event_is_one_plain_line() -> None:
 
 
 def test_the_same_machine_in_other_places_is_one_line() -> None:
-    from launcher.estimates import Estimate
-    from launcher.ranges import Range
-    from launcher.throughput import Source
+    from launcher.forecast.estimates import Estimate
+    from launcher.forecast.ranges import Range
+    from launcher.forecast.throughput import Source
     from provisioning import Offer
 
     def estimate(kind: str, zone: str, usd: float) -> Estimate:

@@ -5,8 +5,8 @@ from __future__ import annotations
 from datetime import datetime, timedelta, timezone
 from typing import Any
 
+from launcher.policy.situation import Deadlines, Machine, Past, Policy, Situation, Wish
 from launcher.runners.base import Progress
-from launcher.situation import Deadlines, Machine, Past, Policy, Situation, Wish
 from provisioning import Capabilities, DeadlineKind, InstanceState, Offer
 from trainer.contract import Cause, Phase
 

@@ -6,11 +6,11 @@ import dataclasses
 
 import pytest
 
-from launcher.conditions import Conditions, Sizes
-from launcher.estimates import estimate
-from launcher.money import GIB
-from launcher.ranges import Range
-from launcher.throughput import EarlierRun, Source, Work
+from launcher.forecast.conditions import Conditions, Sizes
+from launcher.forecast.estimates import estimate
+from launcher.forecast.money import GIB
+from launcher.forecast.ranges import Range
+from launcher.forecast.throughput import EarlierRun, Source, Work
 from tests.launcher.core.builders import offer
 
 KNOWN_WORLD = Conditions(

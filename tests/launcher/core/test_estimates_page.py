@@ -7,10 +7,10 @@ from pathlib import Path
 
 import pytest
 
-from launcher.conditions import default_conditions
-from launcher.mirror_interval import LOST_HOUR_USD, TRAFFIC_USD_PER_HOUR, choose_mirror_every
-from launcher.money import HOURS_PER_MONTH
-from launcher.speeds import gpu_speed
+from launcher.forecast.conditions import default_conditions
+from launcher.forecast.mirror_interval import LOST_HOUR_USD, TRAFFIC_USD_PER_HOUR, choose_mirror_every
+from launcher.forecast.money import HOURS_PER_MONTH
+from launcher.forecast.speeds import gpu_speed
 from tests.launcher.core.builders import offer
 
 PAGE = (Path(__file__).parents[3] / "docs" / "estimates.md").read_text(encoding="utf-8")

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from launcher.gc import Evidence, Judgement, judge
-from launcher.states import RunState
+from launcher.policy.states import RunState
 from provisioning import Instance, InstanceRef, InstanceState
 from tests.launcher.core.builders import NOON
 

@@ -7,8 +7,8 @@ import statistics
 
 import pytest
 
-from launcher.interruptions import HARDLY_GETS_THROUGH, expected_hours, toll
-from launcher.ranges import Range
+from launcher.forecast.interruptions import HARDLY_GETS_THROUGH, expected_hours, toll
+from launcher.forecast.ranges import Range
 
 
 def simulated_hours(

@@ -8,7 +8,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from launcher.errors import OverBudget, UsageError
-from launcher.limits import (
+from launcher.forecast.money import GIB, burn_usd_per_hour
+from launcher.forecast.ranges import Range
+from launcher.policy.limits import (
     Limits,
     LimitWarning,
     Spent,
@@ -19,10 +21,8 @@ from launcher.limits import (
     new_warnings,
     raise_max_cost,
 )
-from launcher.money import GIB, burn_usd_per_hour
-from launcher.ranges import Range
-from launcher.situation import Deadlines
-from launcher.states import Reason
+from launcher.policy.situation import Deadlines
+from launcher.policy.states import Reason
 from tests.launcher.core.builders import NOON, offer, this_computer
 
 EIGHT_HOURS = Limits(max_duration_s=8 * 3600.0, max_cost_usd=5.0)

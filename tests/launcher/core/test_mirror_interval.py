@@ -4,7 +4,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from launcher.mirror_interval import LONGEST_S, SHORTEST_S, MirrorChoice, choose_mirror_every, survives_notice
+from launcher.forecast.mirror_interval import (
+    LONGEST_S,
+    SHORTEST_S,
+    MirrorChoice,
+    choose_mirror_every,
+    survives_notice,
+)
 from tests.launcher.core.builders import offer, spot_offer, this_computer
 
 FULL_MODEL = 530_000_000

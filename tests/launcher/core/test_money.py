@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from launcher.money import (
+from launcher.forecast.money import (
     GIB,
     HOURS_PER_MONTH,
     Bill,

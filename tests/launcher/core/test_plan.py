@@ -8,11 +8,11 @@ from typing import Any
 
 import pytest
 
-from launcher.conditions import Sizes
 from launcher.errors import NothingToRent, OverBudget, StoreError
-from launcher.estimates import Estimate
-from launcher.plan import Plan, Wants, make_plan
-from launcher.throughput import EarlierRun, Work
+from launcher.forecast.conditions import Sizes
+from launcher.forecast.estimates import Estimate
+from launcher.forecast.throughput import EarlierRun, Work
+from launcher.planning.plan import Plan, Wants, make_plan
 from provisioning import Capabilities, DeadlineKind, Offer, WhenUnattended
 from tests.launcher.core.builders import CAPABILITIES, NOON, offer, spot_offer, this_computer
 

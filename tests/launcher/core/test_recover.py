@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from launcher.actions import (
+from launcher.policy.actions import (
     EndMachine,
     Finish,
     Kill,
@@ -16,10 +16,10 @@ from launcher.actions import (
     StartMachine,
     Wait,
 )
-from launcher.recover import decide
+from launcher.policy.recover import decide
+from launcher.policy.situation import Deadlines, Past, Policy, Situation, Trouble, Wish
+from launcher.policy.states import Reason, RunState
 from launcher.runners.base import Progress
-from launcher.situation import Deadlines, Past, Policy, Situation, Trouble, Wish
-from launcher.states import Reason, RunState
 from provisioning import InstanceState
 from tests.launcher.core.builders import NOON, ended, machine, running, situation
 from trainer.contract import Cause, Phase

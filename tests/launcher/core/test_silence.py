@@ -2,7 +2,7 @@ from __future__ import annotations
 
 from datetime import timedelta
 
-from launcher.silence import Silence
+from launcher.policy.silence import Silence
 from tests.launcher.core.builders import NOON
 
 

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from launcher.states import FINAL, LIVE, MOVES, IllegalMove, Reason, RunState, can_move, check_move
+from launcher.policy.states import FINAL, LIVE, MOVES, IllegalMove, Reason, RunState, can_move, check_move
 
 DOCS = Path(__file__).parents[3] / "docs" / "states.md"
 

@@ -2,8 +2,8 @@ from __future__ import annotations
 
 import pytest
 
-from launcher.speeds import gpu_speed, speed_ratio
-from launcher.throughput import EarlierRun, Source, Work, work_time
+from launcher.forecast.speeds import gpu_speed, speed_ratio
+from launcher.forecast.throughput import EarlierRun, Source, Work, work_time
 from tests.launcher.core.builders import offer, this_computer
 
 RTX_4090 = offer(gpu_name="RTX 4090", gpu_memory_gib=24.0, instance_type="4090.1x")

@@ -13,7 +13,7 @@ import pytest
 from launcher.errors import DependencyMissing, HomeError, JobFileError
 from launcher.job import Job
 from launcher.job.files import environment_at_launch, missing_files
-from launcher.preflight import Finding, Level, Preflight, install_line, preflight
+from launcher.planning.preflight import Finding, Level, Preflight, install_line, preflight
 from tests.launcher.files.trees import grow, repository
 
 

@@ -6,13 +6,13 @@ import time
 from dataclasses import replace
 
 from launcher import Run
-from launcher.actions import EndMachine
 from launcher.orchestrate.act import act
 from launcher.orchestrate.context import RunContext
 from launcher.orchestrate.observe import observe
 from launcher.orchestrate.orchestrator import Orchestrator
-from launcher.recover import decide
-from launcher.situation import Policy
+from launcher.policy.actions import EndMachine
+from launcher.policy.recover import decide
+from launcher.policy.situation import Policy
 from launcher.supervise import hold_lock
 from tests.system.house import House, expected_outcome
 

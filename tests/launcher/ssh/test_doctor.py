@@ -6,7 +6,7 @@ import os
 from pathlib import Path
 
 from launcher.doctor import findings
-from launcher.preflight import Finding, Level
+from launcher.planning.preflight import Finding, Level
 
 
 def found(environ: dict[str, str]) -> dict[str, list[Finding]]:

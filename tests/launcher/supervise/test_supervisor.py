@@ -15,9 +15,9 @@ import pytest
 
 from launcher import Kind
 from launcher.errors import StoreError
-from launcher.processes import is_alive, start_mark
 from launcher.store import Intent, RunRow, Store
 from launcher.supervise import Supervisor, ensure_supervisor, hold_lock, supervise, supervisor_pid
+from launcher.supervise.processes import is_alive, start_mark
 from provisioning import files
 from tests.system.house import House, eventually, expected_outcome
 

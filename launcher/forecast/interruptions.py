@@ -11,7 +11,7 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
-from launcher.ranges import Range
+from launcher.forecast.ranges import Range
 
 __all__ = ["HARDLY_GETS_THROUGH", "Toll", "expected_hours", "toll"]
 

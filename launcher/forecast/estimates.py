@@ -11,19 +11,19 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from launcher.conditions import Conditions, Sizes
-from launcher.interruptions import Toll, toll
-from launcher.mirror_interval import (
+from launcher.forecast.conditions import Conditions, Sizes
+from launcher.forecast.interruptions import Toll, toll
+from launcher.forecast.mirror_interval import (
     SHORTEST_HERE_S,
     SHORTEST_S,
     MirrorChoice,
     choose_mirror_every,
     survives_notice,
 )
-from launcher.money import GIB, HOURS_PER_MONTH
+from launcher.forecast.money import GIB, HOURS_PER_MONTH
+from launcher.forecast.ranges import Range
+from launcher.forecast.throughput import EarlierRun, Source, Work, WorkTime, work_time
 from launcher.quantities import bit_rate, duration, size
-from launcher.ranges import Range
-from launcher.throughput import EarlierRun, Source, Work, WorkTime, work_time
 from provisioning import Offer
 
 __all__ = ["Estimate", "Line", "estimate"]

@@ -9,19 +9,19 @@ from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
 
-from launcher.choose import Asked, Choice, choose
-from launcher.conditions import Conditions, Sizes, default_conditions, disk_gib
-from launcher.estimates import Estimate, estimate
-from launcher.limits import Limits, default_limits
-from launcher.quantities import duration, usd
-from launcher.records import from_json, to_json
-from launcher.status import offer_words
-from launcher.throughput import EarlierRun, Source, Work
-from launcher.unattended import (
+from launcher.forecast.conditions import Conditions, Sizes, default_conditions, disk_gib
+from launcher.forecast.estimates import Estimate, estimate
+from launcher.forecast.throughput import EarlierRun, Source, Work
+from launcher.planning.choose import Asked, Choice, choose
+from launcher.policy.limits import Limits, default_limits
+from launcher.policy.unattended import (
     default_when_unattended,
     if_this_computer_sleeps,
     needs_client_deadline_accepted,
 )
+from launcher.quantities import duration, usd
+from launcher.records import from_json, to_json
+from launcher.status import offer_words
 from provisioning import Capabilities, Offer, WhenUnattended
 
 __all__ = ["Alternative", "Plan", "Wants", "make_plan", "price"]

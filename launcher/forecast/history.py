@@ -8,8 +8,8 @@ from collections.abc import Mapping
 from datetime import datetime
 from typing import Any
 
+from launcher.forecast.throughput import EarlierRun
 from launcher.store import AttemptRow, RunRow, SpeedRow, Store
-from launcher.throughput import EarlierRun
 from provisioning import Offer
 
 __all__ = ["earlier_runs", "job_digest", "speed_row"]

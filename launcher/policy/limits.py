@@ -9,10 +9,10 @@ from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 
 from launcher.errors import OverBudget, UsageError
-from launcher.money import GIB, burn_usd_per_hour
-from launcher.ranges import Range
-from launcher.situation import Deadlines
-from launcher.states import Reason
+from launcher.forecast.money import GIB, burn_usd_per_hour
+from launcher.forecast.ranges import Range
+from launcher.policy.situation import Deadlines
+from launcher.policy.states import Reason
 from provisioning import Offer
 
 __all__ = [

@@ -23,9 +23,9 @@ from typing import Any
 from launcher.events import Event, Kind
 from launcher.job import Job
 from launcher.job.parts import Notify
-from launcher.states import FINAL, RunState
+from launcher.policy.states import FINAL, RunState
 from launcher.store import Store
-from launcher.workers import Workers
+from launcher.supervise.workers import Workers
 
 __all__ = ["Notifier", "occasions"]
 

@@ -9,8 +9,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from types import MappingProxyType
 
-from launcher.money import GIB
-from launcher.ranges import Range
+from launcher.forecast.money import GIB
+from launcher.forecast.ranges import Range
 
 __all__ = ["Conditions", "Sizes", "default_conditions", "disk_gib"]
 
@@ -105,7 +105,7 @@ class Conditions:
     mirrored: bool = True
     """Checkpoints are copied off the machine while it works."""
     mirror_every_s: float | None = None
-    """None: `launcher.mirror_interval` chooses."""
+    """None: `launcher.forecast.mirror_interval` chooses."""
     notice_s: float = 0.0
     disk_outlives: bool = False
     disk_gib: float = 0.0

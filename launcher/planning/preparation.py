@@ -11,18 +11,18 @@ from typing import Any
 
 from launcher import results
 from launcher.errors import LaunchError, NothingToRent, UsageError
-from launcher.estimates import Estimate
-from launcher.history import earlier_runs
+from launcher.forecast.estimates import Estimate
+from launcher.forecast.history import earlier_runs
+from launcher.forecast.sizes import sizes_of
+from launcher.forecast.throughput import Work
 from launcher.home import Home
 from launcher.job import Job
 from launcher.job.variables import Variables
-from launcher.plan import Plan, Wants, make_plan, price
-from launcher.preflight import Finding, Level, preflight
-from launcher.prices import ON_THIS_COMPUTER, Miss, ask, clouds_of, refuse_unknown_providers
-from launcher.sizes import sizes_of
+from launcher.planning.plan import Plan, Wants, make_plan, price
+from launcher.planning.preflight import Finding, Level, preflight
+from launcher.planning.prices import ON_THIS_COMPUTER, Miss, ask, clouds_of, refuse_unknown_providers
 from launcher.snapshot import Manifest
 from launcher.store import Store
-from launcher.throughput import Work
 from provisioning import Capabilities, CloudError, WhenUnattended
 from provisioning.models import utc_now
 from provisioning.registry import names as provider_names

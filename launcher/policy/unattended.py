@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from launcher.money import HOURS_PER_MONTH
+from launcher.forecast.money import HOURS_PER_MONTH
 from launcher.quantities import usd
 from provisioning import Capabilities, DeadlineKind, Offer, WhenUnattended
 

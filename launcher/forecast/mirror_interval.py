@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from launcher.money import GIB
+from launcher.forecast.money import GIB
 from launcher.quantities import duration, size
 
 if TYPE_CHECKING:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
-from launcher.conditions import Sizes
+from launcher.forecast.conditions import Sizes
 from launcher.job import Job
 from launcher.snapshot import Manifest
 

@@ -7,9 +7,9 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 from launcher.errors import NothingToRent, OverBudget
-from launcher.estimates import Estimate
+from launcher.forecast.estimates import Estimate
+from launcher.forecast.throughput import Source
 from launcher.status import offer_words
-from launcher.throughput import Source
 from provisioning import Offer
 
 __all__ = ["Asked", "Choice", "choose", "fallbacks"]

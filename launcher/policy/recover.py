@@ -1,4 +1,4 @@
-"""What to do after a look at a run: one pure function, `decide`, over a `launcher.situation.Situation`.
+"""What to do after a look at a run: one pure function, `decide`, over a `launcher.policy.situation.Situation`.
 
 The rules are asked in a fixed order and the first that has something to say wins. The order is the policy: what the
 provider confirms comes before what the machine says, the cause of an end before the exit code, a person's wish and
@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from launcher.actions import (
+from launcher.policy.actions import (
     Action,
     EndMachine,
     Finish,
@@ -21,13 +21,13 @@ from launcher.actions import (
     StartMachine,
     Wait,
 )
-from launcher.states import Reason
+from launcher.policy.states import Reason
 from provisioning import InstanceState
 from trainer.contract import Cause, Exit, Phase
 
 if TYPE_CHECKING:
+    from launcher.policy.situation import Situation
     from launcher.runners.base import Progress
-    from launcher.situation import Situation
 
 __all__ = ["decide"]
 

@@ -1,6 +1,6 @@
 """What can be decided about a run: one small record per kind of action, each with its reason in words. Pure.
 
-`launcher.recover` decides, the orchestrator carries out. Every action can be carried out twice without harm, because
+`launcher.policy.recover` decides, the orchestrator carries out. Every action can be carried out twice without harm, because
 the process that does it may be killed at any moment and the next one decides again from the record.
 """
 
@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from launcher.states import Reason, RunState
+from launcher.policy.states import Reason, RunState
 from trainer.contract import Cause
 
 __all__ = [

@@ -1,6 +1,6 @@
 """All that a decision about a run depends on, as data. Pure.
 
-`launcher.recover.decide` reads a `Situation`; the orchestrator fills one in after every look at a run.
+`launcher.policy.recover.decide` reads a `Situation`; the orchestrator fills one in after every look at a run.
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import TYPE_CHECKING
 
-from launcher.states import Reason
+from launcher.policy.states import Reason
 from provisioning import InstanceState
 from trainer.contract import Cause, Exit, Phase
 
@@ -30,7 +30,7 @@ class Machine:
     was_reached: bool = True
     """It has answered before: until then it boots."""
     silent_s: float = 0.0
-    """From `launcher.silence`; for a machine that was never reached, the time since it was created."""
+    """From `launcher.policy.silence`; for a machine that was never reached, the time since it was created."""
     ending_s: float | None = None
     """Seconds since we told the provider to end it; None when we did not."""
     ending_reason: Reason = Reason.NONE
@@ -76,7 +76,7 @@ class Wish:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Deadlines:
-    """When this attempt has to be over. Money is part of it: see `launcher.limits.deadlines_of`."""
+    """When this attempt has to be over. Money is part of it: see `launcher.policy.limits.deadlines_of`."""
 
     soft: datetime
     """Save, bring home, end."""

@@ -13,8 +13,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from launcher.ranges import Range
-from launcher.speeds import Speed, cpu_speed, gpu_speed, hardware_words, speed_of, speed_ratio
+from launcher.forecast.ranges import Range
+from launcher.forecast.speeds import Speed, cpu_speed, gpu_speed, hardware_words, speed_of, speed_ratio
 from provisioning.catalog import parse_gpu, same_gpu
 
 if TYPE_CHECKING:

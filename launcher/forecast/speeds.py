@@ -3,7 +3,7 @@
 The facts are the vendors' data sheets: dense half-precision tensor TFLOPS with 32-bit accumulation (plain half or
 single precision where there are no tensor cores) and memory bandwidth. Peaks alone mislead: recurrent and small-batch
 training is bound by bandwidth and launch overhead more than by tensor peak, so a step's time is taken as a mix of
-both, and the answer is a range. A measured rate always wins over this table (`launcher.throughput`).
+both, and the answer is a range. A measured rate always wins over this table (`launcher.forecast.throughput`).
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from types import MappingProxyType
 from typing import TYPE_CHECKING
 
-from launcher.ranges import Range
+from launcher.forecast.ranges import Range
 from provisioning.catalog import parse_gpu
 
 if TYPE_CHECKING:

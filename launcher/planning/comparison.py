@@ -8,13 +8,13 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from launcher.estimates import Estimate
+from launcher.forecast.estimates import Estimate
 from launcher.home import Home
 from launcher.job import Job
-from launcher.plan import price
-from launcher.preflight import preflight
-from launcher.preparation import others_of, plan_for, wants_of, with_options
-from launcher.prices import Miss, ask_everyone, clouds_of
+from launcher.planning.plan import price
+from launcher.planning.preflight import preflight
+from launcher.planning.preparation import others_of, plan_for, wants_of, with_options
+from launcher.planning.prices import Miss, ask_everyone, clouds_of
 from launcher.store import Store
 from provisioning.registry import provider_class
 

@@ -1,0 +1,1 @@
+"""From a job to a plan: what is free to check, who offers what, which offer is taken, and what that costs."""

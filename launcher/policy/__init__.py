@@ -1,0 +1,1 @@
+"""Decisions about a run as functions over data: its states, its limits, and what happens next."""
