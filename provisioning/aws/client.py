@@ -11,6 +11,7 @@ from provisioning.errors import BadCredentials, BadOption, CloudError
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Mapping
+    from datetime import datetime
 
 __all__ = ["Client", "client_for"]
 
@@ -21,7 +22,7 @@ LOOKUP_ATTEMPTS = 3
 """Of calls that look things up. All others are made once: EC2's answer to "sold out" is an HTTP 500, which the
 SDK would repeat by itself, and what is repeated otherwise is for `provisioning.retry` to decide."""
 
-_LOOK_UPS = {"ssm", "pricing"}
+_LOOK_UPS = {"ssm", "pricing", "s3"}
 _LOOK_UP_CALLS = {
     "describe_instance_types",
     "describe_instance_type_offerings",
@@ -29,7 +30,13 @@ _LOOK_UP_CALLS = {
     "describe_images",
     "describe_regions",
 }
-_PREFIXES = {"ec2": "ec2", "ssm": "ssm", "pricing": "pricing", "sts": "sts"}
+_PREFIXES = {"ec2": "ec2", "ssm": "ssm", "pricing": "pricing", "sts": "sts", "s3": "s3"}
+_PERMISSIONS = {
+    "s3:HeadBucket": "s3:ListBucket",
+    "s3:ListObjectsV2": "s3:ListBucket",
+    "s3:DeleteObjects": "s3:DeleteObject",
+}
+"""What an operation asks IAM for, where that has another name."""
 
 
 _shared: dict[tuple[object, ...], Client] = {}
@@ -124,6 +131,43 @@ class Client:
             raise create_error(answer, token=token, quota=quota)
         return answer
 
+    def presign(
+        self, service: str, region: str, operation: str, parameters: Mapping[str, Any], *, lasts_s: int
+    ) -> str:
+        """Return the URL of one call, signed for ``lasts_s`` seconds; no call is made but for fresh credentials."""
+        client = self._client(service, region, operation)
+        from botocore.exceptions import BotoCoreError
+
+        try:
+            url: str = client.generate_presigned_url(operation, Params=dict(parameters), ExpiresIn=lasts_s)
+        except BotoCoreError as error:
+            raise _never_sent(error, region) or BadOption(f"aws {region}: {_one_line(error)}") from None
+        return url
+
+    def credentials_end_at(self) -> datetime | None:
+        """Return when temporary credentials end, and with them what they have signed; None for keys that stay."""
+        with self._lock:
+            credentials = self._boto3().get_credentials()
+        # Nothing public tells it; keys of a user, which have no end, have no such attribute either.
+        ends_at: datetime | None = getattr(credentials, "_expiry_time", None)
+        return ends_at
+
+    def bucket_region(self, bucket: str) -> str:
+        """Return the region of a bucket.
+
+        Raises:
+            BadOption: there is no such bucket.
+        """
+        answer = self._ask("s3", self.default_region, "head_bucket", {"Bucket": bucket})
+        headers = answer.headers if isinstance(answer, Refusal) else answer["ResponseMetadata"]["HTTPHeaders"]
+        if region := headers.get("x-amz-bucket-region"):
+            return str(region)
+        if not isinstance(answer, Refusal):
+            return self.default_region
+        if answer.code in ("404", "NoSuchBucket"):
+            raise BadOption(f"aws: there is no bucket {bucket}", hint=f"`aws s3 mb s3://{bucket}` makes one")
+        raise error_for(answer)
+
     def _ask(
         self, service: str, region: str, operation: str, parameters: Mapping[str, Any]
     ) -> dict[str, Any] | Refusal:
@@ -132,6 +176,7 @@ class Client:
         from botocore.parsers import ResponseParserError
 
         action = f"{_PREFIXES[service]}:{client.meta.method_to_api_mapping[operation]}"
+        action = _PERMISSIONS.get(action, action)
         try:
             answer: dict[str, Any] = getattr(client, operation)(**parameters)
         except exceptions.ClientError as error:
@@ -160,7 +205,12 @@ class Client:
         from botocore.config import Config
         from botocore.exceptions import BotoCoreError
 
+        for_s3: dict[str, Any] = {}
+        if service == "s3":
+            # A checksum that the SDK would sign along has to be known before the bytes are.
+            for_s3 = {"signature_version": "s3v4", "request_checksum_calculation": "when_required"}
         config = Config(
+            **for_s3,
             connect_timeout=CONNECT_TIMEOUT_S,
             read_timeout=READ_TIMEOUT_S if attempts > 1 else CREATE_TIMEOUT_S,
             retries={"total_max_attempts": attempts, "mode": "standard"},
@@ -196,6 +246,7 @@ def _read(response: Mapping[str, Any], action: str, region: str) -> Refusal:
         operation=action,
         region=region,
         status=int(response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0)),
+        headers=response.get("ResponseMetadata", {}).get("HTTPHeaders", {}),
     )
 
 

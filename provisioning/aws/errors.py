@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import enum
 import re
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from types import MappingProxyType
 
 from provisioning.errors import (
@@ -83,6 +84,12 @@ CODES = MappingProxyType(
         "ExpiredTokenException": Meaning.CREDENTIALS,
         "RequestExpired": Meaning.CREDENTIALS,
         "Blocked": Meaning.CREDENTIALS,
+        "InvalidAccessKeyId": Meaning.CREDENTIALS,
+        "InvalidToken": Meaning.CREDENTIALS,
+        "RequestTimeTooSkewed": Meaning.CREDENTIALS,
+        "403": Meaning.PERMISSION,
+        "AllAccessDisabled": Meaning.PERMISSION,
+        "NotSignedUp": Meaning.PERMISSION,
         "UnauthorizedOperation": Meaning.PERMISSION,
         "AccessDenied": Meaning.PERMISSION,
         "AccessDeniedException": Meaning.PERMISSION,
@@ -94,6 +101,7 @@ CODES = MappingProxyType(
         "ThrottlingException": Meaning.THROTTLED,
         "TooManyRequestsException": Meaning.THROTTLED,
         "EC2ThrottledException": Meaning.THROTTLED,
+        "SlowDown": Meaning.THROTTLED,
         "ResourceCountExceeded": Meaning.QUOTA,
         "InternalError": Meaning.SERVER,
         "InternalFailure": Meaning.SERVER,
@@ -101,6 +109,11 @@ CODES = MappingProxyType(
         "Unavailable": Meaning.SERVER,
         "ServiceUnavailable": Meaning.SERVER,
         "RequestTimeout": Meaning.SERVER,
+        "404": Meaning.OPTION,
+        "NoSuchBucket": Meaning.OPTION,
+        "NoSuchKey": Meaning.OPTION,
+        "AuthorizationHeaderMalformed": Meaning.OPTION,
+        "PermanentRedirect": Meaning.OPTION,
         "MissingParameter": Meaning.OPTION,
         "UnknownParameter": Meaning.OPTION,
         "ValidationError": Meaning.OPTION,
@@ -124,6 +137,7 @@ class Refusal:
     """``ec2:RunInstances``: also the name of the permission."""
     region: str
     status: int = 0
+    headers: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def words(self) -> str:
@@ -190,7 +204,7 @@ def _quota_hint(region: str) -> str:
 def _login_hint(code: str) -> str:
     if code in ("ExpiredToken", "ExpiredTokenException"):
         return "log in again: `aws sso login`, or `aws configure`"
-    if code in ("RequestExpired", "SignatureDoesNotMatch", "AuthFailure"):
+    if code in ("RequestExpired", "RequestTimeTooSkewed", "SignatureDoesNotMatch", "AuthFailure"):
         return "check this computer's clock, then the key: `aws sts get-caller-identity`"
     if code == "Blocked":
         return "AWS has blocked the account; its support centre says why"

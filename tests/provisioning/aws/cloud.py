@@ -36,6 +36,7 @@ from moto.moto_server.werkzeug_app import (
 from werkzeug.serving import make_server
 
 from tests.provisioning.aws.answers import Answer, as_json, price_list_item, refusal, xml
+from tests.provisioning.aws.object_store import Buckets, is_for_s3
 
 REGIONS = ("us-east-1", "us-east-2", "us-west-2")
 GPU_LINE = "/aws/service/deeplearning/ami/x86_64/base-oss-nvidia-driver-gpu-ubuntu-24.04/latest/ami-id"
@@ -76,6 +77,9 @@ class Ec2Cloud:
     """What a test may look at and change. Use `serving`."""
 
     url: str = ""
+    address: str = ADDRESS
+    """Under which the caller comes."""
+    buckets: Buckets = field(default_factory=Buckets)
     sold: tuple[str, ...] = SOLD
     faults: list[Fault] = field(default_factory=list)
     calls: list[Call] = field(default_factory=list)
@@ -169,7 +173,9 @@ class Ec2Cloud:
                 for group_id in [key for key, item in group.items() if item.name.startswith("launch-")]:
                     del group[group_id]
         fresh = Ec2Cloud(url=self.url)
+        self.buckets.reset()
         for name in (
+            "address",
             "sold",
             "faults",
             "calls",
@@ -262,8 +268,10 @@ class Layer:
 
     def __call__(self, environ: dict[str, Any], start_response: Any) -> Iterable[bytes]:
         if environ["PATH_INFO"] == "/address":
-            return _send(Answer(200, f"{ADDRESS}\n", "text/plain"), start_response)
+            return _send(Answer(200, f"{self.cloud.address}\n", "text/plain"), start_response)
         body = environ["wsgi.input"].read(int(environ.get("CONTENT_LENGTH") or 0))
+        if is_for_s3(environ):
+            return self._s3(environ, body, start_response)
         call = _read_call(environ, body)
         with self.cloud._lock:
             self.cloud.calls.append(call)
@@ -281,6 +289,19 @@ class Layer:
             return _hang_up(environ)
         assert answer is not None
         return _send(answer, start_response)
+
+    def _s3(self, environ: dict[str, Any], body: bytes, start_response: Any) -> Iterable[bytes]:
+        def forward(inner: dict[str, Any]) -> tuple[int, list[tuple[str, str]], bytes]:
+            said: list[Any] = []
+            content = b"".join(self._moto(inner, lambda *told: said.extend(told[:2])))
+            return int(said[0].split()[0]), said[1], content
+
+        with self.cloud._lock:
+            status, headers, content = self.cloud.buckets.answer(
+                environ, body, keys={KEY: SECRET}, allowed=self.cloud.allowed, forward=forward
+            )
+        start_response(f"{status} as told", [item for item in headers if item[0] != "Transfer-Encoding"])
+        return [content]
 
     def _strike(self, call: Call) -> Fault | None:
         for fault in self.cloud.faults:

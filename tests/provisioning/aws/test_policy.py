@@ -9,10 +9,12 @@ from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
+import httpx
 import pytest
 
-from provisioning import InstanceRef, PermissionDenied, Query, WhenUnattended
+from provisioning import InstanceRef, PermissionDenied, ProviderContext, Query, WhenUnattended
 from provisioning.aws.provider import AwsProvider
+from provisioning.storage import Place, read_small, store_for
 from tests.provisioning.aws.cloud import Ec2Cloud
 from tests.provisioning.machines import spec
 
@@ -50,6 +52,7 @@ def everything(build: Build, cloud: Ec2Cloud) -> None:
     parking = spec("a-0001", when_unattended=WhenUnattended.PARK)
     ref = provider.create(offer, parking).ref
     provider.get(ref)
+    provider.admit(ref, "203.0.113.200/32")
     provider.park(ref)
     provider.unpark(ref, parking.deadline + timedelta(hours=1))
     provider.terminate(ref)
@@ -67,6 +70,19 @@ def everything(build: Build, cloud: Ec2Cloud) -> None:
     for parameters in cloud.parameters.values():
         parameters.clear()
     build().terminate(build().create(spot, spec("c-0001")).ref)
+    use_a_bucket(cloud)
+
+
+def use_a_bucket(cloud: Ec2Cloud) -> None:
+    """What home does with a store, and what machines do with what home has signed."""
+    if "mine" not in cloud.buckets.names():
+        cloud.buckets.make("mine")
+    place = Place("s3", "mine", "runs/a")
+    store = store_for("s3", ProviderContext(home=Path("/nonexistent"), environ=cloud.environ()))
+    assert httpx.put(store.sign("PUT", place, lasts=timedelta(hours=1)).url, content=b"x").status_code == 200
+    assert [item.key for item in store.objects(place)] == ["runs/a"]
+    assert read_small(store, place) == b"x"
+    store.delete([place])
 
 
 def test_everything_works_with_the_policy_and_all_of_it_is_used(build: Build, cloud: Ec2Cloud) -> None:
@@ -75,6 +91,7 @@ def test_everything_works_with_the_policy_and_all_of_it_is_used(build: Build, cl
     assert not cloud.living()
     assert not cloud.volumes()
     used = {f"{call.service}:{call.action}" for call in cloud.calls}
+    used |= {request.permission for request in cloud.buckets.requests}
     assert used == policy() - {"iam:CreateServiceLinkedRole"}
 
 

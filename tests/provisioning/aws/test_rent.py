@@ -157,6 +157,28 @@ def test_the_group_is_made_once_and_follows_the_address(provider: AwsProvider, c
     assert admitted(cloud) == {"2001:db8::7/128"}
 
 
+def test_a_machine_lets_in_whoever_moved_and_nobody_else(provider: AwsProvider, cloud: Ec2Cloud) -> None:
+    ref = provider.create(offer_of(provider), spec()).ref
+    assert not provider.admit(ref, f"{ADDRESS}/32")
+    assert provider.admit(ref, "203.0.113.9/32")
+    assert admitted(cloud) == {"203.0.113.9/32"}
+    assert not provider.admit(ref, "203.0.113.9/32")
+    assert provider.admit(ref, "2001:db8::7/128")
+    assert admitted(cloud) == {"2001:db8::7/128"}
+    provider.terminate(ref)
+    assert not provider.admit(ref, f"{ADDRESS}/32"), "nothing to do for what is gone"
+
+
+def test_a_group_that_is_not_ours_is_left_alone(provider: AwsProvider, cloud: Ec2Cloud) -> None:
+    ref = provider.create(offer_of(provider), spec()).ref
+    (group,) = [group.id for group in cloud.machine(ref.id).nics[0].group_set]
+    cloud.backend().delete_tags([group], {"launch-home": None})
+    with pytest.raises(BadOption, match="was not made by launch") as refused:
+        provider.admit(ref, "203.0.113.9/32")
+    assert "203.0.113.9/32" in str(refused.value.hint)
+    assert admitted(cloud) == {f"{ADDRESS}/32"}
+
+
 def admitted(cloud: Ec2Cloud) -> set[str]:
     groups = [group for by_id in cloud.backend().groups.values() for group in by_id.values()]
     (group,) = [group for group in groups if group.name.startswith("launch-")]
