@@ -152,12 +152,7 @@ class KeptDisks:
                 context.update_instance(row, deadline=deadline)
             elif instance.state is InstanceState.RUNNING and instance.access is not None:
                 try:
-                    runner = runner_for(
-                        instance,
-                        ssh_folder=context.paths.ssh,
-                        environ=context.environ,
-                        report=context.report,
-                    )
+                    runner = runner_for(instance, ssh_folder=context.paths.ssh, environ=context.environ)
                     runner.poll(handle)
                 except MachineUnreachable as err:
                     problem = str(err)

@@ -23,7 +23,6 @@ from provisioning.models import (
     Command,
     DeadlineKind,
     HostKey,
-    HostKeyOrigin,
     HttpRequest,
     Instance,
     InstanceRef,
@@ -39,6 +38,7 @@ from provisioning.models import (
 )
 from provisioning.provider import (
     DiskReadable,
+    Firewalled,
     Interruptible,
     Parkable,
     Provider,
@@ -55,8 +55,8 @@ __all__ = [
     "Command",
     "DeadlineKind",
     "DiskReadable",
+    "Firewalled",
     "HostKey",
-    "HostKeyOrigin",
     "HttpRequest",
     "Instance",
     "InstanceRef",

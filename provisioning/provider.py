@@ -1,4 +1,4 @@
-"""The seam between one cloud and everything else: six functions, a few facts, and two extras to opt into.
+"""The seam between one cloud and everything else: six functions, a few facts, and extras to opt into.
 
 A provider is small on purpose. It knows how its cloud is spoken to; what to rent, when to retry, when to
 give up and what to do next are decided elsewhere, over the records of `provisioning.models`.
@@ -27,7 +27,15 @@ if TYPE_CHECKING:
         SelfDestroy,
     )
 
-__all__ = ["DiskReadable", "Interruptible", "Parkable", "Provider", "ProviderClass", "ProviderContext"]
+__all__ = [
+    "DiskReadable",
+    "Firewalled",
+    "Interruptible",
+    "Parkable",
+    "Provider",
+    "ProviderClass",
+    "ProviderContext",
+]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -139,6 +147,21 @@ class DiskReadable(Protocol):
 
         Raises:
             NoCapacity: there is no room for it now; the disk is untouched.
+        """
+
+
+@runtime_checkable
+class Firewalled(Protocol):
+    """A provider with a firewall in front of its machines (`Capabilities.firewall`)."""
+
+    def admit(self, ref: InstanceRef, cidr: str) -> bool:
+        """Let a network reach the machine's SSH port, in place of the one that was let in before.
+
+        Returns whether anything had to be changed; cheap when nothing has. Called when a machine does not answer: the
+        caller's own address may be another one by now. A machine that is gone is left alone.
+
+        Raises:
+            BadOption: the machine's rules are not ours to change; says how to let the network in by hand.
         """
 
 

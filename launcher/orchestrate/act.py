@@ -13,6 +13,7 @@ from launcher.orchestrate.budget import deadlines_allowed
 from launcher.orchestrate.candidates import begin_attempt, furthest_step
 from launcher.orchestrate.context import RunContext
 from launcher.orchestrate.finish import bring_home, close_attempt, decide_end
+from launcher.orchestrate.firewall import follow_address
 from launcher.orchestrate.homecoming import mirror_if_possible
 from launcher.orchestrate.machines import end_machines
 from launcher.orchestrate.observe import Seen
@@ -75,6 +76,8 @@ def decide_on(situation: Situation) -> Action:
 def _wait(context: RunContext, seen: Seen, action: Wait) -> float:
     """Nothing to decide: let the record follow the job, and keep its checkpoints safe."""
     progress = seen.situation.progress
+    if action.check_address:
+        follow_address(context, seen.row)
     if seen.runner is not None and progress is not None:
         _follow_phase(context, progress)
         leaves_for_good = progress.cause is Cause.NOTICE or progress.phase is Phase.ENDED

@@ -33,6 +33,8 @@ class Memory:
     """The provider's last word on the present machine."""
     ask_again_at: datetime | None = None
     """The provider did not answer: it is not asked about the machine before."""
+    address_asked_at: datetime | None = None
+    """When this computer's own address was last asked for, to let it through a firewall."""
     providers: dict[str, Provider] = field(default_factory=dict)
     job: Job | None = None
     plan: tuple[datetime | None, Plan] | None = None

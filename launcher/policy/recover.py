@@ -144,7 +144,11 @@ def _booting(s: Situation) -> Action | None:
     if ended is not None:
         return ended
     if s.machine.silent_s < s.policy.boot_s:
-        return Wait(words=f"the machine boots ({s.machine.silent_s:.0f} s so far)", next_look_s=3.0)
+        return Wait(
+            words=f"the machine boots ({s.machine.silent_s:.0f} s so far)",
+            next_look_s=3.0,
+            check_address=s.machine.silent_s > s.policy.usual_boot_s,
+        )
     words = f"the machine did not come up within {_minutes(s.policy.boot_s)}"
     if s.machine.claimed:
         return Finish(reason=Reason.NO_BOOT, words=words, pull=False)

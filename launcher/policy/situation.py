@@ -103,6 +103,8 @@ class Policy:
     max_fruitless: int = 5
     """Machines in a row that may be lost before the job gets any further."""
     boot_s: float = 900.0
+    usual_boot_s: float = 120.0
+    """Past it, a machine that does not answer may be shut off by a firewall rather than still boot."""
     unreachable_grace_s: float = 900.0
     save_grace_s: float = 180.0
     """From asking the job to leave to killing it; longer than the watchdog's own, which comes first."""

@@ -25,6 +25,7 @@ __all__ = [
     "PROVIDER",
     "USER_TAG",
     "aws_tags",
+    "group_ids",
     "instances_of",
     "kept_disk_to_instance",
     "ref_of",
@@ -184,6 +185,15 @@ def root_volume_id(machine: Mapping[str, Any]) -> str | None:
         if device.get("DeviceName") == root:
             return str(device["Ebs"]["VolumeId"])
     return None
+
+
+def group_ids(machine: Mapping[str, Any]) -> list[str]:
+    """Return the security groups that a machine is in, by whichever of its interfaces."""
+    holders = [
+        machine.get("SecurityGroups"),
+        *(nic.get("Groups") for nic in machine.get("NetworkInterfaces") or ()),
+    ]
+    return sorted({group["GroupId"] for held in holders for group in held or ()})
 
 
 def _utc(at: datetime | None) -> datetime | None:

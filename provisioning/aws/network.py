@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from provisioning.aws.convert import aws_tags
+from provisioning.aws.convert import aws_tags, tags_of
 from provisioning.errors import BadOption
 
 if TYPE_CHECKING:
@@ -91,6 +91,25 @@ class Network:
         """
         name = group_name(tags["launch-home"])
         group = self._find(region, name) or self._create(region, name, tags)
+        self._admit_only(region, group, cidr)
+        return str(group["GroupId"])
+
+    def follow(self, region: str, group_id: str, cidr: str) -> bool:
+        """Make a group that machines are in admit exactly ``cidr``; return whether it had to be changed.
+
+        Raises:
+            BadOption: it is not one of ours.
+        """
+        found = self._client.call("ec2", region, "describe_security_groups", GroupIds=[group_id])
+        group = found["SecurityGroups"][0]
+        if "launch-home" not in tags_of(group):
+            raise BadOption(
+                f"aws {region}: security group {group_id} was not made by launch and is left as it is",
+                hint=f"let {cidr} reach port {SSH_PORT} in the console, or remove the group from the machine",
+            )
+        return self._admit_only(region, group, cidr)
+
+    def _admit_only(self, region: str, group: Mapping[str, Any], cidr: str) -> bool:
         present = set(admitted(group))
         if cidr not in present:
             self._client.attempt(
@@ -110,7 +129,7 @@ class Network:
                 GroupId=group["GroupId"],
                 IpPermissions=rules_for(old),
             )
-        return str(group["GroupId"])
+        return present != {cidr}
 
     def _find(self, region: str, name: str) -> dict[str, Any] | None:
         filters = [

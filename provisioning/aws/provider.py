@@ -25,7 +25,6 @@ from provisioning.models import (
     Capabilities,
     Command,
     DeadlineKind,
-    HostKeyOrigin,
     HttpRequest,
     InstanceState,
     NoticeProbe,
@@ -53,12 +52,7 @@ class AwsProvider:
 
     name: ClassVar[str] = "aws"
     capabilities: ClassVar[Capabilities] = Capabilities(
-        deadline=DeadlineKind.BOOT,
-        park=True,
-        firewall=True,
-        live_prices=True,
-        stop_start=True,
-        host_keys=HostKeyOrigin.INJECTED,
+        deadline=DeadlineKind.BOOT, park=True, firewall=True, live_prices=True, stop_start=True
     )
 
     def __init__(self, context: ProviderContext) -> None:
@@ -190,6 +184,15 @@ class AwsProvider:
         disk = self._machines.kept_disk(ref.location, ref.id, machine)
         if disk is not None and self._machines.carrier(ref.location, ref.id) is None:
             self._carry(ref, disk, deadline)
+
+    def admit(self, ref: InstanceRef, cidr: str) -> bool:
+        """Let ``cidr`` in to the machine, which is that of all machines of this home in the region."""
+        machine = self._machines.describe(ref.location, ref.id)
+        if machine is None or machine["State"]["Name"] == "terminated":
+            machine = self._machines.carrier(ref.location, ref.id)
+        groups = convert.group_ids(machine) if machine else []
+        changed = [self._network.follow(ref.location, group, cidr) for group in groups]
+        return any(changed)
 
     def notice(self, instance: Instance) -> NoticeProbe | None:
         """Spot machines are told two minutes ahead, through their metadata service; others are not taken away."""
