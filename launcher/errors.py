@@ -14,6 +14,7 @@ LaunchError                    code, exit_code, .left_behind, .hint
   RunFailed             (1)    the run ended without success
   MachineError          (1)    a machine could not do what was asked of it
     MachineUnreachable         no answer: unreachable is not gone
+      MachineNotReady          it answers and still boots
     MachineRefused             it answered and will not let us in, or we will not talk to it
       HostKeyRefused           it shows another key than it should
     CommandFailed              a command on the machine ended with another exit code than expected
@@ -36,6 +37,7 @@ __all__ = [
     "JobFileError",
     "LaunchError",
     "MachineError",
+    "MachineNotReady",
     "MachineRefused",
     "MachineUnreachable",
     "NameTaken",
@@ -160,6 +162,12 @@ class MachineUnreachable(MachineError):
     """No answer from the machine. It may still be working: unreachable is not gone."""
 
     code = "machine_unreachable"
+
+
+class MachineNotReady(MachineUnreachable):
+    """The machine answers and does not show the host key yet that is being injected; nothing was sent to it."""
+
+    code = "machine_not_ready"
 
 
 class MachineRefused(MachineError):

@@ -152,7 +152,12 @@ class KeptDisks:
                 context.update_instance(row, deadline=deadline)
             elif instance.state is InstanceState.RUNNING and instance.access is not None:
                 try:
-                    runner = runner_for(instance, ssh_folder=context.paths.ssh, environ=context.environ)
+                    runner = runner_for(
+                        instance,
+                        ssh_folder=context.paths.ssh,
+                        environ=context.environ,
+                        report=context.report,
+                    )
                     runner.poll(handle)
                 except MachineUnreachable as err:
                     problem = str(err)

@@ -316,7 +316,10 @@ class Run:
     def _runner_on(self, instance: Instance) -> MachineRunner:
         if instance.access is None:
             raise MachineUnreachable(f"{instance.ref} is {instance.state.value} and has no address")
-        return runner_for(instance, ssh_folder=self._home.run(self.id).ssh, environ=self._environ)
+        context = self._context()
+        return runner_for(
+            instance, ssh_folder=context.paths.ssh, environ=self._environ, report=context.report
+        )
 
     def _live_instance(self) -> tuple[InstanceRow, Instance]:
         rows = [row for row in self._store.instances(self.id) if row.ended_at is None]

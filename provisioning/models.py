@@ -19,6 +19,7 @@ __all__ = [
     "Command",
     "DeadlineKind",
     "HostKey",
+    "HostKeyOrigin",
     "HttpRequest",
     "Instance",
     "InstanceRef",
@@ -320,6 +321,20 @@ class DeadlineKind(str, enum.Enum):
     """Only this computer would end it: if it dies, billing goes on."""
 
 
+class HostKeyOrigin(str, enum.Enum):
+    """How it is known which SSH host key a machine has to show."""
+
+    TOLD = "told"
+    """`SshAccess.host_keys` has it: read from the provider, or known to the user."""
+    INJECTED = "injected"
+    """`InstanceSpec.host_key` is given to the machine as it boots, and `SshAccess.host_keys` has its public half.
+
+    Until it has been seen once, another key means that the machine is not ready.
+    """
+    FIRST_CONTACT = "first_contact"
+    """It can be neither given nor read: the key that is shown first is accepted, announced and pinned; no secrets."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Capabilities:
     """What a provider can do, declared as data."""
@@ -334,6 +349,7 @@ class Capabilities:
     """The machine exists before and after us: it is claimed and released, never created or terminated."""
     bills: bool = True
     """Renting costs money; False for this computer, a host of one's own, and the fake cloud."""
+    host_keys: HostKeyOrigin = HostKeyOrigin.TOLD
 
 
 def utc_now() -> datetime:

@@ -7,7 +7,7 @@ from datetime import timedelta
 from typing import Any
 
 from launcher.connect import runner_for
-from launcher.errors import MachineError
+from launcher.errors import MachineError, MachineRefused
 from launcher.orchestrate.budget import PULL_S, deadlines_now
 from launcher.orchestrate.context import RunContext
 from launcher.orchestrate.machines import look
@@ -112,8 +112,13 @@ def _ask_machine(
     if instance is None or instance.access is None or not _may_answer(instance, submitted):
         return False, None, last
     try:
-        runner = runner_for(instance, ssh_folder=context.paths.ssh, environ=context.environ)
+        runner = runner_for(
+            instance, ssh_folder=context.paths.ssh, environ=context.environ, report=context.report
+        )
         return True, runner, runner.poll(handle) if handle is not None and submitted else None
+    except MachineRefused as err:
+        context.complain("access", f"{instance.ref}: {err}")
+        return False, None, last
     except MachineError:
         return False, None, last
 

@@ -9,6 +9,7 @@ from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
 
+from launcher.errors import NothingToRent
 from launcher.forecast.conditions import Conditions, Sizes, default_conditions, disk_gib
 from launcher.forecast.estimates import Estimate, estimate
 from launcher.forecast.throughput import EarlierRun, Source, Work
@@ -22,7 +23,7 @@ from launcher.policy.unattended import (
 from launcher.quantities import duration, usd
 from launcher.records import from_json, to_json
 from launcher.status import offer_words
-from provisioning import Capabilities, Offer, WhenUnattended
+from provisioning import Capabilities, HostKeyOrigin, Offer, WhenUnattended
 
 __all__ = ["Alternative", "Plan", "Wants", "make_plan", "price"]
 
@@ -42,6 +43,7 @@ class Wants:
     has_environment: bool = False
     has_setup: bool = False
     save_every_s: float | None = None
+    has_secrets: bool = False
     mirrored: bool = True
     mirror_every_s: float | None = None
     keep_checkpoints: int = 3
@@ -139,9 +141,14 @@ def make_plan(
     ``capabilities`` is by provider.
 
     Raises:
-        NothingToRent: nothing within the limits, with the nearest misses and why.
+        NothingToRent: nothing within the limits, with the nearest misses and why; or nothing that a secret may go to.
         OverBudget: it would cost more than ``max_cost``, with the numbers.
     """
+    if wants.has_secrets:
+        offers, others = (
+            _for_secrets(offers, capabilities),
+            _for_secrets(others, capabilities, required=False),
+        )
     estimates = [price(offer, wants, capabilities[offer.provider]) for offer in offers]
     asked = Asked(
         now=now,
@@ -155,6 +162,26 @@ def make_plan(
     choice = choose(estimates, asked)
     known = [*estimates, *(price(offer, wants, capabilities[offer.provider]) for offer in others)]
     return _plan_for(choice, known, wants, capabilities[choice.chosen.offer.provider], now)
+
+
+def _for_secrets(
+    offers: Sequence[Offer], capabilities: Mapping[str, Capabilities], *, required: bool = True
+) -> Sequence[Offer]:
+    """The offers of machines of which it is known who they are."""
+    known = [offer for offer in offers if not _is_unknown_at_first(capabilities[offer.provider])]
+    if required and offers and not known:
+        names = ", ".join(sorted({offer.provider for offer in offers}))
+        raise NothingToRent(
+            f"the job has secrets, and a machine of {names} cannot prove that it is the one that was rented: "
+            "its host key is only known from the first contact",
+            left_behind="nothing: nothing was rented",
+            hint="another --provider, or a job without secrets",
+        )
+    return known
+
+
+def _is_unknown_at_first(capabilities: Capabilities) -> bool:
+    return capabilities.host_keys is HostKeyOrigin.FIRST_CONTACT
 
 
 def _plan_for(
@@ -192,7 +219,7 @@ def _plan_for(
         ),
         needs_client_deadline=needs_client_deadline_accepted(capabilities),
         bills=capabilities.bills,
-        warnings=_warnings(chosen, limits, now),
+        warnings=(*_warnings(chosen, limits, now), *_about_access(chosen.offer, capabilities)),
         out=wants.out,
     )
 
@@ -296,3 +323,13 @@ def _warnings(chosen: Estimate, limits: Limits, now: datetime) -> tuple[str, ...
     if age > timedelta(days=STALE_DAYS):
         found.append(f"the price is {age.days} days old ({offer.price_source})")
     return (*found, *offer.notes)
+
+
+def _about_access(offer: Offer, capabilities: Capabilities) -> tuple[str, ...]:
+    if not _is_unknown_at_first(capabilities):
+        return ()
+    words = (
+        f"{offer.provider} can neither be given nor asked for a machine's host key: the one that it shows at first "
+        "contact is accepted, and no other after it; a job with secrets is refused"
+    )
+    return (words,)

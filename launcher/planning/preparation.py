@@ -230,6 +230,7 @@ def wants_of(
         has_environment=job.environment.requirements is not None,
         has_setup=job.setup is not None,
         save_every_s=checkpoint.every.total_seconds() if checkpoint.every else None,
+        has_secrets=bool(job.secrets),
         mirrored=checkpoint.mirror != "none",
         mirror_every_s=checkpoint.mirror_every.total_seconds() if checkpoint.mirror_every else None,
         keep_checkpoints=checkpoint.keep,

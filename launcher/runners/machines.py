@@ -14,7 +14,7 @@ from datetime import datetime
 from pathlib import PurePosixPath
 from typing import TYPE_CHECKING, Any
 
-from launcher.errors import CommandFailed, PlacementError
+from launcher.errors import CommandFailed, MachineRefused, PlacementError
 from launcher.remote import runfile, tmux
 from launcher.remote.bootstrap import install_missing
 from launcher.remote.facts import Facts, look, require
@@ -85,6 +85,7 @@ class MachineRunner:
         intervals: Intervals | None = None,
         transfers: TransferFor | None = None,
         is_foreign: bool = False,
+        may_have_secrets: bool = True,
         transfer_timeout_s: float = 24 * 3600.0,
         clock: Callable[[], datetime] = models.utc_now,
         sleep: Callable[[float], None] = time.sleep,
@@ -94,6 +95,7 @@ class MachineRunner:
         ``transfers`` chooses how many files or large ones travel; without it one by one through the shell.
         ``is_foreign``: nobody prepared the machine: packages that a run needs are installed there when they are
         missing, the trainer is brought along, and the GPU is tried before the job begins.
+        ``may_have_secrets``: False where nobody can say whether it is the machine that it should be.
         """
         self._shell = shell
         self._work_root = work_root
@@ -101,6 +103,7 @@ class MachineRunner:
         self._intervals = intervals or Intervals()
         self._transfers = transfers
         self._is_foreign = is_foreign
+        self._may_have_secrets = may_have_secrets
         self._transfer_timeout_s = transfer_timeout_s
         self._clock = clock
         self._sleep = sleep
@@ -120,6 +123,13 @@ class MachineRunner:
         start = Start.of_submission(self._work_root, submission)
         if self._has_begun(start):
             return self._handle(start, submission)
+        if submission.secrets and not self._may_have_secrets:
+            raise MachineRefused(
+                "the machine's host key was accepted at first contact, and the job has secrets: "
+                + ", ".join(sorted(submission.secrets)),
+                left_behind="nothing was sent",
+                hint="a provider that can be told or asked for host keys (docs/ssh.md), or a job without secrets",
+            )
         if self._is_foreign:
             self._facts = install_missing(self._shell, self._machine(), report)
         require(self._machine())
@@ -434,6 +444,10 @@ class MachineRunner:
             return
         tools.install()
         self._shell.run(tools.argv("sweep", str(start.runfile)))
+
+    def close(self) -> None:
+        """Let go of the connection; what runs on the machine goes on, and the next use opens another."""
+        self._shell.close()
 
     # For people.
 

@@ -25,6 +25,7 @@ from provisioning.models import (
     Capabilities,
     Command,
     DeadlineKind,
+    HostKeyOrigin,
     HttpRequest,
     InstanceState,
     NoticeProbe,
@@ -52,7 +53,12 @@ class AwsProvider:
 
     name: ClassVar[str] = "aws"
     capabilities: ClassVar[Capabilities] = Capabilities(
-        deadline=DeadlineKind.BOOT, park=True, firewall=True, live_prices=True, stop_start=True
+        deadline=DeadlineKind.BOOT,
+        park=True,
+        firewall=True,
+        live_prices=True,
+        stop_start=True,
+        host_keys=HostKeyOrigin.INJECTED,
     )
 
     def __init__(self, context: ProviderContext) -> None:

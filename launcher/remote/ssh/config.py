@@ -44,11 +44,18 @@ class Destination:
     """A command whose input and output are the connection; None for a plain TCP connection."""
     config: Path | None = None
     """The configuration file that replaces ``~/.ssh/config``."""
+    name: str | None = None
+    """The machine's own, for known_hosts files, where its address says nothing about which machine it is."""
+
+    @property
+    def address(self) -> str:
+        """``[host]:port``, and the host alone at port 22."""
+        return self.host if self.port == SSH_PORT else f"[{self.host}]:{self.port}"
 
     @property
     def known_as(self) -> str:
-        """The host's name in known_hosts files: ``[host]:port``, and the host alone at port 22."""
-        return self.host if self.port == SSH_PORT else f"[{self.host}]:{self.port}"
+        """The host's name in known_hosts files."""
+        return self.name or self.address
 
     def __str__(self) -> str:
         where = self.host if self.port == SSH_PORT else f"{self.host}:{self.port}"

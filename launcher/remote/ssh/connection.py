@@ -9,12 +9,13 @@ import threading
 import time
 from typing import TYPE_CHECKING, Any
 
-from launcher.errors import MachineRefused, MachineUnreachable
-from launcher.remote.ssh.host_keys import refusal
+from launcher.errors import MachineNotReady, MachineRefused, MachineUnreachable
+from launcher.remote.ssh.host_keys import not_ready, refusal
 from launcher.remote.ssh.proxy_command import ProxyProcess
+from provisioning import HostKeyOrigin
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
 
     import paramiko
 
@@ -39,13 +40,21 @@ class Connection:
         destination: Destination,
         host_keys: HostKeys,
         *,
+        origin: HostKeyOrigin = HostKeyOrigin.TOLD,
+        announce: Callable[[str], None] | None = None,
         patience_s: float = 20.0,
         clock: Callable[[], float] = time.monotonic,
         sleep: Callable[[float], None] = time.sleep,
     ) -> None:
-        """``patience_s``: for how long a machine that does not answer is tried again."""
+        """``origin``: how ``host_keys`` come to know this machine's.
+
+        ``announce``: told of a key that is accepted at first contact, before the login; without it none is.
+        ``patience_s``: for how long a machine that does not answer is tried again.
+        """
         self.destination = destination
         self.host_keys = host_keys
+        self._origin = origin
+        self._announce = announce
         self._patience_s = patience_s
         self._clock = clock
         self._sleep = sleep
@@ -57,6 +66,7 @@ class Connection:
 
         Raises:
             MachineUnreachable: no connection within the patience.
+            MachineNotReady: at once; it takes minutes to boot.
             MachineRefused, HostKeyRefused: it will not change by trying again.
         """
         from paramiko import SSHException
@@ -66,7 +76,7 @@ class Connection:
         while True:
             try:
                 return self._transport().open_session(timeout=CONNECT_TIMEOUT_S)
-            except MachineRefused:
+            except (MachineRefused, MachineNotReady):
                 self.close()
                 raise
             except (MachineUnreachable, SSHException, EOFError, OSError) as error:
@@ -89,8 +99,34 @@ class Connection:
                 self._opened.close()
                 self._opened = None
             if self._opened is None:
-                self._opened = _open(self.destination, self.host_keys)
+                self._opened = self._open()
             return self._opened.transport
+
+    def _open(self) -> _Opened:
+        expected = self.host_keys.of(self.destination)
+        is_new = self._origin is HostKeyOrigin.INJECTED and not self.host_keys.has_shown(self.destination)
+        try:
+            opened = _open(self.destination, expected, self._take_unknown)
+        except _AnotherKey as another:
+            error = not_ready if is_new else refusal
+            raise error(self.destination, expected, another.shown) from another
+        if is_new:
+            self.host_keys.note_shown(self.destination)
+        return opened
+
+    def _take_unknown(self, key: str) -> None:
+        """What to do about the key of a machine of which none is known."""
+        if self._origin is not HostKeyOrigin.FIRST_CONTACT or self._announce is None:
+            raise refusal(self.destination, [], key)
+        self.host_keys.meet(self.destination, key, self._announce)
+
+
+class _AnotherKey(Exception):
+    """The machine shows a key that is none of those expected."""
+
+    def __init__(self, shown: str) -> None:
+        super().__init__(shown)
+        self.shown = shown
 
 
 class _Opened:
@@ -127,8 +163,11 @@ def is_alive(transport: paramiko.Transport, within_s: float) -> bool:
     return not asking.is_alive() and transport.is_active()
 
 
-def _open(destination: Destination, host_keys: HostKeys) -> _Opened:
-    """Connect, compare the host key, log in. Nothing of ours is sent before the key is the right one."""
+def _open(destination: Destination, expected: Sequence[str], take_unknown: Callable[[str], None]) -> _Opened:
+    """Connect, compare the host key, log in. Nothing of ours is sent before the key is the right one.
+
+    ``take_unknown`` is called with the key that is shown where none is expected, and raises unless it will do.
+    """
     import paramiko
     from fabric import Config
     from fabric import Connection as FabricConnection
@@ -152,37 +191,35 @@ def _open(destination: Destination, host_keys: HostKeys) -> _Opened:
         },
     )
     client = connection.client
-    client.set_missing_host_key_policy(_refuse_unknown(destination))
-    for key in host_keys.of(destination):
+    client.set_missing_host_key_policy(_policy(take_unknown))
+    for key in expected:
         kind, _, blob = key.partition(" ")
-        entry = paramiko.hostkeys.HostKeyEntry.from_line(f"{destination.known_as} {kind} {blob}")
+        entry = paramiko.hostkeys.HostKeyEntry.from_line(f"{destination.address} {kind} {blob}")
         if entry is not None and entry.key is not None:
-            client.get_host_keys().add(destination.known_as, kind, entry.key)
+            client.get_host_keys().add(destination.address, kind, entry.key)
     opened = _Opened(connection, proxy)
     try:
         connection.open()
     except BaseException as error:
         complaint = "" if proxy is None else proxy.complaint()
         opened.close()
-        raise _in_words(destination, host_keys, error, complaint) from error
+        raise _in_words(destination, error, complaint) from error
     opened.transport.set_keepalive(KEEP_ALIVE_S)
     _give_up_on_silence(opened.transport)
     return opened
 
 
-def _refuse_unknown(destination: Destination) -> Any:
+def _policy(take_unknown: Callable[[str], None]) -> Any:
     import paramiko
 
-    class RefuseUnknown(paramiko.MissingHostKeyPolicy):
+    class Policy(paramiko.MissingHostKeyPolicy):
         def missing_host_key(self, client: paramiko.SSHClient, hostname: str, key: paramiko.PKey) -> None:
-            raise refusal(destination, [], f"{key.get_name()} {key.get_base64()}")
+            take_unknown(f"{key.get_name()} {key.get_base64()}")
 
-    return RefuseUnknown()
+    return Policy()
 
 
-def _in_words(
-    destination: Destination, host_keys: HostKeys, error: BaseException, complaint: str
-) -> BaseException:
+def _in_words(destination: Destination, error: BaseException, complaint: str) -> BaseException:
     """The error of a connection attempt as one of ours; what is no such error stays what it is.
 
     ``complaint``: what the command that the connection goes through has said.
@@ -190,8 +227,7 @@ def _in_words(
     import paramiko
 
     if isinstance(error, paramiko.BadHostKeyException):
-        shown = f"{error.key.get_name()} {error.key.get_base64()}"
-        return refusal(destination, host_keys.of(destination), shown)
+        return _AnotherKey(f"{error.key.get_name()} {error.key.get_base64()}")
     if isinstance(error, paramiko.PasswordRequiredException):
         return MachineRefused(
             f"the private key for {destination} is protected by a passphrase",

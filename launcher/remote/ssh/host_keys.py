@@ -1,25 +1,28 @@
-"""Whose key a machine must show: one known_hosts file per run, read by paramiko and by OpenSSH alike.
+"""Which host key a machine has to show, decided once for paramiko and OpenSSH: one known_hosts file per run.
 
-A key gets into it from the provider, from ``~/.ssh/known_hosts``, from a fingerprint on the command line, or
-because it was made at home and injected. Nothing is ever learnt silently from the connection itself.
+A key is expected because the user named it, because the provider told it, because it was made at home and injected,
+or, where a machine offers none of these, because it was shown at the first contact. Only the last is learnt from a
+connection, and never silently.
 """
 
 from __future__ import annotations
 
 import base64
+import contextlib
+import fcntl
 import hashlib
 import os
 from typing import TYPE_CHECKING
 
-from launcher.errors import HostKeyRefused
+from launcher.errors import HostKeyRefused, MachineNotReady
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Sequence
     from pathlib import Path
 
     from launcher.remote.ssh.config import Destination
 
-__all__ = ["HostKeys", "fingerprint", "refusal"]
+__all__ = ["HostKeys", "fingerprint", "not_ready", "refusal"]
 
 
 def fingerprint(key: str) -> str:
@@ -29,18 +32,18 @@ def fingerprint(key: str) -> str:
 
 
 class HostKeys:
-    """The known_hosts file of one run. Names in it are literal: ``[host]:port``, or the host alone at port 22."""
+    """The known_hosts file of one run, and which of its keys have been shown.
+
+    Names in it are literal: ``[host]:port``, or the host alone at port 22; the machine's own name where keys are
+    accepted at first contact, since a proxy gives the same address to one machine after another.
+    """
 
     def __init__(self, path: Path) -> None:
         self.path = path
 
     def of(self, destination: Destination) -> list[str]:
         """Public keys that this machine may show."""
-        try:
-            lines = self.path.read_text(encoding="ascii").splitlines()
-        except FileNotFoundError:
-            return []
-        pairs = (line.partition(" ") for line in lines)
+        pairs = (line.partition(" ") for line in _lines(self.path))
         return [key for name, _, key in pairs if name == destination.known_as]
 
     def pin(self, destination: Destination, keys: Sequence[str]) -> None:
@@ -48,17 +51,71 @@ class HostKeys:
         kept = [_bare(key) for key in keys]
         if kept == self.of(destination):
             return
-        lines = [line for line in self._lines() if not line.startswith(destination.known_as + " ")]
-        lines += [f"{destination.known_as} {key}" for key in kept]
-        self.path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-        beside = self.path.with_name(f".{self.path.name}.{os.getpid()}.tmp")
-        descriptor = os.open(beside, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
-        with os.fdopen(descriptor, "w", encoding="ascii") as file:
-            file.write("".join(f"{line}\n" for line in lines))
-        beside.replace(self.path)
+        with self._alone():
+            self._replace(destination, kept)
 
-    def _lines(self) -> list[str]:
-        return self.path.read_text(encoding="ascii").splitlines() if self.path.exists() else []
+    def meet(self, destination: Destination, key: str, announce: Callable[[str], None]) -> None:
+        """Expect the key that a machine without one has shown; ``announce`` is told of it first.
+
+        Raises:
+            HostKeyRefused: another process met the machine meanwhile, and it showed another key there.
+        """
+        with self._alone():
+            expected = self.of(destination)
+            if not expected:
+                announce(key)
+                self._replace(destination, [_bare(key)])
+            elif _bare(key) not in expected:
+                raise refusal(destination, expected, key)
+
+    def has_shown(self, destination: Destination) -> bool:
+        """Whether the machine at this address has ever shown what is expected of it."""
+        return not set(self._marks(destination)).isdisjoint(_lines(self._shown))
+
+    def note_shown(self, destination: Destination) -> None:
+        """Remember that for good."""
+        with self._alone():
+            _write(self._shown, dict.fromkeys([*_lines(self._shown), *self._marks(destination)]))
+
+    def _marks(self, destination: Destination) -> list[str]:
+        return [f"{destination.known_as} {fingerprint(key)}" for key in self.of(destination)]
+
+    @property
+    def _shown(self) -> Path:
+        return self.path.with_name(f"{self.path.name}.shown")
+
+    def _replace(self, destination: Destination, keys: Sequence[str]) -> None:
+        lines = [line for line in _lines(self.path) if not line.startswith(destination.known_as + " ")]
+        _write(self.path, [*lines, *(f"{destination.known_as} {key}" for key in keys)])
+
+    @contextlib.contextmanager
+    def _alone(self) -> Iterator[None]:
+        """The supervisor and a command may meet machines of one run at the same time."""
+        self.path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        lock = self.path.with_name(f".{self.path.name}.lock")
+        descriptor = os.open(lock, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX)
+            yield
+        finally:
+            os.close(descriptor)
+
+
+def _lines(path: Path) -> list[str]:
+    try:
+        return path.read_text(encoding="ascii").splitlines()
+    except FileNotFoundError:
+        return []
+
+
+def _write(path: Path, lines: Iterable[str]) -> None:
+    beside = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    descriptor = os.open(beside, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
+    with os.fdopen(descriptor, "w", encoding="ascii") as file:
+        file.write("".join(f"{line}\n" for line in lines))
+        file.flush()
+        os.fsync(descriptor)
+    beside.replace(path)
 
 
 def _bare(key: str) -> str:
@@ -79,4 +136,15 @@ def refusal(destination: Destination, expected: Iterable[str], shown: str) -> Ho
         hint="either the machine was set up anew, or another machine answers at its address: compare with the "
         "fingerprint on the machine itself (ssh-keygen -lf /etc/ssh/ssh_host_ed25519_key.pub). If the new key is "
         f"right: ssh-keygen -R '{destination.known_as}', connect once with ssh, and launch again",
+    )
+
+
+def not_ready(destination: Destination, expected: Iterable[str], shown: str) -> MachineNotReady:
+    """The error for a machine that does not show its injected key yet: its image's own comes first as it boots."""
+    wanted = ", ".join(fingerprint(key) for key in expected)
+    return MachineNotReady(
+        f"{destination} is not ready: it shows the host key {fingerprint(shown)}, not the one that was made for it "
+        f"({wanted})",
+        left_behind="nothing was sent",
+        hint="it takes its own key while it boots; if it never does, another machine answers at its address",
     )

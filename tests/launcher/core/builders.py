@@ -7,7 +7,7 @@ from typing import Any
 
 from launcher.policy.situation import Deadlines, Machine, Past, Policy, Situation, Wish
 from launcher.runners.base import Progress
-from provisioning import Capabilities, DeadlineKind, InstanceState, Offer
+from provisioning import Capabilities, DeadlineKind, HostKeyOrigin, InstanceState, Offer
 from trainer.contract import Cause, Phase
 
 NOON = datetime(2026, 11, 21, 12, 0, tzinfo=timezone.utc)
@@ -15,6 +15,7 @@ CAPABILITIES = {
     "aws": Capabilities(deadline=DeadlineKind.BOOT, park=True, firewall=True),
     "gcp": Capabilities(deadline=DeadlineKind.CLOUD, park=True, firewall=True),
     "lambda": Capabilities(deadline=DeadlineKind.CLIENT),
+    "vast": Capabilities(deadline=DeadlineKind.BOOT, park=True, host_keys=HostKeyOrigin.FIRST_CONTACT),
     "ssh": Capabilities(deadline=DeadlineKind.BOOT, claimed=True, bills=False),
     "local": Capabilities(deadline=DeadlineKind.BOOT, claimed=True, bills=False),
 }

@@ -54,6 +54,20 @@ class TestChoice:
         fast = offer(instance_type="fast", gpu_name="A100", gpu_memory_gib=40.0, usd_per_hour=0.6)
         assert plan(cheap_but_slow, fast).offer == fast
 
+    def test_secrets_go_to_no_machine_whose_host_key_nobody_can_tell(self) -> None:
+        cheap = offer(provider="vast", usd_per_hour=0.1)
+        found = plan(cheap, T4, max_usd_per_hour=1.0)
+        assert (found.offer, found.candidates) == (cheap, (cheap, T4))
+        assert any("at first contact is accepted" in words for words in found.warnings)
+        with_secrets = plan(cheap, T4, has_secrets=True, max_usd_per_hour=1.0)
+        assert with_secrets.candidates == (T4,)
+        assert not any("first contact" in words for words in with_secrets.warnings)
+        with pytest.raises(
+            NothingToRent, match="the job has secrets, and a machine of vast cannot prove"
+        ) as refused:
+            plan(cheap, has_secrets=True)
+        assert refused.value.left_behind == "nothing: nothing was rented"
+
     def test_falls_back_to_zone_then_region_then_machine_then_provider(self) -> None:
         found = plan(GCP_T4, A10G, T4_OTHER_REGION, T4_OTHER_ZONE, T4, max_usd_per_hour=2.0)
         assert found.offer == T4_OTHER_REGION
