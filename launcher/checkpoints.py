@@ -11,10 +11,11 @@ import hashlib
 import os
 import re
 import shutil
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import datetime, timedelta, timezone
 from pathlib import Path
+from types import MappingProxyType
 from typing import TYPE_CHECKING
 
 from trainer.contract import DIGEST_SUFFIX
@@ -25,7 +26,9 @@ if TYPE_CHECKING:
 __all__ = [
     "Found",
     "Mirrored",
+    "Order",
     "newest_good_checkpoint",
+    "order_of",
     "patterns_of",
     "prune",
     "what_is_wrong",
@@ -36,12 +39,16 @@ __all__ = [
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Mirrored:
-    """A checkpoint that was copied home."""
+    """A checkpoint that was copied home, or is being copied."""
 
     modified_at: datetime
-    """Of the one on the machine: the same name may be saved again."""
-    at: datetime
-    """When it was copied."""
+    """Of the one on the machine, by the machine's clock: the same name may be saved again."""
+    at: datetime | None = None
+    """When it was copied, by the clock at home; None while it is on its way."""
+
+
+Order = Mapping[str, tuple[int, datetime]]
+"""Checkpoint → (attempt, when it was saved by the clock of that attempt's machine): see `order_of`."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -52,6 +59,10 @@ class Found:
     """None: there is none, and the run starts from its beginning."""
     skipped: tuple[tuple[str, str], ...] = ()
     """(name, what is wrong with it), newest first; worth a warning each."""
+
+
+_NO_ORDER: Order = MappingProxyType({})
+_UNKNOWN = (0, datetime.min.replace(tzinfo=timezone.utc))
 
 
 def what_to_mirror(
@@ -65,7 +76,11 @@ def what_to_mirror(
 
     Those in between are passed over: only the newest one saves work. Pure.
     """
-    if mirrored and now - max(one.at for one in mirrored.values()) < timedelta(seconds=every_s):
+    copied = [one.at for one in mirrored.values() if one.at is not None]
+    since = now - max(copied) if copied else None
+    if since is not None and timedelta(0) <= since < timedelta(
+        seconds=every_s
+    ):  # a clock set back holds nothing up
         return ()
     ordered = sorted(entries, key=lambda entry: (entry.modified_at, _natural(entry.name)))
     best = [entry for entry in ordered if _is_best(entry.name)]
@@ -76,7 +91,19 @@ def what_to_mirror(
 
 def _is_home(entry: CheckpointEntry, mirrored: Mapping[str, Mirrored]) -> bool:
     one = mirrored.get(entry.name)
-    return one is not None and one.modified_at >= entry.modified_at
+    return one is not None and one.at is not None and one.modified_at >= entry.modified_at
+
+
+def order_of(mirrored: Mapping[int, Mapping[str, Mirrored]]) -> dict[str, tuple[int, datetime]]:
+    """Return the order in which checkpoints were saved, from what each attempt (by number) has brought home. Pure.
+
+    An attempt goes on from the ones before it, so whatever it saved is newer than what they saved, whatever the
+    clocks of their machines said. Clocks are compared within one attempt alone.
+    """
+    order: dict[str, tuple[int, datetime]] = {}
+    for attempt in sorted(mirrored):
+        order |= {name: (attempt, one.modified_at) for name, one in mirrored[attempt].items()}
+    return order
 
 
 def _is_best(name: str) -> bool:
@@ -96,13 +123,14 @@ def patterns_of(name: str) -> tuple[str, ...]:
     return (literal, literal + "/", literal + DIGEST_SUFFIX)
 
 
-def newest_good_checkpoint(mirror_dir: Path) -> Found:
+def newest_good_checkpoint(mirror_dir: Path, order: Order = _NO_ORDER) -> Found:
     """Find the newest checkpoint whose bytes match its digest. Reads each candidate once, until one is good.
 
-    A ``best`` one is only taken where there is no other.
+    ``order`` says which is newer (`order_of`); what it does not know comes before, by the numbers in the names. A
+    ``best`` one is only taken where there is no other.
     """
     skipped: list[tuple[str, str]] = []
-    for name in reversed(_by_age(mirror_dir)):
+    for name in reversed(_by_age(mirror_dir, order)):
         problem = what_is_wrong(mirror_dir, name)
         if problem is None:
             return Found(path=mirror_dir / name, skipped=tuple(skipped))
@@ -175,12 +203,12 @@ def what_to_delete(names_by_age: Sequence[str], *, keep: int) -> tuple[str, ...]
     return tuple(counted[: -max(keep, 1)])
 
 
-def prune(mirror_dir: Path, *, keep: int) -> tuple[str, ...]:
+def prune(mirror_dir: Path, *, keep: int, order: Order = _NO_ORDER) -> tuple[str, ...]:
     """Delete all but the newest ``keep`` checkpoints; return the names of the deleted.
 
     Deletes nothing unless the newest one was read back and is good: until then the one before is needed.
     """
-    names = _by_age(mirror_dir)
+    names = _by_age(mirror_dir, order)
     doomed = what_to_delete(names, keep=keep)
     if not doomed or what_is_wrong(mirror_dir, names[-1]) is not None:
         return ()
@@ -198,7 +226,7 @@ def _remove(path: Path) -> None:
         path.unlink(missing_ok=True)
 
 
-def _by_age(folder: Path) -> list[str]:
+def _by_age(folder: Path, order: Order) -> list[str]:
     """Names of all entries that are checkpoints, complete or not: ``best`` ones first, then oldest to newest."""
     if not folder.is_dir():
         return []
@@ -207,18 +235,4 @@ def _by_age(folder: Path) -> list[str]:
         for path in folder.iterdir()
         if not path.name.startswith(".") and not path.name.endswith(DIGEST_SUFFIX) and not path.is_symlink()
     ]
-    return sorted(names, key=lambda name: (not _is_best(name), _newest_mtime(folder / name), _natural(name)))
-
-
-def _newest_mtime(path: Path) -> int:
-    """When a file was written, or the last of those in a folder: a folder's own time says little after a copy."""
-
-    def times() -> Iterable[int]:
-        if not path.is_dir():
-            yield path.lstat().st_mtime_ns
-            return
-        for below in path.rglob("*"):
-            if below.is_file():
-                yield below.lstat().st_mtime_ns
-
-    return max(times(), default=0)
+    return sorted(names, key=lambda name: (not _is_best(name), order.get(name, _UNKNOWN), _natural(name)))

@@ -7,11 +7,19 @@ import fcntl
 import itertools
 import os
 from collections.abc import Iterator
+from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from launcher import results
-from launcher.checkpoints import Mirrored, newest_good_checkpoint, patterns_of, prune, what_to_mirror
+from launcher.checkpoints import (
+    Mirrored,
+    newest_good_checkpoint,
+    order_of,
+    patterns_of,
+    prune,
+    what_to_mirror,
+)
 from launcher.errors import LaunchError
 from launcher.events import Kind
 from launcher.home import RunPaths
@@ -29,6 +37,7 @@ __all__ = [
     "bring_log",
     "bring_log_if_possible",
     "bring_outputs",
+    "is_newest",
     "mirror_checkpoints",
     "mirror_if_possible",
     "resume_source",
@@ -114,6 +123,9 @@ def mirror_checkpoints(
     every_s = 0.0 if force else context.plan.mirror_every_s
     due = what_to_mirror(progress.checkpoints, known, now=context.clock(), every_s=every_s)
     for entry in due:
+        # Before it comes: killed in between, we must know whose it is.
+        known[entry.name] = Mirrored(modified_at=entry.modified_at)
+        attempt = context.update_attempt(attempt, mirrored=to_json(known))
         report = runner.fetch(handle, patterns_of(entry.name), context.paths.mirror, area=Area.CHECKPOINTS)
         if not report.files:  # the program deleted it meanwhile
             continue
@@ -124,17 +136,38 @@ def mirror_checkpoints(
             words = f"checkpoint {entry.name} is home"
             context.report(Kind.CHECKPOINT, words, name=entry.name, where="home", bytes=entry.size_bytes)
     if due:
-        prune(context.paths.mirror, keep=max(2, checkpoint.keep))
+        prune(context.paths.mirror, keep=max(2, checkpoint.keep), order=_order(context))
     return attempt
+
+
+def _order(context: RunContext) -> dict[str, tuple[int, datetime]]:
+    return order_of(
+        {
+            row.n: {name: from_json(Mirrored, entry) for name, entry in row.mirrored.items()}
+            for row in context.attempts
+        }
+    )
 
 
 def resume_source(context: RunContext) -> Path | None:
     """Return the newest checkpoint at home that is whole, saying so loudly when a newer one is not."""
-    found = newest_good_checkpoint(context.paths.mirror)
+    found = newest_good_checkpoint(context.paths.mirror, _order(context))
     for name, problem in found.skipped:
         words = f"checkpoint {name} at home is not used: {problem}; falling back to the one before"
         context.report(Kind.WARNING, words, name=name)
     return found.path
+
+
+def is_newest(context: RunContext, attempt: AttemptRow, checkpoint: Path | None) -> bool:
+    """Whether a checkpoint at home was saved by an earlier attempt, on another machine than the one of ``attempt``."""
+    saved_by, _ = _order(context).get(checkpoint.name, (0, None)) if checkpoint is not None else (0, None)
+    if not 0 < saved_by < attempt.n:
+        return False
+    earlier = next(row for row in context.attempts if row.n == saved_by)
+    then, now = context.machine_of(earlier), context.machine_of(attempt)
+    return (
+        then is None or now is None or then.ref != now.ref
+    )  # one that is claimed may have been there before
 
 
 def bring_outputs(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from launcher.orchestrate.budget import deadlines_now
 from launcher.orchestrate.context import RunContext
-from launcher.orchestrate.homecoming import resume_source
+from launcher.orchestrate.homecoming import is_newest, resume_source
 from launcher.records import from_json
 from launcher.runners.base import Environment, Submission
 from launcher.secrets import read_secrets
@@ -21,6 +21,7 @@ def submission_for(context: RunContext, attempt: AttemptRow, instance: Instance)
     provider = context.provider(instance.ref.provider)
     deadlines = deadlines_now(context, context.offer_of(attempt))
     idle = job.idle_stop
+    checkpoint = resume_source(context)
     return Submission(
         run_id=context.run_id,
         attempt=attempt.n,
@@ -35,7 +36,8 @@ def submission_for(context: RunContext, attempt: AttemptRow, instance: Instance)
         envs=stored["envs"],
         secrets=read_secrets(context.paths.secrets, job.secrets),
         checkpoint_dir=job.checkpoint.dir,
-        resume_from=resume_source(context),
+        resume_from=checkpoint,
+        resume_is_newest=is_newest(context, attempt, checkpoint),
         soft_deadline=deadlines.soft,
         hard_deadline=deadlines.hard,
         notice=provider.notice(instance),

@@ -28,6 +28,8 @@ if TYPE_CHECKING:
 __all__ = ["Download", "Placement"]
 
 HASH_BYTES = 1 << 20
+_PUT_IN_PLACE = 'find "$1" -type f -exec touch {} + && touch "$2" && mv -- "$1" "$3"'
+"""For ``sh``. From here on its times are those of the machine's clock, like the ones of what is saved after it."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -107,10 +109,16 @@ class Placement:
             sha256=fragment.removeprefix("sha256=") if fragment.startswith("sha256=") else None,
         )
 
-    def place_checkpoint(self, checkpoint: Path, report: Report) -> None:
-        """Put a checkpoint from home where the job looks for it, unless the machine has one that is as new."""
-        here = _modified_ns(checkpoint)
-        if any(modified_ns >= here for modified_ns in self._complete_checkpoints().values()):
+    def place_checkpoint(self, checkpoint: Path, report: Report, *, is_newest: bool = False) -> None:
+        """Put a checkpoint from home where the job looks for it, unless the machine has one that is as new.
+
+        ``is_newest``: it was saved on another machine, after anything that may lie here. Only of what came from here
+        can the time be compared with that of what is here: two machines have two clocks.
+        """
+        digests = checkpoint.with_name(checkpoint.name + DIGEST_SUFFIX)
+        lines = digests.read_bytes() if digests.exists() else _digest_lines(checkpoint)
+        mark = hashlib.sha256(lines).hexdigest().encode("ascii")
+        if self._has_as_new(checkpoint, mark, is_newest=is_newest):
             return
         target = self._folder.checkpoints / checkpoint.name
         beside = target.with_name(f".{checkpoint.name}.incoming")
@@ -128,10 +136,11 @@ class Placement:
                 self._shell.put(
                     file, beside / file.relative_to(checkpoint) if checkpoint.is_dir() else beside
                 )
-        digests = checkpoint.with_name(checkpoint.name + DIGEST_SUFFIX)
-        lines = digests.read_bytes() if digests.exists() else _digest_lines(checkpoint)
-        self._shell.write(target.with_name(target.name + DIGEST_SUFFIX), lines)
-        check(self._shell.run(["mv", "--", str(beside), str(target)]), what="placing a checkpoint")
+        digest = target.with_name(target.name + DIGEST_SUFFIX)
+        self._shell.write(digest, lines)
+        words = ["sh", "-c", _PUT_IN_PLACE, "sh", str(beside), str(digest), str(target)]
+        check(self._shell.run(words), what="placing a checkpoint")
+        self._shell.write(self._resumed, mark)
         report(
             Kind.TRANSFER,
             f"checkpoint {checkpoint.name} is on the machine",
@@ -139,6 +148,24 @@ class Placement:
             bytes=size,
             files=1,
         )
+
+    def _has_as_new(self, checkpoint: Path, mark: bytes, *, is_newest: bool) -> bool:
+        there = self._complete_checkpoints()
+        if there and self._read_resumed() == mark:  # it was placed before: what else is here came after
+            return True
+        here = _modified_ns(checkpoint)
+        return not is_newest and any(modified_ns >= here for modified_ns in there.values())
+
+    def _read_resumed(self) -> bytes:
+        try:
+            return self._shell.read(self._resumed)
+        except FileNotFoundError:
+            return b""
+
+    @property
+    def _resumed(self) -> PurePosixPath:
+        """Which checkpoint was placed last, by the digest of its digests."""
+        return self._folder.control / "resumed"
 
     @property
     def _record(self) -> PurePosixPath:

@@ -98,6 +98,8 @@ class Submission:
     """Relative to the working folder."""
     resume_from: Path | None = None
     """The newest good checkpoint at home, to be placed first when the machine has no newer one."""
+    resume_is_newest: bool = False
+    """It was saved on another machine, after anything that may lie on this one."""
     soft_deadline: datetime | None = None
     """SIGTERM with cause ``deadline``."""
     hard_deadline: datetime | None = None

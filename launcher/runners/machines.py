@@ -146,7 +146,7 @@ class MachineRunner:
         )
         placement.place(submission, report)
         if submission.resume_from is not None:
-            placement.place_checkpoint(submission.resume_from, report)
+            placement.place_checkpoint(submission.resume_from, report, is_newest=submission.resume_is_newest)
         self._write_orders(start, submission, tools, placement)
         self._start_watchdog(start, tools)
         self._wait_for_watchdog(start)

@@ -15,6 +15,7 @@ from launcher.checkpoints import (
     Found,
     Mirrored,
     newest_good_checkpoint,
+    order_of,
     patterns_of,
     prune,
     what_to_delete,
@@ -99,6 +100,31 @@ def test_the_newest_is_found_files_and_folders_alike(tmp_path: Path) -> None:
     save(tmp_path, "step_200", {"model.pt": "b", "sub dir/optim.pt": "c"}, 2)
     save(tmp_path, "best.pt", "z", 9)
     assert newest_good_checkpoint(tmp_path) == Found(path=tmp_path / "step_200")
+
+
+def test_a_later_attempt_is_newer_whatever_its_machines_clock_says(tmp_path: Path) -> None:
+    save(tmp_path, "step_100", {"m.pt": "a"}, 600)
+    save(tmp_path, "step_80", {"m.pt": "b"}, 10)
+    save(tmp_path, "step_90", {"m.pt": "b"}, 20)
+    save(tmp_path, "step_70", {"m.pt": "b"}, 900)
+    attempts = {2: home(step_80=(10, 700), step_90=(20, 710)), 1: home(step_100=(600, 650))}
+    order = order_of(attempts)
+    assert newest_good_checkpoint(tmp_path, order).path == tmp_path / "step_90"
+    assert prune(tmp_path, keep=2, order=order) == ("step_70", "step_100")
+
+
+def test_one_that_was_on_its_way_when_we_were_killed_belongs_to_its_attempt(tmp_path: Path) -> None:
+    save(tmp_path, "step_100", {"m.pt": "a"}, 600)
+    save(tmp_path, "step_80", {"m.pt": "b"}, 10)
+    order = order_of({1: home(step_100=(600, 650)), 2: {"step_80": Mirrored(modified_at=at(10))}})
+    assert newest_good_checkpoint(tmp_path, order).path == tmp_path / "step_80"
+    on_its_way = {"step_80": Mirrored(modified_at=at(10))}
+    assert names(what_to_mirror([entry("step_80", 10)], on_its_way, now=at(700), every_s=60)) == ["step_80"]
+
+
+def test_a_clock_at_home_that_was_set_back_holds_nothing_up() -> None:
+    copied = home(step_1=(1, 500))
+    assert names(what_to_mirror([entry("step_2", 2)], copied, now=at(3), every_s=60)) == ["step_2"]
 
 
 def test_numbers_decide_where_times_are_equal(tmp_path: Path) -> None:

@@ -217,6 +217,24 @@ mkdir t; echo six > t/model; mv t checkpoints/step_6; exit 75
     assert sum(data["what"] == "checkpoint" for _, _, data in machine.events) == 1
 
 
+def test_a_checkpoint_of_another_machine_wins_over_older_ones_here_whatever_the_clocks_say(
+    machine: Machine, tmp_path: Path
+) -> None:
+    """The other machine's clock was a year behind; once placed, what is saved here counts as newer."""
+    home = tmp_path / "home"
+    (home / "step_9").mkdir(parents=True)
+    (home / "step_9" / "model").write_text("nine")
+    os.utime(home / "step_9" / "model", (1_700_000_000, 1_700_000_000))
+    save = "mkdir t; echo $0 > t/model; mv t checkpoints/step_5"
+    machine.ended(machine.submit(f"{save}; exit 75"))
+    run = "mkdir -p t; echo x > t/model; mv t checkpoints/step_1$LAUNCH_ATTEMPT; exit 75"
+    taken = {"resume_from": home / "step_9", "resume_is_newest": True}
+    second = machine.submit(run, attempt=2, **taken)
+    assert machine.ended(second).resumed_from == "step_9"
+    third = machine.submit(run, attempt=2, start=2, **taken)
+    assert machine.ended(third).resumed_from == "step_12", "placed once, then gone beyond"
+
+
 def wheel(folder: Path) -> Path:
     """A package as small as they come."""
     path = folder / "tiny-1.0-py3-none-any.whl"
