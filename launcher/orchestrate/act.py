@@ -145,9 +145,7 @@ def _unreachable(context: RunContext, seen: Seen, err: MachineUnreachable) -> fl
     silence = from_json(Silence, seen.attempt.silence)
     silence = silence.after(context.clock(), machine_answered=False, provider_answered=True)
     attempt = context.update_attempt(seen.attempt, silence=to_json(silence))
-    machine = replace(seen.situation.machine, reachable=False)
-    if machine.was_reached:
-        machine = replace(machine, silent_s=silence.seconds)
+    machine = replace(seen.situation.machine, reachable=False, silent_s=silence.seconds)
     situation = replace(seen.situation, machine=machine)
     unseen = replace(seen, situation=situation, attempt=attempt, runner=None)
     return act(context, unseen, decide(situation))

@@ -10,6 +10,7 @@ from launcher.store import AttemptRow
 
 __all__ = [
     "CAPACITY_PATIENCE",
+    "LONGEST_PAUSE_S",
     "begin_attempt",
     "furthest_step",
     "next_candidate",
@@ -21,6 +22,7 @@ CAPACITY_PATIENCE = timedelta(hours=24)
 """For how long a run that was interrupted waits for a machine; waiting costs nothing."""
 FIRST_PAUSE_S = 30.0
 LONGEST_PAUSE_S = 600.0
+"""No back-off is longer, `launcher.policy.situation.Policy.backoff_max_s` included."""
 
 
 def begin_attempt(

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import dataclasses
+import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import datetime, timedelta
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -31,10 +32,18 @@ class Memory:
 
     instance: Instance | None = None
     """The provider's last word on the present machine."""
-    ask_again_at: datetime | None = None
-    """The provider did not answer: it is not asked about the machine before."""
-    address_asked_at: datetime | None = None
-    """When this computer's own address was last asked for, to let it through a firewall."""
+    ask_again_at: float | None = None
+    """The provider did not answer: it is not asked about the machine before. Monotonic."""
+    failing_since: float | None = None
+    """Since when the provider has only failed. Monotonic."""
+    unanswered_since: dict[str, float] = field(default_factory=dict)
+    """Token of a create call without an answer → since when we have looked for what it made. Monotonic."""
+    heartbeat: tuple[datetime, float] | None = None
+    """The machine's newest sign of life by its own clock, and when it was first seen. Monotonic."""
+    clocks_apart: timedelta = timedelta(0)
+    """By how much the clock here is ahead of the machine's; nothing while they agree, or nobody knows."""
+    address_asked_at: float | None = None
+    """When this computer's own address was last asked for, to let it through a firewall. Monotonic."""
     providers: dict[str, Provider] = field(default_factory=dict)
     job: Job | None = None
     plan: tuple[datetime | None, Plan] | None = None
@@ -56,6 +65,7 @@ class RunContext:
     environ: Mapping[str, str]
     clock: Callable[[], datetime] = utc_now
     memory: Memory = field(default_factory=Memory)
+    monotonic: Callable[[], float] = time.monotonic
     _run: RunRow | None = None
     _attempts: list[AttemptRow] | None = None
     _instances: list[InstanceRow] | None = None
@@ -64,6 +74,11 @@ class RunContext:
     def paths(self) -> RunPaths:
         """Where this run's things lie at home."""
         return self.home.run(self.run_id)
+
+    @property
+    def now(self) -> datetime:
+        """The time by which deadlines are kept: the machine's, where the clock here disagrees with it by minutes."""
+        return self.clock() - self.memory.clocks_apart
 
     # The record
 

@@ -84,7 +84,7 @@ def _settle_outputs(context: RunContext, seen: Seen) -> float | None:
     problem = bring_home(context, seen)
     if problem is None:
         return None
-    if context.clock() >= deadlines_now(context).hard + LAST_CHANCE:
+    if context.now >= deadlines_now(context).hard + LAST_CHANCE:
         words = f"outputs could not be brought home up to the deadline: {problem}; {_where(seen)}"
         _give_up(context, words, keep_disk=_parks(context))
         return None
@@ -111,7 +111,7 @@ def _may_be_redone(context: RunContext) -> bool:
     """The job had finished, and nobody and no limit forbids to do again what is missing."""
     run = context.run
     assert run.verdict is not None
-    wanted_out = run.intent is not Intent.NONE or context.clock() >= deadlines_now(context).soft
+    wanted_out = run.intent is not Intent.NONE or context.now >= deadlines_now(context).soft
     return run.verdict["code"] == Reason.FINISHED.value and not wanted_out
 
 
@@ -152,7 +152,7 @@ def _wait_for_outputs(context: RunContext, problem: str) -> float:
         context.move(context.state, words)
         how = f"`launch down --no-pull {context.run_id}` ends it without them"
         context.report(Kind.WARNING, f"{words}. {how}", problem=problem)
-    return RETRY_S if hard > context.clock() else CONFIRM_S
+    return RETRY_S if hard > context.now else CONFIRM_S
 
 
 def bring_home(context: RunContext, seen: Seen) -> str | None:

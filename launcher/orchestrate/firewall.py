@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from datetime import timedelta
-
 from launcher.events import Kind
 from launcher.orchestrate.context import RunContext
 from launcher.store import InstanceRow
@@ -12,7 +10,7 @@ from provisioning.address import my_cidr
 
 __all__ = ["follow_address"]
 
-EVERY = timedelta(seconds=30)
+EVERY_S = 30.0
 
 
 def follow_address(context: RunContext, row: InstanceRow) -> None:
@@ -21,10 +19,10 @@ def follow_address(context: RunContext, row: InstanceRow) -> None:
     Never raises for what stands in the way: it is said, and the wait goes on.
     """
     ref = InstanceRef.parse(row.ref)
-    provider, memory, now = context.provider(ref.provider), context.memory, context.clock()
+    provider, memory, now = context.provider(ref.provider), context.memory, context.monotonic()
     if not isinstance(provider, Firewalled):
         return
-    if memory.address_asked_at is not None and now - memory.address_asked_at < EVERY:
+    if memory.address_asked_at is not None and now - memory.address_asked_at < EVERY_S:
         return
     memory.address_asked_at = now
     try:

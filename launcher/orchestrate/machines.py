@@ -117,7 +117,7 @@ def _note(context: RunContext, row: InstanceRow, instance: Instance) -> None:
             "state_reason": instance.state_reason,
             **_times(row, instance),
         }
-    elif (instance.seen_at - row.seen_at).total_seconds() < SEEN_EVERY_S:
+    elif 0.0 <= (instance.seen_at - row.seen_at).total_seconds() < SEEN_EVERY_S:
         return
     with context.store.together():
         context.update_instance(row, seen_at=instance.seen_at, **changes)

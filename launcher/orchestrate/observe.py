@@ -15,6 +15,7 @@ from launcher.orchestrate.progress import follow_progress
 from launcher.policy.silence import Silence
 from launcher.policy.situation import Deadlines, Machine, Past, Policy, Situation, Trouble, Wish
 from launcher.policy.states import Reason
+from launcher.quantities import duration
 from launcher.records import from_json, to_json
 from launcher.runners.base import Handle, Progress, Runner
 from launcher.store import AttemptRow, InstanceRow, Intent
@@ -30,6 +31,9 @@ FREE_LOOK_S = 1.0
 ASK_AGAIN_S = 5.0
 """After a question that the provider did not answer."""
 REACHED_EVERY_S = 30.0
+CLOCKS_AGREE = timedelta(minutes=5)
+HEARTBEAT_IS_NEW_S = 60.0
+"""A watchdog writes one every ten seconds; one that stands still says nothing about the time."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -63,6 +67,8 @@ def observe(context: RunContext, attempt: AttemptRow, policy: Policy) -> Seen:
         told = _ask_provider(context, row)
         instance = told or known
     context.memory.instance = instance
+    if answered:
+        _compare_clocks(context, progress)
     with context.store.together():
         attempt = _note(context, attempt, progress, answered=answered, provider_answered=told is not None)
     row = context.machine_of(attempt) or row
@@ -80,12 +86,13 @@ def _is_fresh(context: RunContext, instance: Instance | None) -> bool:
     if instance is None or instance.access is None or instance.state is not InstanceState.RUNNING:
         return False
     look_s = PROVIDER_LOOK_S if provider_class(instance.ref.provider).capabilities.bills else FREE_LOOK_S
-    return context.clock() - instance.seen_at < timedelta(seconds=look_s)
+    age = context.clock() - instance.seen_at
+    return timedelta(0) <= age < timedelta(seconds=look_s)
 
 
 def _ask_provider(context: RunContext, row: InstanceRow) -> Instance | None:
     """Return the provider's word, None when it cannot be asked: no network, expired credentials, throttled."""
-    now, memory = context.clock(), context.memory
+    now, memory = context.monotonic(), context.memory
     if memory.ask_again_at is not None and now < memory.ask_again_at:
         return None
     try:
@@ -95,7 +102,7 @@ def _ask_provider(context: RunContext, row: InstanceRow) -> Instance | None:
         context.complain("look", f"{row.ref}: {err}{hint}", error=type(err).__name__)
         memory.providers.clear()
         pause_s = getattr(err, "retry_after_s", None) or ASK_AGAIN_S
-        memory.ask_again_at = now + timedelta(seconds=pause_s)
+        memory.ask_again_at = now + pause_s
         return None
     memory.ask_again_at = None
     context.is_well("look")
@@ -123,6 +130,28 @@ def _ask_machine(
         return False, None, last
 
 
+def _compare_clocks(context: RunContext, progress: Progress | None) -> None:
+    """Find out whether the clock here was set wrong: nothing is to be ended by a clock that jumped."""
+    memory = context.memory
+    if progress is None or not progress.alive or progress.heartbeat is None:
+        memory.heartbeat, memory.clocks_apart = None, timedelta(0)
+        return
+    known, now = memory.heartbeat, context.monotonic()
+    if known is None or known[0] != progress.heartbeat:
+        memory.heartbeat = (progress.heartbeat, now)
+    beat, seen_at = memory.heartbeat or (progress.heartbeat, now)
+    apart = context.clock() - beat - timedelta(seconds=now - seen_at)
+    if abs(apart) < CLOCKS_AGREE or now - seen_at >= HEARTBEAT_IS_NEW_S:
+        memory.clocks_apart = timedelta(0)
+        context.is_well("clock")
+        return
+    memory.clocks_apart = apart
+    if known is not None and known[0] != beat:
+        way = "ahead of" if apart > timedelta(0) else "behind"
+        words = f"the clock of this computer is {duration(abs(apart).total_seconds())} {way} the machine's"
+        context.complain("clock", f"{words}: deadlines are kept by the machine's")
+
+
 def _may_answer(instance: Instance, submitted: bool) -> bool:
     """A machine that runs; and one of ours that was released: it is still there, with what was left on it."""
     if instance.state is InstanceState.RUNNING:
@@ -147,9 +176,15 @@ def _note(
         silence = known.after(now, machine_answered=answered, provider_answered=provider_answered)
         if silence != known:
             changes["silence"] = to_json(silence)
-        is_old = attempt.reached_at is None or now - attempt.reached_at > timedelta(seconds=REACHED_EVERY_S)
+        is_old = attempt.reached_at is None or abs(now - attempt.reached_at) > timedelta(
+            seconds=REACHED_EVERY_S
+        )
         if answered and is_old:
             changes["reached_at"] = now
+    for name in ("asked_at", "ending_at"):
+        moment = getattr(attempt, name)
+        if moment is not None and moment > now:  # the clock was set back: what is waited for starts again
+            changes[name] = now
     if answered and progress is not None:
         changes |= follow_progress(context, attempt, progress)
     if answered or provider_answered:
@@ -167,9 +202,9 @@ def _situation(
     *,
     answered: bool,
 ) -> Situation:
-    run, now = context.run, context.clock()
+    run = context.run
     return Situation(
-        now=now,
+        now=context.now,
         machine=_machine(context, attempt, row, state, answered=answered),
         progress=progress,
         deadlines=_deadlines(context),
@@ -202,14 +237,11 @@ def _machine(
 ) -> Machine:
     now = context.clock()
     capabilities = provider_class(InstanceRef.parse(row.ref).provider).capabilities
-    silent_s = from_json(Silence, attempt.silence).seconds
-    if attempt.reached_at is None:
-        silent_s = (now - row.created_at).total_seconds()
     return Machine(
         state=state,
         reachable=answered,
         was_reached=attempt.reached_at is not None,
-        silent_s=max(0.0, silent_s),
+        silent_s=from_json(Silence, attempt.silence).seconds,
         ending_s=None if attempt.ending_at is None else max(0.0, (now - attempt.ending_at).total_seconds()),
         ending_reason=Reason(attempt.ending_code),
         claimed=capabilities.claimed,

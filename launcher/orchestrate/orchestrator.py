@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
@@ -13,6 +14,7 @@ from launcher.orchestrate.act import act, decide_on
 from launcher.orchestrate.budget import deadlines_now, warn_about_limits
 from launcher.orchestrate.candidates import (
     CAPACITY_PATIENCE,
+    LONGEST_PAUSE_S,
     begin_attempt,
     offer_elsewhere,
     pause_between_rounds_s,
@@ -52,6 +54,7 @@ class Orchestrator:
     environ: Mapping[str, str] = field(default_factory=lambda: dict(os.environ))
     clock: Callable[[], datetime] = utc_now
     sinks: tuple[Callable[[Event], None], ...] = ()
+    monotonic: Callable[[], float] = time.monotonic
     live: Callable[[], int] = lambda: 1
     """How many runs share our attention."""
     _memories: dict[str, Memory] = field(default_factory=dict)
@@ -60,7 +63,7 @@ class Orchestrator:
     def advance(self, run_id: str) -> float | None:
         """Move a run on; return seconds until its next look, or None when it has ended."""
         memory = self._memories.setdefault(run_id, Memory())
-        context = RunContext(self.home, self.store, run_id, self.environ, self.clock, memory)
+        context = RunContext(self.home, self.store, run_id, self.environ, self.clock, memory, self.monotonic)
         try:
             next_look_s = self._step(context)
         except (
@@ -73,6 +76,7 @@ class Orchestrator:
             next_look_s = getattr(err, "retry_after_s", None) or ASK_AGAIN_S
         else:
             context.is_well("provider")
+            memory.failing_since = None
         finally:
             self._export(context)
         if next_look_s is None:
@@ -87,8 +91,11 @@ class Orchestrator:
             return
         if self.store.unanswered_tries(context.run_id):
             return  # something may have been made: the provider has to say
+        memory = context.memory
+        if memory.failing_since is None:
+            memory.failing_since = self.monotonic()  # of these, hours asleep are none
         patience = CAPACITY_PATIENCE if context.run.working_since is not None else FIRST_PATIENCE
-        if self.clock() - attempt.started_at >= patience:
+        if self.monotonic() - memory.failing_since >= patience.total_seconds():
             code = Reason.NO_CAPACITY if isinstance(error, Transient) else Reason.CREDENTIALS
             decide_end(context, Finish(reason=code, words=str(error), pull=False))
 
@@ -104,7 +111,7 @@ class Orchestrator:
             return self._begin(context)
         if attempt.not_before is not None and not self._is_wanted_out(context):
             pause_s = (attempt.not_before - self.clock()).total_seconds()
-            if pause_s > 0:
+            if 0.0 < pause_s <= LONGEST_PAUSE_S:  # longer: the clock was set back meanwhile
                 return min(LOOK_S, pause_s)
         seen = self._look(context, attempt)
         if seen is None:
@@ -122,7 +129,7 @@ class Orchestrator:
         return 0.0
 
     def _is_wanted_out(self, context: RunContext) -> bool:
-        return context.run.intent is not Intent.NONE or self.clock() >= deadlines_now(context).soft
+        return context.run.intent is not Intent.NONE or context.now >= deadlines_now(context).soft
 
     def _rent(self, context: RunContext, attempt: AttemptRow) -> float:
         """One step nearer to a machine; a person's wish and the limits come first."""

@@ -8,7 +8,6 @@ it, replayed byte for byte.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from datetime import timedelta
 
 from launcher.events import Kind
 from launcher.orchestrate.budget import deadlines_now
@@ -39,8 +38,8 @@ __all__ = ["Refused", "Rented", "Waiting", "find_unanswered", "rent"]
 
 LOOKUPS = 3
 """How often an unanswered try is looked up before anything follows from it: clouds list new instances late."""
-SETTLED_AFTER = timedelta(seconds=15)
-"""How long after the call a look-up counts as proof that nothing was made."""
+SETTLED_AFTER_S = 15.0
+"""For how long an unanswered call is looked up before that counts as proof that nothing was made."""
 REFUSALS = (NoCapacity, PriceRose, QuotaExceeded, MachineInUse, BadOption, BadCredentials, PermissionDenied)
 
 
@@ -89,7 +88,8 @@ def find_unanswered(context: RunContext) -> bool:
             _record(context, attempt, row, instance)
             continue
         row = context.store.update_try(row, lookups=row.lookups + 1)
-        if row.lookups >= LOOKUPS and context.clock() - row.asked_at >= SETTLED_AFTER:
+        since = context.memory.unanswered_since.setdefault(row.token, context.monotonic())
+        if row.lookups >= LOOKUPS and context.monotonic() - since >= SETTLED_AFTER_S:
             context.store.update_try(row, outcome=TryOutcome.NOTHING)
         else:
             settled = False

@@ -30,7 +30,7 @@ class Machine:
     was_reached: bool = True
     """It has answered before: until then it boots."""
     silent_s: float = 0.0
-    """From `launcher.policy.silence`; for a machine that was never reached, the time since it was created."""
+    """From `launcher.policy.silence`: what was observed, not what a clock says; also of a machine that still boots."""
     ending_s: float | None = None
     """Seconds since we told the provider to end it; None when we did not."""
     ending_reason: Reason = Reason.NONE

@@ -44,7 +44,8 @@ class _Followed:
     intent: Intent = Intent.NONE
     asked_meanwhile: bool = False
     work: Future[float | None] | None = None
-    leased_until: datetime | None = None
+    leased_until: float | None = None
+    """Monotonic; the record has it by the wall clock, for other processes."""
     failures: int = 0
     fault: str = ""
     """What the last failure said, so that it is said once."""
@@ -194,11 +195,11 @@ class Supervisor:
     def _hold_leases(self) -> None:
         """Take leases, and renew them in good time, also while a long step of a run is under way."""
         now = self.clock()
-        renew_at = now + timedelta(seconds=LEASE_S / 2)
+        passed_s = self.monotonic()
         due = [
             (run_id, followed)
             for run_id, followed in self._followed.items()
-            if followed.leased_until is None or followed.leased_until <= renew_at
+            if followed.leased_until is None or followed.leased_until - passed_s <= LEASE_S / 2
         ]
         if not due:
             return
@@ -214,7 +215,7 @@ class Supervisor:
                     expires_at=expires_at,
                     holder_lives=holder is not None and is_alive(*holder),
                 )
-                followed.leased_until = expires_at if taken else None
+                followed.leased_until = passed_s + LEASE_S if taken else None
 
 
 def _pause_s(failures: int) -> float:
