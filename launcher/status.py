@@ -7,10 +7,14 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 
+from launcher.checkpoints import Mirrored
 from launcher.forecast.money import Usage, bill, burn_usd_per_hour
+from launcher.policy.loss import Loss, loss_of
+from launcher.policy.states import RunState
 from launcher.records import from_json
 from launcher.store import AttemptRow, InstanceRow, RunRow
-from provisioning import InstanceState, Offer
+from provisioning import CloudError, InstanceRef, InstanceState, Offer
+from provisioning.registry import provider_class
 
 __all__ = ["AttemptStatus", "Output", "Status", "cost_of", "offer_words", "status_of"]
 
@@ -28,6 +32,8 @@ class AttemptStatus:
     cause: str
     steps_done: int
     steps_lost: int
+    seconds_lost: float
+    """What the lost steps took, at the speed of this attempt."""
     usd: float
 
 
@@ -68,6 +74,8 @@ class Status:
     working_since: datetime | None
     ended_at: datetime | None
     looked_at: datetime | None
+    loss_now: Loss | None = None
+    """What would be lost with the machine at this moment; None while the job does not run."""
     estimate: Mapping[str, Any] = field(default_factory=dict)
     """What was promised at launch: ``{"hours": {...}, "usd": {...}}``."""
     limits: Mapping[str, Any] = field(default_factory=dict)
@@ -122,6 +130,7 @@ def status_of(
         working_since=run.working_since,
         ended_at=run.ended_at,
         looked_at=run.looked_at,
+        loss_now=_loss_now(run, attempts, newest, disk_gib, now),
         estimate={key: run.plan.get("estimate", {}).get(key, {}) for key in ("hours", "usd")},
         limits=run.limits,
     )
@@ -142,8 +151,41 @@ def _attempt_status(
         cause=attempt.cause,
         steps_done=max(0, (attempt.step_last or 0) - (attempt.step_at_attempt or 0)),
         steps_lost=attempt.steps_lost,
+        seconds_lost=_seconds_lost(attempt),
         usd=round(sum(cost_of(row, disk_gib, now) for row in of_attempt), 6),
     )
+
+
+def _seconds_lost(attempt: AttemptRow) -> float:
+    rate = (attempt.progress or {}).get("steps_per_s")
+    return round(attempt.steps_lost / rate, 3) if rate else 0.0
+
+
+def _loss_now(
+    run: RunRow, attempts: Sequence[AttemptRow], machine: InstanceRow | None, disk_gib: float, now: datetime
+) -> Loss | None:
+    if run.state != RunState.RUNNING.value or machine is None or run.working_since is None:
+        return None
+    attempt = attempts[-1]
+    if attempt.progress is None:
+        return None
+    from launcher.runners.base import Progress  # only for a run that goes on: a list of ended ones is faster
+
+    return loss_of(
+        from_json(Progress, attempt.progress),
+        {name: from_json(Mirrored, entry) for name, entry in attempt.mirrored.items()},
+        now=now,
+        working_since=run.working_since,
+        usd_per_hour=_usd_per_hour_now(machine, disk_gib),
+        survives=_is_claimed(machine),
+    )
+
+
+def _is_claimed(machine: InstanceRow) -> bool:
+    try:
+        return provider_class(InstanceRef.parse(machine.ref).provider).capabilities.claimed
+    except CloudError:  # its package is not installed here any more
+        return False
 
 
 def offer_words(offer: Offer) -> str:

@@ -7,26 +7,25 @@ from dataclasses import replace
 from datetime import datetime
 
 from launcher.events import Kind
+from launcher.job import Job
 from launcher.orchestrate.context import RunContext
 from launcher.policy.limits import LimitWarning, Spent, deadlines_of, forecast_usd, new_warnings
+from launcher.policy.reserve import Measured, Reserve, reserve_for
 from launcher.policy.situation import Deadlines
+from launcher.records import from_json
+from launcher.runners.base import Progress
 from launcher.status import cost_of
 from launcher.store import AttemptRow, InstanceRow
 from provisioning import Offer
 
 __all__ = [
-    "PULL_S",
-    "SAVE_S",
     "cost_of_attempt",
     "deadlines_allowed",
     "deadlines_now",
+    "reserve_now",
     "spent_now",
     "warn_about_limits",
 ]
-
-SAVE_S = 60.0
-PULL_S = 60.0
-"""Kept back before the hard deadline for saving and bringing home."""
 
 
 def spent_now(context: RunContext) -> Spent:
@@ -66,15 +65,36 @@ def deadlines_allowed(context: RunContext, offer: Offer | None = None) -> Deadli
     before = _spent(context, others)
     if row is not None:  # time in which it was stopped cost no compute, and puts its end off
         before = Spent(usd=before.usd, seconds=before.seconds - _stopped_s(row, context.clock()))
+    reserve = reserve_now(context)
     return deadlines_of(
         context.limits,
         offer,
         now=since,
         spent=before,
         disk_gib=context.plan.disk_gib,
-        save_s=SAVE_S,
-        pull_s=PULL_S,
+        save_s=reserve.save_s,
+        pull_s=reserve.pull_s,
+        pull_bytes=reserve.pull_bytes,
     )
+
+
+def reserve_now(context: RunContext) -> Reserve:
+    """Return what is kept back for saving and bringing home, by what this run has shown so far."""
+    attempt = context.attempt
+    stored = None if attempt is None else attempt.progress
+    entries = from_json(Progress, stored).checkpoints if stored is not None else ()
+    are_outputs = _are_outputs(context.job)
+    return reserve_for(
+        from_json(Measured, context.run.measured),
+        checkpoint_bytes=max((entry.size_bytes for entry in entries[-2:]), default=0),
+        fetched_bytes=sum(entry.size_bytes for entry in entries) if are_outputs else 0,
+    )
+
+
+def _are_outputs(job: Job) -> bool:
+    """Whether checkpoints come home a second time, as outputs: without ``file_outputs`` everything does."""
+    folder = job.checkpoint.dir.strip("/")
+    return not job.file_outputs or any(pattern.strip("/").startswith(folder) for pattern in job.file_outputs)
 
 
 def warn_about_limits(context: RunContext) -> None:
@@ -89,7 +109,11 @@ def warn_about_limits(context: RunContext) -> None:
     forecast = None
     if remaining_s is not None:
         forecast = forecast_usd(
-            context.offer_of(attempt), spent, remaining_s=remaining_s, disk_gib=context.plan.disk_gib
+            context.offer_of(attempt),
+            spent,
+            remaining_s=remaining_s,
+            disk_gib=context.plan.disk_gib,
+            pull_bytes=reserve_now(context).pull_bytes,
         )
     said = {LimitWarning(word) for word in run.warned}
     due = new_warnings(context.limits, spent, forecast_usd=forecast, remaining_s=remaining_s, said=said)

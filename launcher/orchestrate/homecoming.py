@@ -7,6 +7,7 @@ import fcntl
 import itertools
 import os
 from collections.abc import Iterator
+from dataclasses import replace
 from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -24,6 +25,7 @@ from launcher.errors import LaunchError
 from launcher.events import Kind
 from launcher.home import RunPaths
 from launcher.orchestrate.context import RunContext
+from launcher.policy.reserve import Measured
 from launcher.policy.states import Reason
 from launcher.records import from_json, to_json
 from launcher.runners.base import Area, FetchReport, Handle, LogChunk, Progress, Runner
@@ -126,12 +128,13 @@ def mirror_checkpoints(
         # Before it comes: killed in between, we must know whose it is.
         known[entry.name] = Mirrored(modified_at=entry.modified_at)
         attempt = context.update_attempt(attempt, mirrored=to_json(known))
+        began = context.monotonic()
         report = runner.fetch(handle, patterns_of(entry.name), context.paths.mirror, area=Area.CHECKPOINTS)
         if not report.files:  # the program deleted it meanwhile
             continue
         known[entry.name] = Mirrored(modified_at=entry.modified_at, at=context.clock())
         with context.store.together():
-            _note_traffic(context, report)
+            _note_traffic(context, report, context.monotonic() - began)
             attempt = context.update_attempt(attempt, mirrored=to_json(known))
             words = f"checkpoint {entry.name} is home"
             context.report(Kind.CHECKPOINT, words, name=entry.name, where="home", bytes=entry.size_bytes)
@@ -219,7 +222,10 @@ def bring_everything(
     files = {file.path for report in reports for file in report.files}
     size = sum(file.size_bytes for report in reports for file in report.files)
     words = f"{len(files)} files are home and verified, in {context.run.results_dir}"
+    own_bytes = max(0, size - sum(entry.size_bytes for entry in progress.checkpoints))
+    measured = replace(from_json(Measured, context.run.measured), output_bytes=own_bytes)
     with context.store.together():
+        context.update_run(measured=to_json(measured))
         context.update_attempt(attempt, fetched=True)
         context.report(Kind.TRANSFER, words, what="outputs", files=len(files), bytes=size)
     return reports
@@ -232,22 +238,26 @@ def _fetch(
     results.claim(main, context.run_id)
     if not fetch.dest.is_relative_to(main):
         results.claim(fetch.dest, context.run_id)
+    began = context.monotonic()
     report = runner.fetch(handle, fetch.patterns, fetch.dest, area=fetch.area)
     with context.store.together():
         if own:
             _note_outputs(context, report, main)
-        _note_traffic(context, report)
+        _note_traffic(context, report, context.monotonic() - began)
     for name, reason in report.refused:
         context.complain(f"refused {name}", f"{name} was not fetched: {reason}", path=name)
     return report
 
 
-def _note_traffic(context: RunContext, report: FetchReport) -> None:
-    """Count what left the machine for its bill; what was home already did not travel."""
+def _note_traffic(context: RunContext, report: FetchReport, seconds: float) -> None:
+    """Count what left the machine for its bill, and how fast; what was home already did not travel."""
     moved = sum(file.size_bytes for file in report.files if not file.was_home)
     row = None if context.attempt is None else context.machine_of(context.attempt)
     if moved and row is not None:
         context.update_instance(row, egress_bytes=row.egress_bytes + moved)
+        known = from_json(Measured, context.run.measured)
+        if (measured := known.after_transfer(moved, seconds)) != known:
+            context.update_run(measured=to_json(measured))
 
 
 def _note_outputs(context: RunContext, report: FetchReport, main: Path) -> None:

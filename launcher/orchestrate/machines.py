@@ -26,7 +26,9 @@ def look(context: RunContext, row: InstanceRow) -> Instance:
     ref = InstanceRef.parse(row.ref)
     instance = context.provider(ref.provider).get(ref)
     known = context.memory.instance
-    if known is not None and known.ref == ref:  # or a machine that was just ended would be waited for as if it ran
+    if (
+        known is not None and known.ref == ref
+    ):  # or a machine that was just ended would be waited for as if it ran
         context.memory.instance = instance
     _note(context, row, instance)
     return instance

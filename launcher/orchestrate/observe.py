@@ -8,7 +8,7 @@ from typing import Any
 
 from launcher.connect import runner_for
 from launcher.errors import MachineError, MachineRefused
-from launcher.orchestrate.budget import PULL_S, deadlines_now
+from launcher.orchestrate.budget import deadlines_now, reserve_now
 from launcher.orchestrate.context import RunContext
 from launcher.orchestrate.machines import look
 from launcher.orchestrate.progress import follow_progress
@@ -223,7 +223,7 @@ def _situation(
 def _deadlines(context: RunContext) -> Deadlines:
     """For a job that does not leave, the end comes early enough to bring home what it has saved."""
     deadlines = deadlines_now(context)
-    kill_at = max(deadlines.soft, deadlines.hard - timedelta(seconds=PULL_S))
+    kill_at = max(deadlines.soft, deadlines.hard - timedelta(seconds=reserve_now(context).pull_s))
     return Deadlines(soft=deadlines.soft, hard=kill_at, reason=deadlines.reason)
 
 

@@ -8,10 +8,11 @@ from typing import Any
 
 from launcher.events import Kind
 from launcher.orchestrate.context import RunContext
+from launcher.policy.reserve import Measured
 from launcher.records import from_json, to_json
 from launcher.runners.base import Progress
 from launcher.store import AttemptRow, RunRow
-from trainer.contract import Phase
+from trainer.contract import Exit, Phase
 
 __all__ = ["follow_progress"]
 
@@ -29,6 +30,8 @@ def follow_progress(context: RunContext, attempt: AttemptRow, progress: Progress
         changes["has_run"] = True
     if progress.phase is Phase.LEAVING and attempt.asked_at is None:
         changes["asked_at"] = context.clock()  # its watchdog asked: a notice, a deadline
+    if progress.phase is Phase.ENDED and (before is None or before.phase is not Phase.ENDED):
+        _note_leaving(context, attempt, progress)
     if progress.step is not None and progress.step != attempt.step_last:
         changes["step_last"] = progress.step
         if before is None or before.step is None:
@@ -38,6 +41,15 @@ def follow_progress(context: RunContext, attempt: AttemptRow, progress: Progress
     if any(getattr(context.run, name) != value for name, value in run_changes.items()):
         context.update_run(**run_changes)
     return changes
+
+
+def _note_leaving(context: RunContext, attempt: AttemptRow, progress: Progress) -> None:
+    """Remember how long the job took to save and leave when it was asked to."""
+    if attempt.asked_at is None or progress.exit_code not in (Exit.DONE, Exit.INTERRUPTED):
+        return
+    took_s = (context.clock() - attempt.asked_at).total_seconds()
+    measured = from_json(Measured, context.run.measured).after_leaving(took_s)
+    context.update_run(measured=to_json(measured))
 
 
 def _note_lost_steps(context: RunContext, attempt: AttemptRow, first_step: int) -> None:

@@ -23,6 +23,7 @@ __all__ = [
     "metrics",
     "progress",
     "results",
+    "saved",
     "status_facts",
     "time_taken",
 ]
@@ -42,6 +43,7 @@ def status_facts(status: Status, now: datetime) -> list[Fact]:
         ("machine", machine(status, now)),
         ("progress", progress(status)),
         ("metrics", metrics(status.metrics)),
+        ("saved", saved(status)),
         ("time", time_taken(status, now)),
         ("cost", cost(status)),
         ("results", results(status)),
@@ -76,6 +78,11 @@ def progress(status: Status) -> str:
     if status.seconds_left is not None and status.state == "running":
         parts.append(f"{words.duration(status.seconds_left)} left")
     return SEP.join(parts)
+
+
+def saved(status: Status) -> str:
+    """Say how old the last save is and what losing the machine would cost now; nothing while the job does not run."""
+    return status.loss_now.words if status.loss_now is not None else ""
 
 
 def metrics(values: Mapping[str, float], *, at_most: int | None = None) -> str:

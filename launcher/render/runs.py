@@ -77,11 +77,17 @@ def attempts_table(attempts: Sequence[AttemptStatus], now: datetime) -> Table:
             attempt.offer,
             words.duration(facts.attempt_seconds(attempt, now)),
             f"{attempt.steps_done:,}",
-            f"{attempt.steps_lost:,}",
+            _lost(attempt),
             words.usd(attempt.usd),
             attempt.cause.replace("_", " ") if attempt.ended else "goes on",
         )
     return rows
+
+
+def _lost(attempt: AttemptStatus) -> str:
+    """Steps that had to be done again, and the time that they had taken where that is known."""
+    steps = f"{attempt.steps_lost:,}"
+    return f"{steps} ({words.duration(attempt.seconds_lost)})" if attempt.seconds_lost >= 1.0 else steps
 
 
 def events_grid(events: Iterable[Event], *, with_date: bool = False) -> Table:

@@ -71,6 +71,8 @@ class RunRow:
     """When a person last made it go on; plan and limits may have changed then."""
     warned: tuple[str, ...] = ()
     """Which warnings about the limits have been said."""
+    measured: Mapping[str, Any] = field(default_factory=dict)
+    """How long saving and bringing home took so far: a `launcher.policy.reserve.Measured`."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -91,6 +91,10 @@ MIGRATIONS: tuple[str, ...] = (
     """
     ALTER TABLE instances ADD COLUMN egress_bytes INTEGER NOT NULL DEFAULT 0;
     """,
+    # 5: how long saving and bringing home take
+    """
+    ALTER TABLE runs ADD COLUMN measured TEXT NOT NULL DEFAULT '{}';
+    """,
 )
 
 

@@ -44,6 +44,7 @@ def a_status(**changes: Any) -> Status:
                 cause="",
                 steps_done=62_000,
                 steps_lost=0,
+                seconds_lost=0.0,
                 usd=0.42,
             ),
         ),

@@ -73,6 +73,25 @@ def test_jumps_while_the_job_runs(house: House) -> None:
     house.audit(run)
 
 
+def test_a_program_that_does_not_save_is_told_what_that_costs(house: House) -> None:
+    clock = Clock()
+    with hold_lock(house.home) as held:
+        assert held
+        checkpoint = {"dir": "saved", "every": "1s"}
+        run = house.launch(house.counting(every=99, gate=2, checkpoint=checkpoint), provider="fake")
+        with supervised(house, run, clock) as follow:
+            follow(lambda: (run.status().step or 0) >= 2, "the job at work")
+            clock.ahead = timedelta(minutes=4)
+            follow(lambda: any("nothing saved yet" in e.message for e in run.events()), "the warning")
+            told = run.status().to_json()["loss_now"]
+            assert told["saved"] is None and told["usd"] > 0.0, told
+            house.open_gate()
+            follow(lambda: False, "the end")
+    assert run.status().to_json()["loss_now"] is None
+    assert sum("nothing saved yet" in event.message for event in run.events()) == 1
+    house.audit(run)
+
+
 def test_an_hour_asleep_while_a_machine_boots_and_while_a_pause_lasts(house: House) -> None:
     """A boot that nobody watched is not too long; a pause is over, or not made longer."""
     clock = Clock()
