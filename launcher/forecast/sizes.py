@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
+from launcher.buckets.sources import is_in_bucket
 from launcher.forecast.conditions import Sizes
 from launcher.job import Job
 from launcher.snapshot import Manifest
@@ -12,12 +13,17 @@ from launcher.snapshot import Manifest
 __all__ = ["sizes_of", "tree_bytes"]
 
 
-def sizes_of(job: Job, manifest: Manifest | None) -> Sizes:
-    """Return what is known about bytes before anything runs; what nobody knows stays unknown."""
+def sizes_of(job: Job, manifest: Manifest | None, *, in_buckets_bytes: int | None = None) -> Sizes:
+    """Return what is known about bytes before anything runs; what nobody knows stays unknown.
+
+    ``in_buckets_bytes``: of all sources in object stores together; None when nobody has looked.
+    """
     local = [mount for mount in job.mounts if "://" not in mount.source]
+    has_buckets = any(is_in_bucket(mount.source) for mount in job.mounts)
     return Sizes(
         code_bytes=manifest.size_bytes if manifest is not None else 0,
         data_bytes=sum(tree_bytes(Path(mount.source)) for mount in local),
+        fetched_bytes=in_buckets_bytes if has_buckets else 0,
     )
 
 

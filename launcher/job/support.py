@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 from launcher.job.problem import FieldError, Path, dotted
 from launcher.job.sources import scheme_of
 from provisioning.models import WhenUnattended
+from provisioning.storage import SCHEMES
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -43,7 +44,7 @@ def _unsupported(job: Job) -> Iterator[tuple[Path, str]]:
         if getattr(job.environment, name) is not None:
             yield ("environment", name), "environments are made from requirements files only, so far"
     for target, source in job.file_mounts.items():
-        if scheme_of(source) in ("s3", "gs", "kaggle"):
+        if scheme_of(source) in ("s3", "gs", "kaggle") and scheme_of(source) not in SCHEMES:
             yield (
                 ("file_mounts", target),
                 f"{scheme_of(source)}:// is not fetched yet; use a local path or https://",

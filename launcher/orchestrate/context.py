@@ -44,6 +44,8 @@ class Memory:
     """By how much the clock here is ahead of the machine's; nothing while they agree, or nobody knows."""
     address_asked_at: float | None = None
     """When this computer's own address was last asked for, to let it through a firewall. Monotonic."""
+    renew_at: datetime | None = None
+    """When what the machine may read and write in buckets is signed anew."""
     providers: dict[str, Provider] = field(default_factory=dict)
     job: Job | None = None
     plan: tuple[datetime | None, Plan] | None = None

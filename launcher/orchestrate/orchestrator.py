@@ -26,6 +26,7 @@ from launcher.orchestrate.homecoming import bring_log_if_possible
 from launcher.orchestrate.observe import Seen, observe
 from launcher.orchestrate.rent import Refused, Rented, rent
 from launcher.orchestrate.saves import warn_about_saves
+from launcher.orchestrate.signing import renew_if_due
 from launcher.policy.actions import Finish
 from launcher.policy.situation import Policy
 from launcher.policy.states import Reason, RunState
@@ -118,6 +119,7 @@ class Orchestrator:
         if seen is None:
             return self._rent(context, attempt)
         bring_log_if_possible(context, seen)
+        renew_if_due(context, seen)
         warn_about_limits(context)
         warn_about_saves(context, seen)
         return act(context, seen, decide_on(seen.situation))

@@ -5,6 +5,7 @@ from __future__ import annotations
 from launcher.orchestrate.budget import deadlines_now
 from launcher.orchestrate.context import RunContext
 from launcher.orchestrate.homecoming import is_newest, resume_source
+from launcher.orchestrate.signing import signed_mounts
 from launcher.records import from_json
 from launcher.runners.base import Environment, Submission
 from launcher.secrets import read_secrets
@@ -29,7 +30,7 @@ def submission_for(context: RunContext, attempt: AttemptRow, instance: Instance)
         start=attempt.starts,
         workdir_name=job.workdir_path.name or "work",
         snapshot=context.paths.snapshot,
-        mounts=job.mounts,
+        mounts=signed_mounts(context),
         environment=from_json(Environment, stored["environment"]),
         setup=stage.setup,
         run=stage.run,

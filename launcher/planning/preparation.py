@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from launcher import results
+from launcher.buckets.stores import Stores
 from launcher.errors import LaunchError, NothingToRent, UsageError
 from launcher.forecast.estimates import Estimate
 from launcher.forecast.history import earlier_runs
@@ -18,6 +19,7 @@ from launcher.forecast.throughput import Work
 from launcher.home import Home
 from launcher.job import Job
 from launcher.job.variables import Variables
+from launcher.planning.buckets import look_at_sources
 from launcher.planning.plan import Plan, Wants, make_plan, price
 from launcher.planning.preflight import Finding, Level, preflight
 from launcher.planning.prices import ON_THIS_COMPUTER, Miss, ask, clouds_of, refuse_unknown_providers
@@ -149,8 +151,17 @@ def prepare(
     out = out.expanduser().absolute() if out is not None else None
     tools = ("tmux",) if ON_THIS_COMPUTER.intersection(clouds) else ()
     checked = preflight(job, environ=env, tools=tools, out=out, home=home.root)
-    wants = wants_of(job, checked.manifest, Store(home.database), until=until, out=out)
     try:
+        stores = Stores(home=home.root, environ=env, options=job.provider_options)
+        sources, in_buckets_bytes = look_at_sources(job, stores)
+        wants = wants_of(
+            job,
+            checked.manifest,
+            Store(home.database),
+            until=until,
+            out=out,
+            in_buckets_bytes=in_buckets_bytes,
+        )
         capabilities = {cloud: provider_class(cloud).capabilities for cloud in clouds}
         plan = plan_for(job, wants, capabilities, home, env)
     except (CloudError, LaunchError):
@@ -159,7 +170,7 @@ def prepare(
     return Prepared(
         job=job,
         plan=plan,
-        findings=checked.findings,
+        findings=(*checked.findings, *sources),
         manifest=checked.manifest,
         variables=checked.variables,
         results_base=results.results_bases(job, out=out)[0],
@@ -219,13 +230,17 @@ def wants_of(
     *,
     until: datetime | None = None,
     out: Path | None = None,
+    in_buckets_bytes: int | None = None,
 ) -> Wants:
-    """Return what a job asks of a plan; ``manifest`` is what goes up, ``store`` knows earlier runs of it."""
+    """Return what a job asks of a plan; ``manifest`` is what goes up, ``store`` knows earlier runs of it.
+
+    ``in_buckets_bytes``: of what the machine fetches from object stores; None when nobody has looked.
+    """
     work, checkpoint = job.work, job.checkpoint
     duration = job.max_duration
     return Wants(
         work=Work(steps=work.steps, hours=work.hours, on=work.on) if work is not None else Work(),
-        sizes=sizes_of(job, manifest),
+        sizes=sizes_of(job, manifest, in_buckets_bytes=in_buckets_bytes),
         history=earlier_runs(store, job.to_dict()),
         has_environment=job.environment.requirements is not None,
         has_setup=job.setup is not None,

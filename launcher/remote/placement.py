@@ -23,9 +23,9 @@ if TYPE_CHECKING:
     from launcher.remote.shell import Shell
     from launcher.remote.tools import Tools
     from launcher.remote.transfer import Transfer
-    from launcher.runners.base import Mount, Submission
+    from launcher.runners.base import Mount, SignedFile, Submission
 
-__all__ = ["Download", "Placement"]
+__all__ = ["Download", "Placement", "downloads_of"]
 
 HASH_BYTES = 1 << 20
 _PUT_IN_PLACE = 'find "$1" -type f -exec touch {} + && touch "$2" && mv -- "$1" "$3"'
@@ -40,6 +40,9 @@ class Download:
     folder: str
     link: str
     sha256: str | None
+    files: list[dict[str, Any]] | None = None
+    """With their signed addresses, where the source lies in an object store."""
+    is_folder: bool = False
 
 
 class Placement:
@@ -95,19 +98,6 @@ class Placement:
         if answer["placed"]:
             size = submission.snapshot.stat().st_size
             report(Kind.TRANSFER, f"code is in place ({size} bytes packed)", what="code", bytes=size, files=1)
-
-    def downloads(self, mounts: Sequence[Mount]) -> list[Download]:
-        """What the machine is to fetch by itself; a digest is given as ``https://…#sha256=<hex digits>``."""
-        return [self._download(mount) for mount in mounts if _is_address(mount)]
-
-    def _download(self, mount: Mount) -> Download:
-        url, _, fragment = mount.source.partition("#")
-        return Download(
-            url=url,
-            folder=str(self._folder.mounts / _key(mount)),
-            link=str(self._folder.workdir / mount.target) + ("/" if mount.target.endswith("/") else ""),
-            sha256=fragment.removeprefix("sha256=") if fragment.startswith("sha256=") else None,
-        )
 
     def place_checkpoint(self, checkpoint: Path, report: Report, *, is_newest: bool = False) -> None:
         """Put a checkpoint from home where the job looks for it, unless the machine has one that is as new.
@@ -261,8 +251,36 @@ class Placement:
         self._shell.write(self._folder.control / "inputs.json", json.dumps(inputs).encode("ascii"))
 
 
+def downloads_of(mounts: Sequence[Mount], folder: RunFolder) -> list[Download]:
+    """What the machine is to fetch by itself; a digest is given as ``https://…#sha256=<hex digits>``."""
+    return [_download(mount, folder) for mount in mounts if _is_address(mount)]
+
+
+def _download(mount: Mount, folder: RunFolder) -> Download:
+    url, _, digest = mount.source.partition("#sha256=")
+    return Download(
+        url=url if mount.files else url.partition("#")[0],
+        folder=str(folder.mounts / _key(mount)),
+        link=str(folder.workdir / mount.target) + ("/" if mount.target.endswith("/") else ""),
+        sha256=digest or None,
+        files=[_told(file) for file in mount.files] or None,
+        is_folder=mount.is_folder,
+    )
+
+
 def _is_address(mount: Mount) -> bool:
-    return mount.source.startswith(("https://", "http://"))
+    return bool(mount.files) or mount.source.startswith(("https://", "http://"))
+
+
+def _told(file: SignedFile) -> dict[str, Any]:
+    return {
+        "name": file.name,
+        "url": file.link.url,
+        "headers": dict(file.link.headers),
+        "size_bytes": file.size_bytes,
+        "etag": file.etag,
+        "expires_at": file.link.expires_at.isoformat(),
+    }
 
 
 def _key(mount: Mount) -> str:

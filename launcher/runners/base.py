@@ -18,6 +18,7 @@ from trainer.contract import Cause, Phase
 
 if TYPE_CHECKING:
     from launcher.events import Report
+    from provisioning.storage import SignedUrl
 
 __all__ = [
     "Area",
@@ -32,6 +33,7 @@ __all__ = [
     "Runner",
     "RunnerCapabilities",
     "Signal",
+    "SignedFile",
     "Submission",
 ]
 
@@ -58,13 +60,28 @@ class Signal(str, enum.Enum):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class SignedFile:
+    """One object that the machine may read for some time."""
+
+    name: str
+    """Of a single object its key; of one below a prefix, its name from there on."""
+    link: SignedUrl
+    size_bytes: int
+    etag: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Mount:
-    """One entry of ``file_mounts``: a local source, and where the job expects it."""
+    """One entry of ``file_mounts``: a source, and where the job expects it."""
 
     target: str
     """Relative to the working folder, or absolute on the machine."""
     source: str
-    """An absolute local path, or an ``https://`` address, which may end in ``#sha256=<hex digits>``."""
+    """An absolute local path, or an ``https://`` address or object, which may end in ``#sha256=<hex digits>``."""
+    files: tuple[SignedFile, ...] = ()
+    """For a source in an object store: what the machine fetches."""
+    is_folder: bool = False
+    """With ``files``: they are what lies below a prefix, and keep their names."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -224,6 +241,9 @@ class Runner(Protocol):
 
     def signal(self, handle: Handle, signal: Signal, *, cause: Cause = Cause.STOP) -> None:
         """Ask the job to leave; returns at once, `poll` shows when it has. Asking what has ended is fine."""
+
+    def renew(self, handle: Handle, mounts: Sequence[Mount]) -> None:
+        """Replace what was signed for a start that still fetches its data."""
 
     def logs(self, handle: Handle, offset: int, *, limit: int = 1 << 20) -> LogChunk:
         """Return output from a byte offset on; empty when there is none yet.

@@ -21,7 +21,7 @@ from launcher.remote.facts import Facts, look, require
 from launcher.remote.fetching import fetch
 from launcher.remote.layout import Start
 from launcher.remote.local import LocalShell
-from launcher.remote.placement import Placement
+from launcher.remote.placement import Download, Placement, downloads_of
 from launcher.remote.runfile import Intervals, Status, Step
 from launcher.remote.tools import Tools
 from launcher.runners.base import (
@@ -29,6 +29,7 @@ from launcher.runners.base import (
     FetchReport,
     Handle,
     LogChunk,
+    Mount,
     Progress,
     RunnerCapabilities,
     Signal,
@@ -216,11 +217,9 @@ class MachineRunner:
         steps: list[Step] = []
         path_prefix: list[str] = []
         environ: dict[str, str] = {}
-        downloads = placement.downloads(submission.mounts)
+        downloads = downloads_of(submission.mounts, start.folder)
         if downloads:
-            listing = start.control / "downloads.json"
-            content = json.dumps({"downloads": [asdict(one) for one in downloads]})
-            self._shell.write(listing, content.encode("ascii"), mode=0o600)
+            listing = self._write_downloads(start, downloads)
             steps.append(Step(name="data", argv=tools.argv("download", str(listing))))
         wheel = self._bring_trainer(start) if self._is_foreign else None
         asked = submission.environment
@@ -242,6 +241,13 @@ class MachineRunner:
             path_prefix.append(str(folder / "bin"))
             environ["PYTHONPATH"] = str(folder / "lib")
         return steps, path_prefix, environ
+
+    def _write_downloads(self, start: Start, downloads: Sequence[Download]) -> PurePosixPath:
+        """What the machine is to fetch, with addresses that whoever has them can use: private."""
+        listing = start.control / "downloads.json"
+        content = json.dumps({"downloads": [asdict(one) for one in downloads]})
+        self._shell.write(listing, content.encode("ascii"), mode=0o600)
+        return listing
 
     def _bring_trainer(self, start: Start) -> PurePosixPath:
         """Put the wheel of this launcher's trainer on the machine, unless it is there; its name tells its version."""
@@ -374,6 +380,13 @@ class MachineRunner:
         start = Start.of_handle(handle)
         wish = json.dumps({"cause": cause.value, "reason": ""}).encode("ascii")
         self._shell.write(start.signal_file(signal.value), wish)
+
+    def renew(self, handle: Handle, mounts: Sequence[Mount]) -> None:
+        """Replace what was signed; the machine reads the list again when an address has ended."""
+        start = Start.of_handle(handle)
+        downloads = downloads_of(mounts, start.folder)
+        if downloads:
+            self._write_downloads(start, downloads)
 
     def fetch(
         self, handle: Handle, patterns: Sequence[str], dest: Path, *, area: Area = Area.WORK

@@ -282,7 +282,7 @@ def test_what_cannot_be_run_yet_is_refused_by_its_field() -> None:
             "when_unattended": "push",
             "checkpoint": {"mirror": "s3://bucket/ck"},
             "environment": {"lock": "uv.lock"},
-            "file_mounts": {"d": "s3://bucket/d", "e": "/local", "f": "https://example.org/f"},
+            "file_mounts": {"d": "kaggle://competitions/d", "e": "/local", "f": "https://example.org/f"},
         }
     )
     assert [field for field, _ in unsupported(job)] == [
