@@ -43,7 +43,7 @@ def launch(job: Job | Prepared, **options: Unpack[Options]) -> Run:
     supervisor follows the run from then on, whatever becomes of this process.
 
     Raises:
-        JobFileError, UsageError, HomeError, DependencyMissing: something is wrong; nothing was rented or recorded.
+        JobFileError, UsageError (also without ``accept_client_deadline`` where it is needed), HomeError, DependencyMissing: something is wrong; nothing was rented or recorded.
         NameTaken: a live run has this name.
         NothingToRent, OverBudget: nothing fits within the limits.
     """
@@ -51,6 +51,7 @@ def launch(job: Job | Prepared, **options: Unpack[Options]) -> Run:
         raise UsageError(f"options are given to prepare(), not with what it returned: {', '.join(options)}")
     prepared = job if isinstance(job, Prepared) else prepare(job, **options)
     prepared.require_ok()
+    prepared.require_consent()
     home = Home.open(prepared.environ)
     store = Store(home.database)
     _refuse_taken_name(store, prepared.name)

@@ -54,9 +54,9 @@ def resume(
                 f"the disk of {context.run_id} is kept on its machine: it goes on there",
                 hint=f"`launch pull {context.run_id}`, then `launch down {context.run_id}` to go on elsewhere",
             )
-        changes["plan"] = prepare(
-            context.job, out=context.plan.out, environ=context.environ, **place
-        ).plan.to_json()
+        prepared = prepare(context.job, out=context.plan.out, environ=context.environ, **place)
+        prepared.require_consent()
+        changes["plan"] = prepared.plan.to_json()
     KeptDisks(context).settle()  # a pull that was killed may have left it running, with a deadline of its own
     write_secrets(context.paths.secrets, variables.secrets)
     with context.store.together():

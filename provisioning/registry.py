@@ -8,17 +8,19 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from importlib import import_module
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING, Any, cast
 
 from provisioning.errors import CloudError, MissingDependency
 from provisioning.options import did_you_mean
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
     from importlib.metadata import EntryPoint
 
+    from provisioning.models import Capabilities
     from provisioning.provider import Provider, ProviderClass, ProviderContext
 
-__all__ = ["ENTRY_POINTS", "built_in_names", "names", "provider", "provider_class"]
+__all__ = ["ENTRY_POINTS", "built_in_names", "capabilities_of", "names", "provider", "provider_class"]
 
 ENTRY_POINTS = "gpu_launch.providers"
 
@@ -68,6 +70,17 @@ def provider_class(name: str) -> ProviderClass:
     if name not in foreign:
         raise did_you_mean("provider", name, {*_BUILT_IN, *foreign})
     return _load(name, foreign[name].value, None)
+
+
+def capabilities_of(name: str, options: Mapping[str, Any]) -> Capabilities:
+    """Return what a provider can do with the options that a job has for it; raises as `provider` does.
+
+    Most can do the same whatever the options are: those declare ``capabilities`` alone. One that cannot has a class
+    method ``capabilities_with(options)`` too.
+    """
+    found = provider_class(name)
+    vary = getattr(found, "capabilities_with", None)
+    return found.capabilities if vary is None else cast("Capabilities", vary(options))
 
 
 def _foreign() -> dict[str, EntryPoint]:

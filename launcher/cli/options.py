@@ -94,6 +94,11 @@ CONDUCT = (
     _option("--dry-run", is_flag=True, help="Check, plan and price; then stop."),
     _option("--detach", is_flag=True, help="Start, hand over to the background, and return."),
     _option("--yes", "-y", is_flag=True, help="Do not ask."),
+    _option(
+        "--accept-client-deadline",
+        is_flag=True,
+        help="With --yes, rent also what only this computer would end.",
+    ),
 )
 
 OUTPUT = (
@@ -131,6 +136,8 @@ _AS_THEY_ARE = (
 def api_options(given: Mapping[str, Any]) -> dict[str, Any]:
     """Return what `launcher.launch` and its sisters are told; what was not said is left out."""
     told = {name: given[name] for name in _AS_THEY_ARE if given.get(name) is not None}
+    if given.get("accept_client_deadline"):
+        told["accept_client_deadline"] = True
     if given.get("max_duration") is not None:
         told["max_duration_s"] = given["max_duration"].total_seconds()
     return told

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -32,8 +33,11 @@ def start(ctx: click.Context, **given: Any) -> int:
         if given["dry_run"]:
             prepared.require_ok()
             return 0
-        if not given["yes"] and not _agreed(screen, prepared):
-            return EXIT_DECLINED
+        if not given["yes"]:
+            if not _agreed(screen, prepared):
+                return EXIT_DECLINED
+            prepared = replace(prepared, accepts_client_deadline=True)
+        prepared.require_consent()
     return _launch(screen, prepared, detach=given["detach"])
 
 
@@ -76,6 +80,11 @@ def _show_plan(screen: Screen, prepared: Prepared, *, as_document: bool) -> None
 
 
 def _agreed(screen: Screen, prepared: Prepared) -> bool:
+    if prepared.plan.needs_client_deadline and not prepared.accepts_client_deadline:
+        question = (
+            "Nothing but this computer ends that machine: if this computer dies, billing goes on. Rent?"
+        )
+        return screen.confirm(question, default=False, otherwise="nothing was rented")
     if prepared.plan.bills:
         return screen.confirm("Rent?", default=False, otherwise="nothing was rented")
     return screen.confirm("Start?", default=True, otherwise="nothing was started")

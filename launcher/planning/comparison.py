@@ -16,7 +16,7 @@ from launcher.planning.preflight import preflight
 from launcher.planning.preparation import others_of, plan_for, wants_of, with_options
 from launcher.planning.prices import Miss, ask_everyone, clouds_of
 from launcher.store import Store
-from provisioning.registry import provider_class
+from provisioning.registry import capabilities_of
 
 __all__ = ["Comparison", "compare"]
 
@@ -40,6 +40,7 @@ def compare(
     host: str | None = None,
     max_duration_s: float | None = None,
     until: datetime | None = None,
+    accept_client_deadline: bool | None = None,  # an option of a launch, and no matter of price
     environ: Mapping[str, str] | None = None,
     **told: Any,
 ) -> Comparison:
@@ -55,13 +56,19 @@ def compare(
     wants = wants_of(job, manifest, Store(home.database), until=until)
     clouds = clouds_of(job)
     if clouds is not None:
-        capabilities = {cloud: provider_class(cloud).capabilities for cloud in clouds}
+        capabilities = {
+            cloud: capabilities_of(cloud, job.provider_options.get(cloud, {})) for cloud in clouds
+        }
         plan = plan_for(job, wants, capabilities, home, env)
         return Comparison(estimates=(plan.estimate, *others_of(plan, wants, capabilities)))
     market = ask_everyone(job, home=home.root, environ=env)
     spot = job.resources.use_spot
     priced = [
-        price(offer, wants, provider_class(offer.provider).capabilities)
+        price(
+            offer,
+            wants,
+            capabilities_of(offer.provider, job.provider_options.get(offer.provider, {})),
+        )
         for offer in market.offers
         if spot is None or offer.spot is spot
     ]

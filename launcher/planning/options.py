@@ -41,5 +41,7 @@ class Options(TypedDict, total=False):
     """Of the run; unique among live runs."""
     out: Path | None
     """Results come home to a folder of the run's own in here."""
+    accept_client_deadline: bool | None
+    """Rent also where nothing but this computer would end the machine: if it dies, billing goes on."""
     environ: Mapping[str, str] | None
     """Where ``LAUNCH_HOME``, credentials and secrets are read from; the environment of this process by default."""

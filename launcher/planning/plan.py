@@ -92,7 +92,7 @@ class Plan:
     if_asleep: str
     """What happens while this computer sleeps."""
     needs_client_deadline: bool
-    """Nothing but this computer would end the machine: to be accepted in so many words."""
+    """Nothing but this computer would end the machine of one of the candidates: to be accepted in so many words."""
     bills: bool
     """Renting costs money."""
     warnings: tuple[str, ...] = ()
@@ -161,7 +161,9 @@ def make_plan(
     )
     choice = choose(estimates, asked)
     known = [*estimates, *(price(offer, wants, capabilities[offer.provider]) for offer in others)]
-    return _plan_for(choice, known, wants, capabilities[choice.chosen.offer.provider], now)
+    plan = _plan_for(choice, known, wants, capabilities[choice.chosen.offer.provider], now)
+    asks = any(needs_client_deadline_accepted(capabilities[offer.provider]) for offer in plan.candidates)
+    return replace(plan, needs_client_deadline=asks)
 
 
 def _for_secrets(

@@ -27,8 +27,8 @@ from launcher.snapshot import Manifest
 from launcher.store import Store
 from provisioning import Capabilities, CloudError, WhenUnattended
 from provisioning.models import utc_now
+from provisioning.registry import capabilities_of
 from provisioning.registry import names as provider_names
-from provisioning.registry import provider_class
 
 __all__ = [
     "FIELDS",
@@ -71,6 +71,8 @@ class Prepared:
     others: tuple[Estimate, ...] = ()
     """The other candidates, priced."""
     environ: Mapping[str, str] = field(repr=False)
+    accepts_client_deadline: bool = False
+    """Somebody knows that nothing but this computer would end the machine, and wants it all the same."""
 
     @property
     def name(self) -> str:
@@ -103,6 +105,17 @@ class Prepared:
             if finding.error is not None:
                 raise finding.error
 
+    def require_consent(self) -> None:
+        """Raise `UsageError` where only this computer would end the machine and nobody has agreed to that."""
+        if self.plan.needs_client_deadline and not self.accepts_client_deadline:
+            raise UsageError(
+                f"nothing but this computer ends a machine of {self.plan.offer.provider}: if this computer dies, "
+                "billing goes on",
+                left_behind="nothing was rented",
+                hint="--accept-client-deadline (in Python accept_client_deadline=True) rents it all the same; "
+                "`launch estimate` shows providers whose machines end themselves",
+            )
+
 
 def prepare(
     job: Job,
@@ -120,6 +133,7 @@ def prepare(
     until: datetime | None = None,
     name: str | None = None,
     out: Path | None = None,
+    accept_client_deadline: bool | None = None,
     environ: Mapping[str, str] | None = None,
 ) -> Prepared:
     """Check, price and plan a job; free of charge, changes nothing.
@@ -162,7 +176,9 @@ def prepare(
             out=out,
             in_buckets_bytes=in_buckets_bytes,
         )
-        capabilities = {cloud: provider_class(cloud).capabilities for cloud in clouds}
+        capabilities = {
+            cloud: capabilities_of(cloud, job.provider_options.get(cloud, {})) for cloud in clouds
+        }
         plan = plan_for(job, wants, capabilities, home, env)
     except (CloudError, LaunchError):
         checked.require_ok()  # what is certain comes before what somebody else answered
@@ -176,6 +192,7 @@ def prepare(
         results_base=results.results_bases(job, out=out)[0],
         others=others_of(plan, wants, capabilities),
         environ=env,
+        accepts_client_deadline=bool(accept_client_deadline),
     )
 
 

@@ -22,8 +22,8 @@ def default_when_unattended(capabilities: Capabilities, *, bucket_named: bool) -
 
 
 def needs_client_deadline_accepted(capabilities: Capabilities) -> bool:
-    """Whether nothing but this computer would end the machine, at the user's cost."""
-    return capabilities.bills and not capabilities.claimed and capabilities.deadline is DeadlineKind.CLIENT
+    """Whether nothing but this computer would end the machine; a cloud that pretends asks as the real ones do."""
+    return not capabilities.claimed and capabilities.deadline is DeadlineKind.CLIENT
 
 
 def park_usd_per_day(offer: Offer, disk_gib: float) -> float:
@@ -45,8 +45,6 @@ def if_this_computer_sleeps(
     if capabilities.claimed:
         return "the job goes on; its outputs wait on the machine, which is not ours to end"
     if capabilities.deadline is DeadlineKind.CLIENT:
-        if not capabilities.bills:
-            return "the job goes on, and nothing ends its machine until this computer is back"
         return "the job goes on, and nothing but this computer ends its machine: if it dies, billing goes on"
     who = "the provider ends" if capabilities.deadline is DeadlineKind.CLOUD else "the machine ends"
     itself = "the machine" if capabilities.deadline is DeadlineKind.CLOUD else "itself"

@@ -44,6 +44,7 @@ def new_machine(offer: Offer, spec: InstanceSpec, options: Options, home: Path, 
         boot_s=options.boot_s,
         visible_after_s=options.visible_after_s,
         terminate_s=options.terminate_s,
+        ends_itself=options.deadline != "client",
         periods=(Period(now),),
     )
     for plan in options.interruptions:
@@ -78,7 +79,7 @@ def to_instance(machine: Machine, folder: Path, now: datetime) -> Instance:
         spot=machine.spot,
         usd_per_hour=machine.usd_per_hour,
         created_at=machine.created_at,
-        deadline=machine.deadline,
+        deadline=machine.deadline if machine.ends_itself else None,
         access=access if machine.state is InstanceState.RUNNING else None,
         state_reason=machine.reason,
     )

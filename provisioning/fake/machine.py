@@ -75,6 +75,8 @@ class Machine:
     boot_s: float = 0.0
     visible_after_s: float = 0.0
     terminate_s: float = 0.0
+    ends_itself: bool = True
+    """Its deadline is armed in the cloud or at every boot; without one, only a call ends it."""
     state: InstanceState = InstanceState.PENDING
     reason: str = ""
     notice_at: datetime | None = None
@@ -146,7 +148,7 @@ def due(machine: Machine, now: datetime) -> tuple[Machine, Effect] | None:
     if at == machine.evicted_at:
         why = "reclaimed by the spot market" if machine.spot else "its host failed"
         return _ended(machine, at, InstanceState.TERMINATED, why)
-    if at == machine.deadline:
+    if at == machine.deadline and machine.ends_itself:
         parks = machine.when_unattended is WhenUnattended.PARK
         return _ended(machine, at, InstanceState.STOPPED if parks else InstanceState.TERMINATED, "deadline")
     return replace(machine, state=InstanceState.RUNNING), Effect.NONE
@@ -158,10 +160,12 @@ def next_due(machine: Machine) -> datetime | None:
         return machine.ends_at
     if not machine.is_alive:
         return None
-    times = [machine.notice_at, machine.evicted_at, machine.deadline]
+    times = [machine.notice_at, machine.evicted_at]
+    if machine.ends_itself:
+        times.append(machine.deadline)
     if machine.state is InstanceState.PENDING:
         times.append(machine.boots_at)
-    return min(time for time in times if time)
+    return min((time for time in times if time), default=None)
 
 
 def terminated(machine: Machine, now: datetime, reason: str) -> tuple[Machine, Effect]:

@@ -98,6 +98,8 @@ class Options:
     """For so long after create the cloud does not know the machine yet: get fails, owned does not list it."""
     terminate_s: float = 0.0
     """From terminate to terminated; the machine is stopping meanwhile."""
+    deadline: Literal["cloud", "boot", "client"] = "cloud"
+    """Who ends a machine at its deadline: the cloud, the machine itself, or nobody but this computer."""
     capacity: tuple[Capacity, ...] = ()
     prices: tuple[Price, ...] = ()
     """The last one that fits an offer counts."""

@@ -23,8 +23,9 @@ from provisioning.models import (
 from provisioning.options import did_you_mean, read_options
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
     from datetime import datetime
+    from typing import Any
 
     from provisioning.fake.machine import Machine
     from provisioning.fake.options import Fault
@@ -42,6 +43,12 @@ class FakeProvider:
     capabilities: ClassVar[Capabilities] = Capabilities(
         deadline=DeadlineKind.CLOUD, park=True, live_prices=True, stop_start=True, bills=False
     )
+
+    @classmethod
+    def capabilities_with(cls, options: Mapping[str, Any]) -> Capabilities:
+        """Return what the cloud can do when it is told where deadlines live; `BadOption` as building it."""
+        told = read_options(Options, options, "provider_options.fake")
+        return replace(cls.capabilities, deadline=DeadlineKind(told.deadline))
 
     def __init__(self, context: ProviderContext) -> None:
         self._options = read_options(Options, context.options, "provider_options.fake")
@@ -145,8 +152,10 @@ class FakeProvider:
         url = self._world.notice_path(instance.ref.id).as_uri()
         return NoticeProbe(url=url, interval_s=0.5, notice_s=promised)
 
-    def self_destroy(self, instance: Instance) -> Command:
+    def self_destroy(self, instance: Instance) -> Command | None:
         """Return the command by which the machine asks the cloud to end it as its deadline would."""
+        if instance.deadline is None:
+            return None
         return processes.module_command(
             "provisioning.fake", "expire", str(instance.ref), "--home", str(self._home)
         )

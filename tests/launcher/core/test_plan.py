@@ -183,16 +183,13 @@ class TestWords:
     def test_what_happens_while_this_computer_sleeps(self, chosen: Offer, words: str) -> None:
         assert words in plan(chosen).if_asleep
 
-    def test_only_a_billed_machine_without_a_deadline_of_its_own_needs_consent(self) -> None:
+    def test_only_a_rented_machine_without_a_deadline_of_its_own_needs_consent(self) -> None:
         assert plan(LAMBDA).needs_client_deadline
         assert not plan(T4).needs_client_deadline
         assert not plan(this_computer()).needs_client_deadline
-        for free in (
-            Capabilities(deadline=DeadlineKind.CLIENT, bills=False),
-            Capabilities(deadline=DeadlineKind.CLIENT, claimed=True),
-        ):
-            found = make_plan([LAMBDA], SIX_HOURS, capabilities={"lambda": free}, now=NOON)
-            assert not found.needs_client_deadline
+        claimed = Capabilities(deadline=DeadlineKind.CLIENT, claimed=True)
+        found = make_plan([LAMBDA], SIX_HOURS, capabilities={"lambda": claimed}, now=NOON)
+        assert not found.needs_client_deadline
 
     def test_what_a_buyer_should_know(self) -> None:
         old = offer(priced_at=NOON - timedelta(days=61), gpu_count=8, notes=("verified host",))
