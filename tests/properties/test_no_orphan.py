@@ -90,7 +90,7 @@ def _kill_at(house: House, run: Run, chance: random.Random) -> str:
     else:
         target = len(run.events()) + chance.randint(1, 12)
         pause_s = chance.choice([0.0, 0.0, 0.003, 0.01, 0.03])
-        give_up_at = time.monotonic() + 8.0
+        give_up_at = time.monotonic() + 2.5
         while len(run.events()) < target and run.status().is_live and time.monotonic() < give_up_at:
             time.sleep(0.002)
         time.sleep(pause_s)
