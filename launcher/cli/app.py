@@ -30,6 +30,7 @@ VERSION_OPTION = "--version"
 COMPLETION_VARIABLE = "_LAUNCH_COMPLETE"
 
 COMMANDS: Mapping[str, str] = {
+    "init": "launcher.cli.init:init",
     "estimate": "launcher.cli.estimate:estimate",
     "ls": "launcher.cli.look:ls",
     "status": "launcher.cli.look:status",

@@ -1,0 +1,307 @@
+"""The job that fits a project, with the reason for each line, and what only a person can say. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from launcher.project.command import Command, command_for
+from launcher.project.programs import Program
+from launcher.project.survey import OFFICIAL_CONFIG, OFFICIAL_PROGRAM, Project
+from launcher.quantities import size
+
+__all__ = ["OFFICIAL_OURS", "Answers", "Proposal", "Question", "propose", "questions"]
+
+OFFICIAL_OURS = "trainer"
+"""The answer to "which program" that means the trainer in the box, with the checkout's own configuration."""
+GPU = "T4:1"
+"""The smallest GPU that every cloud rents; enough to find out what a job needs."""
+MAX_COST_USD = 5.0
+RESULTS = "results/"
+NO_ACCOUNT = ("fake", "local", "ssh")
+"""Providers that nobody needs an account for."""
+_HIGHER_IS_BETTER = ("acc", "bleu", "f1", "auc", "top", "iou", "map", "r2")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Question:
+    """Something that no file can answer."""
+
+    about: str
+    """Field of `Answers`."""
+    words: str
+    default: str
+    choices: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Answers:
+    """What a person said, or the best guess."""
+
+    program: str = ""
+    """Path of what shall be run, or `OFFICIAL_OURS`; empty: the likeliest."""
+    gpu: str = GPU
+    """Empty: none."""
+    max_cost: float = MAX_COST_USD
+    cloud: str = ""
+    """Empty: whichever is cheapest of those that are set up."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Proposal:
+    """A job in the words of the job file, and why."""
+
+    fields: dict[str, Any]
+    reasons: dict[str, tuple[str, ...]] = field(default_factory=dict)
+    """Field → comment lines above it."""
+    suggestions: tuple[str, ...] = ()
+    """Lines of a job file that a person may want, each with its reason behind a ``#``."""
+    truths: tuple[str, ...] = ()
+    """What the program does not do yet, and what that costs."""
+    to_fill_in: tuple[str, ...] = ()
+    """What has to be replaced in the file before it can work."""
+
+
+def questions(project: Project, providers: Sequence[str]) -> list[Question]:
+    """Return what has to be asked, each with its best guess. ``providers``: names of those that are installed."""
+    asked: list[Question] = []
+    names = [program.path for program in project.programs[:6]]
+    if project.is_official_b2t25:
+        words = "Which trainer: ours with the checkout's rnn_args.yaml, or its own train_model.py"
+        asked.append(
+            Question(
+                about="program", words=words, default=OFFICIAL_OURS, choices=(OFFICIAL_OURS, OFFICIAL_PROGRAM)
+            )
+        )
+    elif len(names) > 1:
+        asked.append(
+            Question(about="program", words="Which program trains", default=names[0], choices=tuple(names))
+        )
+    if project.is_official_b2t25 or any(program.trains for program in project.programs):
+        asked.append(Question(about="gpu", words="Which GPU (none: on processors alone)", default=GPU))
+    asked.append(
+        Question(about="max_cost", words="The most that the run may cost, USD", default=f"{MAX_COST_USD:g}")
+    )
+    clouds = [name for name in providers if name not in NO_ACCOUNT]
+    if clouds:
+        asked.append(
+            Question(
+                about="cloud", words="Where you have an account", default="any", choices=("any", *clouds)
+            )
+        )
+    return asked
+
+
+def propose(project: Project, answers: Answers) -> Proposal:
+    """Return the job for this project; ``fields`` may name files that do not exist yet, as the checkout's data."""
+    if project.is_official_b2t25 and answers.program in ("", OFFICIAL_OURS):
+        return _official(project, answers)
+    chosen = next((one for one in project.programs if one.path == answers.program), None)
+    program = chosen or (project.programs[0] if project.programs else None)
+    if program is None:
+        return _without_program(project, answers)
+    return _for_program(project, program, answers)
+
+
+def _for_program(project: Project, program: Program, answers: Answers) -> Proposal:
+    command = command_for(program, project)
+    fields: dict[str, Any] = {"name": project.name}
+    reasons: dict[str, tuple[str, ...]] = {}
+    _resources(fields, reasons, answers)
+    _data(fields, reasons, project, program, command)
+    _environment(fields, reasons, project, program)
+    fields["run"] = command.text
+    reasons["run"] = command.reasons
+    if command.checkpoint_dir is not None:
+        fields["checkpoint"] = {"dir": command.checkpoint_dir}
+        reasons["checkpoint"] = (
+            f"{program.path} saves here; a complete file is copied home while the run goes on",
+        )
+    outputs = dict.fromkeys(command.outputs, RESULTS)
+    if outputs:
+        fields["file_outputs"] = outputs
+        reasons["file_outputs"] = ("what comes home, and where to: a folder for each run",)
+    if command.steps is not None:
+        fields["work"] = {"steps": command.steps}
+        reasons["work"] = ("for the estimate: the default of its own option",)
+    fields["max_cost"] = answers.max_cost
+    metric = _metric(program)
+    if metric is not None and program.reports_metrics:
+        fields["metric"] = metric
+    return Proposal(
+        fields=fields,
+        reasons=reasons,
+        suggestions=tuple(_suggestions(program, metric, command)),
+        truths=tuple(_truths(project, program, command)),
+        to_fill_in=command.to_fill_in,
+    )
+
+
+def _resources(fields: dict[str, Any], reasons: dict[str, tuple[str, ...]], answers: Answers) -> None:
+    resources: dict[str, Any] = {}
+    if answers.cloud:
+        resources["cloud"] = answers.cloud
+    if answers.gpu:
+        resources["accelerators"] = answers.gpu
+        reasons["resources"] = (
+            "the least that a machine must have; `launch estimate` shows what is dearer and faster.",
+            "On this computer as it is: launch --provider local --set resources=null",
+        )
+    if resources:
+        fields["resources"] = resources
+
+
+def _data(
+    fields: dict[str, Any],
+    reasons: dict[str, tuple[str, ...]],
+    project: Project,
+    program: Program,
+    command: Command,
+) -> None:
+    mounts = {folder.path: folder.path for folder in project.data}
+    if not mounts:
+        return
+    fields["file_mounts"] = mounts
+    sizes = [f"{one.path}: {size(one.size_bytes)} in {_count(one.num_files, 'file')}" for one in project.data]
+    reasons["file_mounts"] = ("data, sent once and kept on the machine: place there, source here", *sizes)
+
+
+def _environment(
+    fields: dict[str, Any], reasons: dict[str, tuple[str, ...]], project: Project, program: Program
+) -> None:
+    if not project.environment:
+        return
+    kind, path = project.environment[0]
+    fields["environment"] = {kind: path}
+    reasons["environment"] = ("made on the machine, and kept there for the next run",)
+
+
+def _metric(program: Program) -> dict[str, str] | None:
+    if not program.metrics:
+        return None
+    name = program.metrics[0]
+    is_higher_better = any(word in name.lower() for word in _HIGHER_IS_BETTER)
+    return {"name": name, "mode": "max" if is_higher_better else "min"}
+
+
+def _suggestions(program: Program, metric: dict[str, str] | None, command: Command) -> list[str]:
+    lines = []
+    if command.resumes or program.knows_resume_variable:
+        lines.append(
+            "resources: {use_spot: true}   # half the price or less; it can go on after an interruption"
+        )
+    if metric is not None and not program.reports_metrics:
+        lines.append(
+            f"metric: {{name: {metric['name']}, mode: {metric['mode']}}}"
+            "   # once the program writes it to $LAUNCH_METRICS_FILE"
+        )
+    if command.steps is None:
+        lines.append(
+            "work: {hours: 3, on: T4}   # how long it took somewhere: the estimate is a guess without it"
+        )
+    lines.append("max_duration: 8h   # twice the high estimate when it is not given")
+    lines.append(
+        "recovery: {max_restarts_on_errors: 1}   # interruptions are always recovered from; errors are not"
+    )
+    return lines
+
+
+def _truths(project: Project, program: Program, command: Command) -> list[str]:
+    found = []
+    if not (command.resumes or program.knows_resume_variable):
+        found.append(
+            f"{program.path} has no option to go on from a checkpoint: after an interruption it starts from the "
+            "beginning. Let it take the path in $LAUNCH_RESUME_FROM"
+        )
+    if not program.handles_sigterm:
+        found.append(
+            f"{program.path} does not listen to SIGTERM: when a machine is taken away, only what it had saved "
+            "before survives. trainer.interrupt does it in five lines of PyTorch (docs/trainer.md)"
+        )
+    if not program.reports_metrics:
+        found.append(
+            f"{program.path} does not write to $LAUNCH_METRICS_FILE: progress is shown by time alone. One JSON "
+            'line {"step": 1, "total": 100, "loss": 0.5} each step is enough'
+        )
+    if not project.environment and program.imports:
+        packages = ", ".join(
+            sorted(program.imports - {path.partition("/")[0] for path in _own_modules(project)})
+        )
+        if packages:
+            found.append(
+                f"no requirements file: the machine's own packages are used, and it needs {packages}. "
+                "Write requirements.txt and name it under environment"
+            )
+    found += [f"{path} does not parse as Python 3 and was not looked at" for path in project.unreadable]
+    return found
+
+
+def _own_modules(project: Project) -> list[str]:
+    """Names that an import finds in the project itself."""
+    try:
+        entries = sorted(project.root.iterdir())
+    except OSError:
+        return []
+    return [entry.name.removesuffix(".py") for entry in entries]
+
+
+def _official(project: Project, answers: Answers) -> Proposal:
+    fields: dict[str, Any] = {"name": "b2t25"}
+    reasons: dict[str, tuple[str, ...]] = {}
+    _resources(fields, reasons, answers)
+    fields["file_mounts"] = {"data": "data"}
+    held = project.data_at("data")
+    where = (
+        f"{size(held.size_bytes)}"
+        if held
+        else "not here yet: hdf5_data_final/ comes from the competition's page"
+    )
+    reasons["file_mounts"] = (f"the competition's data, data/hdf5_data_final/<session>/…; {where}",)
+    fields["run"] = (
+        f'trainer train --config {OFFICIAL_CONFIG} --data-dir "$LAUNCH_DATA_DIR" --run-dir "$LAUNCH_OUTPUT_DIR"\n'
+        'trainer evaluate --run-dir "$LAUNCH_OUTPUT_DIR" --data-dir "$LAUNCH_DATA_DIR" --split val\n'
+    )
+    reasons["run"] = (
+        "the trainer in the box, with the checkout's own configuration: resumes exactly, saves off the training",
+        "thread, reads and writes the checkout's checkpoints. The checkout's own trainer instead:",
+        "  run: cd model_training && python train_model.py",
+        "which forgets its step at an interruption, refuses an existing output folder, and needs a GPU with bf16",
+    )
+    fields["checkpoint"] = {"every": "5m", "keep": 3}
+    fields["file_outputs"] = {"outputs/": RESULTS}
+    fields["work"] = {"hours": 3.5, "on": "RTX 4090"}
+    reasons["work"] = ("published by the authors of the baseline",)
+    fields["metric"] = {"name": "val_per", "mode": "min"}
+    fields["max_cost"] = answers.max_cost
+    return Proposal(
+        fields=fields,
+        reasons=reasons,
+        suggestions=(
+            "resources: {use_spot: true}   # half the price or less; it goes on from the same step",
+        ),
+        truths=() if held else ("data/hdf5_data_final is not here yet: nothing is rented before it is",),
+    )
+
+
+def _without_program(project: Project, answers: Answers) -> Proposal:
+    """Nothing that can be started was found: a shell script, or a line to fill in."""
+    fields: dict[str, Any] = {"name": project.name}
+    reasons: dict[str, tuple[str, ...]] = {}
+    _resources(fields, reasons, answers)
+    if project.data:
+        fields["file_mounts"] = {folder.path: folder.path for folder in project.data}
+    if project.environment:
+        fields["environment"] = dict(project.environment[:1])
+    script = project.shell_scripts[0] if project.shell_scripts else None
+    fields["run"] = f"bash {script}" if script else "echo 'what shall be run?'; exit 2"
+    fields["max_cost"] = answers.max_cost
+    missing = (
+        () if script else ("run: no program was found that can be started; write the command that trains",)
+    )
+    truths = tuple(f"{path} does not parse as Python 3 and was not looked at" for path in project.unreadable)
+    return Proposal(fields=fields, reasons=reasons, to_fill_in=missing, truths=truths)
+
+
+def _count(number: int, noun: str) -> str:
+    return f"{number:,} {noun}" if number == 1 else f"{number:,} {noun}s"

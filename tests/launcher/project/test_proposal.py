@@ -1,0 +1,188 @@
+"""From a folder to a job file that reads back as it was meant."""
+
+from __future__ import annotations
+
+import itertools
+import tempfile
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from launcher import Job
+from launcher.errors import UsageError
+from launcher.project import Answers, Proposal, job_file, propose, questions, survey
+from launcher.project.survey import LARGE_BYTES
+
+MAIN = 'if __name__ == "__main__":\n    main()\n'
+PROVIDERS = ("aws", "fake", "local", "ssh")
+
+
+def project(root: Path, files: dict[str, str | int]) -> Path:
+    """A folder with these files: their text, or how large they are."""
+    for name, content in files.items():
+        path = root / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        if isinstance(content, str):
+            path.write_text(content)
+        else:
+            with path.open("wb") as file:
+                file.truncate(content)
+    return root
+
+
+def proposed(root: Path, **answers: object) -> Proposal:
+    proposal = propose(survey(root), Answers(**answers))  # type: ignore[arg-type]
+    read_back(proposal, root)
+    return proposal
+
+
+def read_back(proposal: Proposal, root: Path) -> Job:
+    """The text means what was proposed."""
+    file = root / "launch.yaml"
+    file.write_text(job_file(proposal))
+    job = Job.from_yaml(file)
+    file.unlink()
+    assert job == Job.from_dict(proposal.fields, base_dir=root)
+    return job
+
+
+def parser(*options: str) -> str:
+    """A program with these options."""
+    lines = "".join(f"parser.add_argument({option})\n" for option in options)
+    return f"import argparse, torch\nparser = argparse.ArgumentParser()\n{lines}{MAIN}"
+
+
+def test_the_programs_own_options_get_the_folders_of_the_run(tmp_path: Path) -> None:
+    text = parser(
+        '"--data-dir"', '"--ckpt-dir"', '"--output-dir"', '"--resume"', '"--max-steps", default=900'
+    )
+    root = project(
+        tmp_path / "my model", {"train.py": text, "corpus/all.h5": 1000, "requirements.txt": "torch"}
+    )
+    fields = proposed(root).fields
+    assert fields == {
+        "name": "my-model",
+        "resources": {"accelerators": "T4:1"},
+        "file_mounts": {"corpus": "corpus"},
+        "environment": {"requirements": "requirements.txt"},
+        "run": 'python train.py --data-dir corpus --ckpt-dir "$LAUNCH_CHECKPOINT_DIR"'
+        ' --output-dir "$LAUNCH_OUTPUT_DIR" ${LAUNCH_RESUME_FROM:+--resume "$LAUNCH_RESUME_FROM"}',
+        "checkpoint": {"dir": "checkpoints"},
+        "file_outputs": {"outputs/": "results/", "checkpoints/": "results/"},
+        "work": {"steps": 900},
+        "max_cost": 5.0,
+    }
+
+
+def test_a_default_that_is_right_is_left_alone(tmp_path: Path) -> None:
+    text = parser('"--data", default="data/x.h5"', '"--resume", action="store_true"')
+    root = project(tmp_path, {"train.py": text, "data/x.h5": 1000})
+    assert proposed(root).fields["run"] == "python train.py ${LAUNCH_RESUME_FROM:+--resume}"
+
+
+def test_a_program_that_reads_beside_itself_is_started_there(tmp_path: Path) -> None:
+    text = f"import torch\ndata = torch.load('cfg/a.json')\ntorch.save(data, 'weights/last.pt')\n{MAIN}"
+    root = project(tmp_path, {"code/train.py": text, "code/cfg/a.json": "{}"})
+    fields = proposed(root).fields
+    assert fields["run"] == "cd code && python train.py"
+    assert fields["checkpoint"] == {"dir": "code/weights"}
+    assert fields["file_outputs"] == {"code/weights/": "results/"}
+
+
+def test_what_is_required_and_unknown_is_said_first(tmp_path: Path) -> None:
+    proposal = proposed(project(tmp_path, {"main.py": parser('"config"', '"--lr", required=True')}))
+    assert proposal.fields["run"] == "python main.py FILL_IN --lr FILL_IN"
+    assert job_file(proposal).index("BEFORE IT CAN RUN") < job_file(proposal).index("name:")
+
+
+def test_the_likeliest_program_comes_first_and_a_person_may_choose(tmp_path: Path) -> None:
+    files = {
+        "a_plot.py": MAIN,
+        "train_lm.py": "import torch\n" + MAIN,
+        "tests/test_train.py": MAIN,
+        "util.py": "A = 1",
+    }
+    root = project(tmp_path, files)
+    asked = {question.about: question for question in questions(survey(root), PROVIDERS)}
+    assert asked["program"].choices == ("train_lm.py", "a_plot.py")
+    assert asked["cloud"].choices == ("any", "aws")
+    assert proposed(root).fields["run"] == "python train_lm.py"
+    assert proposed(root, program="a_plot.py", gpu="", cloud="aws").fields["resources"] == {"cloud": "aws"}
+
+
+def test_large_files_are_data_whatever_their_folder_is_called(tmp_path: Path) -> None:
+    files = {"train.py": MAIN, "sub/big.npz": LARGE_BYTES, "runs/old.npz": LARGE_BYTES, "small.csv": 10}
+    root = project(tmp_path, files)
+    assert proposed(root).fields["file_mounts"] == {"sub": "sub"}
+
+
+def test_the_official_checkout_is_offered_our_trainer_and_its_own(tmp_path: Path) -> None:
+    files = {"model_training/rnn_args.yaml": "a: 1", "model_training/train_model.py": "import torch\n" + MAIN}
+    root = project(tmp_path, files)
+    asked = {question.about: question for question in questions(survey(root), PROVIDERS)}
+    assert asked["program"].choices == ("trainer", "model_training/train_model.py")
+    ours = proposed(root)
+    assert "trainer train --config model_training/rnn_args.yaml" in ours.fields["run"]
+    assert "cd model_training && python train_model.py" in job_file(ours)
+    assert proposed(root, program="model_training/train_model.py").fields["run"].endswith("train_model.py")
+
+
+def test_a_shell_script_is_better_than_nothing_and_nothing_is_said_to_be_missing(tmp_path: Path) -> None:
+    assert proposed(project(tmp_path / "a", {"go.sh": "echo"})).fields["run"] == "bash go.sh"
+    assert proposed(project(tmp_path / "b", {"readme.md": "x"})).to_fill_in
+
+
+def test_what_a_program_lacks_is_told(tmp_path: Path) -> None:
+    root = project(
+        tmp_path, {"train.py": "import torch, numpy\nimport own\n" + MAIN, "own.py": "", "old.py": "print 1"}
+    )
+    told = "\n".join(proposed(root).truths)
+    for words in (
+        "go on from a checkpoint",
+        "SIGTERM",
+        "LAUNCH_METRICS_FILE",
+        "needs numpy, torch.",
+        "old.py",
+    ):
+        assert words in told
+
+
+def test_no_folder_and_no_files_are_refused(tmp_path: Path) -> None:
+    for folder in (tmp_path / "none", tmp_path):
+        with pytest.raises(UsageError):
+            survey(folder)
+
+
+TEXT = st.text(
+    st.characters(codec="utf-8", exclude_categories=("Cc", "Cs", "Zl", "Zp")), min_size=1, max_size=20
+)
+NAMES = TEXT.filter(lambda text: text.strip() == text and "/" not in text and text not in (".", ".."))
+
+
+@given(run=st.lists(TEXT, min_size=1, max_size=4), data=NAMES, reason=TEXT)
+def test_whatever_files_are_called_the_text_reads_back(run: list[str], data: str, reason: str) -> None:
+    fields = {"name": "x", "file_mounts": {f"in/{data}": f"./{data}"}, "run": "\n".join(["echo", *run])}
+    proposal = Proposal(fields=fields, reasons={"run": (reason,)}, truths=(reason,))
+    with tempfile.TemporaryDirectory() as folder:
+        job = read_back(proposal, Path(folder))
+    assert job.run is not None
+    assert job.run.rstrip("\n") == fields["run"].rstrip("\n")  # type: ignore[union-attr]
+
+
+def test_any_mix_of_files_gives_a_job_file_that_reads(tmp_path: Path) -> None:
+    parts: list[dict[str, str | int]] = [
+        {"train.py": parser('"--out"', '"--resume"')},
+        {"environment.yml": "name: x", "uv.lock": ""},
+        {"data/a b.csv": 5, "input/é.npy": 7},
+        {"nb/train.ipynb": '{"cells": [{"cell_type": "code", "source": "import torch"}]}'},
+    ]
+    for n, chosen in enumerate(itertools.product((False, True), repeat=len(parts))):
+        files = {
+            name: content
+            for part, is_in in zip(parts, chosen, strict=True)
+            if is_in
+            for name, content in part.items()
+        }
+        proposed(project(tmp_path / f"p{n}", {"README.md": "", **files}))
