@@ -73,6 +73,11 @@ def _parser(command: str | None) -> argparse.ArgumentParser:
 
         synthetic.add_arguments(synthesize)
         synthesize.set_defaults(handler=synthetic.run)
+    submission = commands.add_parser("submission", help="check a submission file before it is handed in")
+    if command == "submission":
+        from trainer import submission_cli
+
+        submission_cli.add_arguments(submission)
     return parser
 
 

@@ -3,6 +3,7 @@
 TrainerError              (every error has .hint, what to do next, .left_behind and the exit code it ends a run with)
   ConfigError             a field of the configuration is wrong: trying again cannot help
   DataError               a file of the data set is wrong
+  BadSubmission           a submission file that must not be handed in
   DeviceUnavailable       the processor that was asked for is not there
   CheckpointError
     NoCheckpoint          nothing to resume from, or nothing at the path that was named
@@ -18,6 +19,7 @@ from __future__ import annotations
 from trainer.contract import Exit
 
 __all__ = [
+    "BadSubmission",
     "CheckpointCorrupt",
     "CheckpointError",
     "CheckpointMismatch",
@@ -51,6 +53,12 @@ class ConfigError(TrainerError):
 
 class DataError(TrainerError):
     """A file of the data set cannot be used; the text names file, trial and field."""
+
+    exit_code = Exit.BAD_CONFIG
+
+
+class BadSubmission(TrainerError):
+    """A submission has the wrong form, lacks sentences, or was made of synthetic data."""
 
     exit_code = Exit.BAD_CONFIG
 

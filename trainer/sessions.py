@@ -7,7 +7,7 @@ from pathlib import Path
 
 from trainer.errors import DataError
 
-__all__ = ["SPLITS", "data_root", "find_sessions", "split_file"]
+__all__ = ["SPLITS", "data_root", "find_sessions", "find_test_sessions", "split_file"]
 
 SPLITS = ("train", "val", "test")
 
@@ -42,6 +42,25 @@ def find_sessions(root: Path, named: Sequence[str]) -> tuple[str, ...]:
                 hint="leave the session out of dataset.sessions",
             )
     return sessions
+
+
+def find_test_sessions(root: Path, named: Sequence[str] = ()) -> tuple[str, ...]:
+    """The sessions with a test split, in the order of `named`, else sorted by name.
+
+    A session without a test file has nothing to decode, as in the official data; a session without a folder is
+    missing. Raises `DataError` for that, and when no session has a test file.
+    """
+    sessions = tuple(named) or _discover(root)
+    for session in sessions:
+        if not (root / session).is_dir():
+            raise DataError(
+                f"session {session} has no folder in {root}: the submission would lack its sentences",
+                hint="copy the missing session, or name the right folder with --data-dir",
+            )
+    found = tuple(s for s in sessions if split_file(root, s, "test").is_file())
+    if not found:
+        raise DataError(f"{root}: no session has a data_test.hdf5")
+    return found
 
 
 def _discover(root: Path) -> tuple[str, ...]:
