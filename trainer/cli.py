@@ -73,6 +73,11 @@ def _parser(command: str | None) -> argparse.ArgumentParser:
 
         synthetic.add_arguments(synthesize)
         synthesize.set_defaults(handler=synthetic.run)
+    lm = commands.add_parser("lm", help="language models and decoding graphs: build, info, tune, serve")
+    if command == "lm":
+        from trainer.lm import cli as language_model
+
+        language_model.add_arguments(lm)
     submission = commands.add_parser("submission", help="check a submission file before it is handed in")
     if command == "submission":
         from trainer import submission_cli

@@ -38,7 +38,6 @@ class FstHeader:
     start: int
     num_states: int
     """-1 when the file was written to a pipe."""
-    num_arcs: int
     file_bytes: int
 
     @property
@@ -121,14 +120,16 @@ def _parse_header(path: Path, head: bytes, size: int) -> FstHeader:
             f"{path}: is of type {kinds[0]}/{kinds[1]}, expected vector/standard",
             hint="fstconvert --fst_type=vector turns other types into this one",
         )
-    _, flags, _, start, states, arcs = struct.unpack_from("<iiQqqq", head, at)
+    # The number of arcs, at the end, is 0 in files that OpenFst itself writes.
+    _, flags, _, start, states, _ = struct.unpack_from("<iiQqqq", head, at)
     if flags & (HAS_INPUT_SYMBOLS | HAS_OUTPUT_SYMBOLS):
-        raise BadGraph(f"{path}: carries symbol tables inside", hint="fstsymbols --clear_isymbols --clear_osymbols")
+        raise BadGraph(
+            f"{path}: carries symbol tables inside", hint="fstsymbols --clear_isymbols --clear_osymbols"
+        )
     if start < 0:
         raise BadGraph(f"{path}: is empty: it has no start state")
     return FstHeader(
-        path=path, offset=at + struct.calcsize("<iiQqqq"), start=start, num_states=states, num_arcs=arcs,
-        file_bytes=size,
+        path=path, offset=at + struct.calcsize("<iiQqqq"), start=start, num_states=states, file_bytes=size,
     )  # fmt: skip
 
 

@@ -44,7 +44,9 @@ def estimate(
     limits = [0, *(tuple(prune)[1:] or (0,))]
     limits += [limits[-1]] * (order - len(limits))
     if any(limit < 0 for limit in limits) or sorted(limits) != limits:
-        raise BadOption(f"prune is {list(prune)}; expected counts that do not fall from one order to the next")
+        raise BadOption(
+            f"prune is {list(prune)}; expected counts that do not fall from one order to the next"
+        )
     raw = count_ngrams(sentences, order, vocabulary)
     if not any(word in vocabulary for (word,) in raw[0]):
         raise BadText("the text holds not a single word of the vocabulary")
@@ -124,4 +126,6 @@ def _set_backoffs(model: NgramModel) -> None:
         for context, (higher, lower) in seen.items():
             left, below = 1.0 - higher, 1.0 - lower
             # All words seen: rounding alone decides what is left, and nobody will ever back off.
-            model.backoffs[context] = math.log(left / below) if left > 1e-12 and below > 1e-12 else math.log(1e-12)
+            model.backoffs[context] = (
+                math.log(left / below) if left > 1e-12 and below > 1e-12 else math.log(1e-12)
+            )

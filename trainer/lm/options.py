@@ -35,6 +35,8 @@ class DecoderOptions:
     """Different sentences kept."""
 
     def __post_init__(self) -> None:
+        for name in ("acoustic_scale", "blank_penalty", "beam", "lattice_beam", "beam_delta"):
+            object.__setattr__(self, name, float(getattr(self, name)))
         self._require("acoustic_scale", self.acoustic_scale > 0, "more than 0")
         self._require("blank_penalty", self.blank_penalty > 0, "more than 0 (1 switches it off)")
         self._require("beam", self.beam > 0, "more than 0")
@@ -52,14 +54,14 @@ class DecoderOptions:
 
     def changed(self, changes: Mapping[str, Any]) -> DecoderOptions:
         """A copy with some options replaced, from numbers or their texts. Raises `BadOption`."""
-        kinds = {field.name: type(field.default) for field in dataclasses.fields(self)}
+        kinds: dict[str, type] = {f.name: type(getattr(self, f.name)) for f in dataclasses.fields(self)}
         found: dict[str, Any] = {}
         for name, value in changes.items():
             if name not in kinds:
                 near = difflib.get_close_matches(name, kinds, n=1)
                 raise BadOption(f"unknown option {name}" + (f", did you mean {near[0]}?" if near else ""))
             try:
-                found[name] = kinds[name](float(value)) if kinds[name] is int else kinds[name](value)
+                found[name] = int(float(value)) if kinds[name] is int else float(value)
             except (TypeError, ValueError, OverflowError) as error:
                 raise BadOption(f"{name}: expected a number, found {value!r}") from error
         return dataclasses.replace(self, **found)

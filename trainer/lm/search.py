@@ -61,7 +61,7 @@ class Search:
             from trainer.lm import search_arrays
         except ImportError as error:
             raise missing_package(error, "decoding with a graph") from error
-        self._loops = search_arrays
+        self._loops: Any = search_arrays
         self._arcs = arcs
         self._options = options
         self._token_of = np.full(len(arcs.final), -1, np.int32)

@@ -22,8 +22,23 @@ def _grown(array: Any, size: int) -> Any:
     if size <= len(array):
         return array
     larger = np.empty(2 * size, array.dtype)
-    larger[: len(array)] = array
+    for i in range(len(array)):  # a loop compiles in a tenth of the time of an assignment of slices
+        larger[i] = array[i]
     return larger
+
+
+@njit(cache=True, nogil=True)
+def _with_room(state: Any, cost: Any, previous: Any, word: Any, size: int) -> Any:
+    """The four lists of tokens with room for `size`."""
+    return _grown(state, size), _grown(cost, size), _grown(previous, size), _grown(word, size)
+
+
+@njit(cache=True, nogil=True)
+def _with_links_room(source: Any, target: Any, label: Any, graph: Any, acoustic: Any, size: int) -> Any:
+    """The five lists of links with room for `size`."""
+    return (
+        _grown(source, size), _grown(target, size), _grown(label, size), _grown(graph, size), _grown(acoustic, size)
+    )  # fmt: skip
 
 
 @njit(cache=True, nogil=True)
@@ -57,13 +72,14 @@ def _close_and_order(
                     j = token_of[other]
                     if j < 0:
                         j = count
-                        state, cost = _grown(state, count + 1), _grown(cost, count + 1)
-                        previous, word = _grown(previous, count + 1), _grown(word, count + 1)
+                        if count == len(state):
+                            state, cost, previous, word = _with_room(state, cost, previous, word, count + 1)
                         chain = _grown(chain, count + 1 - first)
                         up = arcs.level[other]
                         if up >= len(heads):
                             taller = np.full(up + 1, -1, np.int32)
-                            taller[: len(heads)] = heads
+                            for k in range(len(heads)):
+                                taller[k] = heads[k]
                             heads = taller
                         state[j], cost[j] = other, INF
                         chain[j - first] = heads[up]
@@ -76,8 +92,11 @@ def _close_and_order(
         level += 1
     n = count - first
     place = np.empty(n, np.int32)
-    old_state, old_cost = state[first:count].copy(), cost[first:count].copy()
-    old_previous, old_word = previous[first:count].copy(), word[first:count].copy()
+    old_state, old_cost = np.empty(n, np.int32), np.empty(n, np.float64)
+    old_previous, old_word = np.empty(n, np.int32), np.empty(n, np.int32)
+    for k in range(n):
+        old_state[k], old_cost[k] = state[first + k], cost[first + k]
+        old_previous[k], old_word[k] = previous[first + k], word[first + k]
     at = 0
     for level in range(len(heads)):
         i = heads[level]
@@ -106,15 +125,45 @@ def open_frame(arcs: Any, beam: float, token_of: Any) -> Any:
 
 
 @njit(cache=True, nogil=True)
-def _cutoff(cost: Any, beam: float, max_active: int, min_active: int, beam_delta: float) -> Any:
+def _nth_smallest(values: Any, first: int, last: int, n: int) -> Any:
+    """The n-th smallest (from 0) of ``values[first:last]``, which stay as they are; NumPy's takes 5 s to compile."""
+    copy = np.empty(last - first, np.float64)
+    for i in range(first, last):
+        copy[i - first] = values[i]
+    low, high = 0, len(copy) - 1
+    while low < high:
+        a, b, c = copy[low], copy[(low + high) // 2], copy[high]
+        pivot = max(min(a, b), min(max(a, b), c))
+        i, j = low, high
+        while i <= j:
+            while copy[i] < pivot:
+                i += 1
+            while copy[j] > pivot:
+                j -= 1
+            if i <= j:
+                copy[i], copy[j] = copy[j], copy[i]
+                i += 1
+                j -= 1
+        if n <= j:
+            high = j
+        elif n >= i:
+            low = i
+        else:
+            return copy[n]
+    return copy[n]
+
+
+@njit(cache=True, nogil=True)
+def _cutoff(
+    cost: Any, first: int, last: int, best: float, beam: float, max_active: int, min_active: int, beam_delta: float
+) -> Any:  # fmt: skip
     """(highest cost that is expanded, beam for the next frame): the beam, the max_active best, the min_active best."""
-    best = cost.min()
-    if len(cost) > max_active:
-        limit = np.partition(cost, max_active)[max_active]
+    if last - first > max_active:
+        limit = _nth_smallest(cost, first, last, max_active)
         if limit < best + beam:
             return limit, limit - best + beam_delta
-    if len(cost) > min_active:
-        limit = np.partition(cost, min_active)[min_active]
+    if last - first > min_active:
+        limit = _nth_smallest(cost, first, last, min_active)
         if limit > best + beam:
             return limit, limit - best + beam_delta
     return best + beam, beam
@@ -132,9 +181,12 @@ def advance(
     for t in range(len(frames)):
         first = ends[num_frames - 1] if num_frames else 0
         count = ends[num_frames]
-        limit, adaptive = _cutoff(cost[first:count], beam, max_active, min_active, beam_delta)
+        best = first
+        for i in range(first, count):
+            if cost[i] < cost[best]:
+                best = i
+        limit, adaptive = _cutoff(cost, first, count, cost[best], beam, max_active, min_active, beam_delta)
         cutoffs[num_frames] = limit
-        best = first + np.argmin(cost[first:count])
         bound = INF
         s = state[best]
         for a in range(arcs.first_emitting[s], arcs.first_arc[s + 1]):
@@ -154,8 +206,8 @@ def advance(
                 j = token_of[other]
                 if j < 0:
                     j = count
-                    state, cost = _grown(state, count + 1), _grown(cost, count + 1)
-                    previous, word = _grown(previous, count + 1), _grown(word, count + 1)
+                    if count == len(state):
+                        state, cost, previous, word = _with_room(state, cost, previous, word, count + 1)
                     state[j], cost[j] = other, INF
                     token_of[other] = j
                     count += 1
@@ -206,8 +258,10 @@ def link_tokens(
                     onward = arcs.weight[a] + heard + rest[j]
                     rest[i] = min(rest[i], onward)
                     if cost[i] + onward <= limit:
-                        source, target, label = _grown(source, n + 1), _grown(target, n + 1), _grown(label, n + 1)
-                        graph, acoustic = _grown(graph, n + 1), _grown(acoustic, n + 1)
+                        if n == len(source):
+                            source, target, label, graph, acoustic = _with_links_room(
+                                source, target, label, graph, acoustic, n + 1
+                            )
                         source[n], target[n], label[n] = i, j, arcs.olabel[a]
                         graph[n], acoustic[n] = arcs.weight[a], heard
                         n += 1
@@ -224,8 +278,10 @@ def link_tokens(
                 onward = arcs.weight[a] + rest[j]
                 rest[i] = min(rest[i], onward)
                 if cost[i] + onward <= limit:
-                    source, target, label = _grown(source, n + 1), _grown(target, n + 1), _grown(label, n + 1)
-                    graph, acoustic = _grown(graph, n + 1), _grown(acoustic, n + 1)
+                    if n == len(source):
+                        source, target, label, graph, acoustic = _with_links_room(
+                            source, target, label, graph, acoustic, n + 1
+                        )
                     source[n], target[n], label[n] = i, j, arcs.olabel[a]
                     graph[n], acoustic[n] = arcs.weight[a], 0.0
                     n += 1
@@ -235,7 +291,7 @@ def link_tokens(
 
 
 @njit(cache=True, nogil=True)
-def _intern(parent: int, word: int, parents: Any, words: Any, table: Any, count: int) -> int:
+def _intern(parent: int, word: int, parents: Any, words: Any, table: Any, count: int) -> Any:
     """The history `parent` + `word`: its number, or `count` when it is new (and then entered)."""
     mask = len(table) - 1
     at = (parent * 1000003 + word * 7919 + (parent >> 7)) & mask
@@ -282,7 +338,7 @@ def _keep_best(total: Any, count: int, most: int) -> Any:
     """Indices of the `most` smallest of the first `count`; of equal ones the earlier."""
     if count <= most:
         return np.arange(count)
-    limit = np.partition(total[:count], most - 1)[most - 1]
+    limit = _nth_smallest(total, 0, count, most - 1)
     kept = np.empty(most, np.int64)
     n = 0
     for k in range(count):
@@ -326,9 +382,9 @@ def best_sentences(
             # A link spans one frame at most: entries of frames before the one that just ended are not read again.
             frame += 1
             shift = frame_begins
-            e_history[: filled - shift] = e_history[shift:filled].copy()
-            e_graph[: filled - shift] = e_graph[shift:filled].copy()
-            e_acoustic[: filled - shift] = e_acoustic[shift:filled].copy()
+            for e in range(shift, filled):
+                e_history[e - shift], e_graph[e - shift] = e_history[e], e_graph[e]
+                e_acoustic[e - shift] = e_acoustic[e]
             filled -= shift
             frame_begins = filled
             for i in range(ends[frame - 2] if frame > 1 else 0, j):
@@ -368,7 +424,8 @@ def best_sentences(
                         histories += 1
                     if h >= len(slot):
                         larger = np.full(2 * len(parents), -1, np.int32)
-                        larger[: len(slot)] = slot
+                        for k in range(len(slot)):
+                            larger[k] = slot[k]
                         slot = larger
                 c = slot[h]
                 if c < 0:

@@ -46,7 +46,9 @@ class Words:
     def __init__(self, table: Mapping[int, str]) -> None:
         self._by_label = {label: word.lower() for label, word in table.items()}
         special = set(SPECIAL)
-        self._labels = {w: label for label, w in sorted(self._by_label.items(), reverse=True) if w not in special}
+        self._labels = {
+            w: label for label, w in sorted(self._by_label.items(), reverse=True) if w not in special
+        }
 
     def __len__(self) -> int:
         return len(self._labels)

@@ -12,7 +12,6 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from trainer.lm.errors import BadGraph
 from trainer.lm.fst_file import Arcs, load_arcs
 from trainer.lm.options import DecoderOptions
 from trainer.lm.search import Path as Found
@@ -98,7 +97,9 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @settings(max_examples=300)
-@given(problem=problems(), beam=st.sampled_from([0.0, 0.7, 2.0, math.inf]), most=st.sampled_from([1, 3, 1000]))
+@given(
+    problem=problems(), beam=st.sampled_from([0.0, 0.7, 2.0, math.inf]), most=st.sampled_from([1, 3, 1000])
+)
 def test_the_list_is_that_of_the_decoder_that_walks_all_paths(
     folder: Path, problem: tuple[list[Arc], dict[int, float], int, np.ndarray], beam: float, most: int
 ) -> None:
