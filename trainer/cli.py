@@ -65,7 +65,12 @@ def _parser(command: str | None) -> argparse.ArgumentParser:
     commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
     train = "train a decoder, or go on with a run that was interrupted"
     _add_train(commands.add_parser("train", help=train, allow_abbrev=False))
-    _add_evaluate(commands.add_parser("evaluate", help="phoneme error rate of a trained decoder, by session"))
+    evaluate = commands.add_parser("evaluate", help="error rates of a trained decoder, in phonemes and words")
+    _add_evaluate(evaluate)
+    if command == "evaluate":
+        from trainer.lm import evaluate_cli
+
+        evaluate_cli.add_arguments(evaluate)
     _add_convert(commands.add_parser("convert", help="turn a checkpoint of any kind into the official form"))
     synthesize = commands.add_parser("synthesize", help="write a synthetic data set in the official layout")
     if command == "synthesize":
@@ -163,7 +168,7 @@ def _add_evaluate(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--checkpoint", type=Path, metavar="FILE", help="another checkpoint in the official form"
     )
-    parser.add_argument("--split", choices=("train", "val"), default="val")
+    parser.add_argument("--split", choices=("train", "val", "test"), default="val")
     parser.add_argument(
         "--output",
         type=Path,
@@ -247,7 +252,10 @@ def _overrides(args: argparse.Namespace) -> list[str]:
 
 def _evaluate(args: argparse.Namespace) -> int:
     from trainer.commands import evaluate
+    from trainer.lm import evaluate_cli
 
+    if evaluate_cli.wants_words(args):
+        return evaluate_cli.evaluate(args)
     return evaluate(
         run_dir=args.run_dir, checkpoint=args.checkpoint, data_dir=args.data_dir, split=args.split,
         output=args.output, device=args.device, num_confusions=args.confusions, limit_batches=args.limit_batches,

@@ -28,7 +28,7 @@ from trainer.sessions import data_root
 from trainer.setup import Compute, cache_dir, choose_compute
 from trainer.smoothing import Smoother
 
-__all__ = ["evaluate_run", "load_model"]
+__all__ = ["evaluate_run", "load_model", "run_config"]
 
 
 def evaluate_run(
@@ -36,7 +36,7 @@ def evaluate_run(
     device: str | None, num_confusions: int, limit_batches: int | None, console: Console,
 ) -> Exit:  # fmt: skip
     """Evaluate the best model of a run folder, or a checkpoint in the official form."""
-    config = _run_config(run_dir, device)
+    config = run_config(run_dir, device)
     compute = choose_compute(config, console)
     root = data_root(locate_data(config, data_dir, JobEnvironment.read()))
     corpus = load_corpus(
@@ -65,7 +65,8 @@ def load_model(checkpoint: Path, config: Config, device: torch.device) -> GRUDec
     return model.to(device).eval()
 
 
-def _run_config(run_dir: Path, device: str | None) -> Config:
+def run_config(run_dir: Path, device: str | None) -> Config:
+    """The configuration that a run was trained with, on the processors of this machine."""
     path = run_dir / "checkpoint" / "args.yaml"
     if not path.is_file():
         raise NoCheckpoint(f"{path} is missing: {run_dir} is not the folder of a training run")

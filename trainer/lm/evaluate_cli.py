@@ -1,0 +1,116 @@
+"""The options of ``trainer evaluate`` that have to do with words, and what they ask for."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from trainer.errors import ConfigError
+
+if TYPE_CHECKING:
+    import argparse
+
+    from trainer.lm.decoders import SentenceDecoder
+    from trainer.lm.options import DecoderOptions
+
+__all__ = ["add_arguments", "evaluate", "wants_words"]
+
+OPTIONS = (
+    ("acoustic-scale", float, "weight of the acoustic scores (0.325)"),
+    ("blank-penalty", float, "its logarithm is taken off the blank's score; 1 is none (90)"),
+    ("beam", float, "how far behind the best a path may fall (17)"),
+    ("lattice-beam", float, "how far behind the best a candidate may be (8)"),
+    ("max-active", int, "states expanded in a frame, at most (7000)"),
+    ("min-active", int, "and at least (200)"),
+    ("nbest", int, "candidates kept of each sentence (100)"),
+)
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare them in a group of their own."""
+    group = parser.add_argument_group(
+        "words", "with one of --graph and --redis, sentences are decoded, not only phonemes"
+    )
+    add = group.add_argument
+    add(
+        "--graph",
+        type=Path,
+        metavar="DIR",
+        help="graph folder: TLG.fst and words.txt, official or of trainer lm build",
+    )
+    add(
+        "--ensemble", type=Path, action="append", default=[], metavar="RUN_DIR",
+        help="another run whose probabilities are averaged with this one's; may be repeated",
+    )  # fmt: skip
+    add("--words-dir", type=Path, metavar="DIR", help="where to write (default: RUN_DIR/words_SPLIT)")
+    add("--jobs", type=int, default=0, metavar="N", help="sentences decoded at once (default: one per core)")
+    add("--fresh", action="store_true", help="decode again what an earlier evaluation had finished")
+    for name, kind, text in OPTIONS:
+        add(f"--{name}", type=kind, metavar="X", help=text)
+
+
+def wants_words(args: argparse.Namespace) -> bool:
+    """Whether more than phonemes is asked for."""
+    return args.graph is not None or args.split == "test" or bool(args.ensemble)
+
+
+def jobs(args: argparse.Namespace) -> int:
+    """As asked, else the cores that this process may use."""
+    if args.jobs < 0:
+        raise ConfigError(f"--jobs must be at least 1, found {args.jobs}")
+    if args.jobs:
+        return int(args.jobs)
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def chosen_options(args: argparse.Namespace) -> dict[str, Any]:
+    """The decoder's options that were given."""
+    names = [name.replace("-", "_") for name, _, _ in OPTIONS]
+    return {name: getattr(args, name) for name in names if getattr(args, name) is not None}
+
+
+def evaluate(args: argparse.Namespace) -> int:
+    """Decode, report and, for the test split, write the submission."""
+    from trainer.lm.evaluate import WordsRequest, evaluate_words
+    from trainer.lm.logits import Member
+    from trainer.progress import Console
+
+    if args.graph is None:
+        raise ConfigError(
+            "sentences need a language model, and none was named",
+            hint="--graph DIR names a decoding graph; trainer lm build makes one",
+        )
+    console = Console()
+    opened, identity, known = _graph(args, console)
+    request = WordsRequest(
+        members=[Member.of(args.run_dir, args.checkpoint), *(Member.of(other) for other in args.ensemble)],
+        data_dir=args.data_dir, split=args.split, open_decoder=opened, identity=identity, known=known,
+        device=args.device, output_dir=args.words_dir, limit_batches=args.limit_batches, fresh=args.fresh,
+    )  # fmt: skip
+    return evaluate_words(request, console)
+
+
+def _graph(
+    args: argparse.Namespace, console: Any
+) -> tuple[Callable[[], SentenceDecoder], dict[str, Any], Callable[[str], bool]]:
+    from trainer.lm.decoders import GraphDecoder
+    from trainer.lm.graph_folder import DecodingGraph
+    from trainer.lm.options import DecoderOptions
+
+    threads = jobs(args)
+    options: DecoderOptions = DecoderOptions().changed(chosen_options(args))
+    graph = DecodingGraph.load(args.graph, threads=threads)
+    console.say(
+        f"graph: {args.graph}, {len(graph.arcs.final):,} states, {len(graph.arcs.ilabel):,} arcs, "
+        f"{len(graph.words):,} words; {threads} threads"
+    )
+    identity = {"graph": graph.digest, "options": _as_dict(options)}
+    return lambda: GraphDecoder(graph, options, jobs=threads), identity, graph.words.__contains__
+
+
+def _as_dict(options: DecoderOptions) -> dict[str, Any]:
+    import dataclasses
+
+    return dataclasses.asdict(options)
