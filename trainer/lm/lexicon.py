@@ -11,7 +11,8 @@ import numpy as np
 from trainer.lm.errors import BadText
 from trainer.phonemes import CLASS_NAMES
 from trainer.sessions import SPLITS, data_root, find_sessions, split_file
-from trainer.synthetic.lexicon import parse_lexicon
+from trainer.synthetic.errors import BadLexicon
+from trainer.synthetic.lexicon import read_lexicon
 from trainer.words import normalise
 
 __all__ = ["Spoken", "read_dictionary", "read_spoken", "read_texts", "write_dictionary"]
@@ -23,20 +24,12 @@ SILENCE_CLASS = len(CLASS_NAMES) - 1
 def read_dictionary(path: Path) -> dict[str, tuple[Pronunciation, ...]]:
     """A dictionary in CMUdict's form, in lower case, stress removed, the first pronunciation first.
 
-    Raises `BadText`, and `trainer.synthetic.BadLexicon` for a line that is no entry.
+    Raises `BadText`.
     """
     try:
-        raw = path.read_bytes()
-    except OSError as error:
-        raise BadText(f"the dictionary {path} cannot be read: {error.strerror}") from error
-    try:
-        text = raw.decode("utf-8")
-    except UnicodeDecodeError:
-        text = raw.decode("latin-1")  # older releases of CMUdict
-    found = parse_lexicon(text, path)
-    if not found:
-        raise BadText(f"the dictionary {path} holds no words")
-    return found
+        return dict(read_lexicon(path).pronunciations)
+    except BadLexicon as error:
+        raise BadText(str(error), hint="the file must look like CMUdict: WORD  P H OW N IY M Z") from error
 
 
 def write_dictionary(path: Path, pronunciations: Mapping[str, Sequence[Pronunciation]]) -> None:
