@@ -12,7 +12,7 @@ from types import MappingProxyType
 from launcher.forecast.money import GIB
 from launcher.forecast.ranges import Range
 
-__all__ = ["Conditions", "Sizes", "default_conditions", "disk_gib"]
+__all__ = ["Conditions", "Disk", "Sizes", "default_conditions", "disk_gib", "disk_of"]
 
 _ASSUMED_BOOT_S = MappingProxyType(
     {
@@ -48,6 +48,8 @@ _IMAGE_GIB = 30.0
 """Operating system, driver and CUDA on a rented disk."""
 _TORCH_ENVIRONMENT_BYTES = 8 * GIB
 _SPARE = 1.2
+_UNPACKED = 1.5
+"""How much larger the content of an archive is than the archive, for data that compresses little."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -64,6 +66,10 @@ class Sizes:
     checkpoint_bytes: int | None = None
     output_bytes: int | None = None
     """What comes home at the end, checkpoints aside."""
+    unpacks: bool = False
+    """What is fetched is an archive that is unpacked there: for a moment both are on the disk."""
+    seen_in: str = ""
+    """The earlier run that showed the sizes of checkpoint and outputs; empty where nothing did."""
 
     @property
     def fetched(self) -> Range:
@@ -96,6 +102,16 @@ class Conditions:
     fetch: Range
     """From the internet to the machine."""
     links_measured: bool = False
+    boot_from: str = "assumed"
+    """Where ``boot_s`` comes from, in words; the next four likewise."""
+    setup_from: str = "assumed"
+    up_from: str = "assumed"
+    down_from: str = "assumed"
+    interruptions_from: str = ""
+    interruptions_per_hour: float | None = None
+    """Of this kind of machine by the user's own record; None: what the offer says."""
+    gpus_used: int | None = None
+    """How many GPUs of the machine the job uses; None: all."""
     on_this_computer: bool = False
     """The machine is a folder of this computer: data is linked, nothing travels."""
     rented: bool = False
@@ -109,6 +125,8 @@ class Conditions:
     notice_s: float = 0.0
     disk_outlives: bool = False
     disk_gib: float = 0.0
+    disk_words: str = ""
+    """What the disk holds, for people."""
 
 
 def default_conditions(
@@ -130,6 +148,8 @@ def default_conditions(
         down=_link(down_bytes_per_s, _DISK_COPY if here else _HOME_DOWN),
         fetch=_CLOUD_DOWN,
         links_measured=up_bytes_per_s is not None and down_bytes_per_s is not None,
+        up_from="assumed" if up_bytes_per_s is None else "measured",
+        down_from="assumed" if down_bytes_per_s is None else "measured",
         on_this_computer=here,
         notice_s=_NOTICE_S.get(provider, 0.0),
     )
@@ -139,14 +159,55 @@ def _link(measured: float | None, assumed: Range) -> Range:
     return assumed if measured is None else Range.exactly(measured).spread(0.6, 1.2)
 
 
-def disk_gib(sizes: Sizes, *, rented: bool, keep_checkpoints: int = 3, linked: bool = False) -> float:
-    """GiB that a machine needs for a run: image and environment when rented, data, checkpoints, outputs, and a fifth more.
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Disk:
+    """GiB that a machine needs for a run, by what they hold."""
 
-    ``linked``: the data stays where it is. Whole GiB when rented, since that is how disks are sold.
-    """
-    data = 0 if linked else sizes.data_bytes + sizes.fetched.high + sizes.unpacked_bytes
+    system: float
+    """Image, driver, CUDA; nothing where the machine is there already."""
+    environment: float
+    data: float
+    """What is sent and fetched, as it travels."""
+    unpacked: float
+    """What archives become, beside themselves."""
+    results: float
+    """Code, checkpoints and outputs."""
+
+    @property
+    def words(self) -> str:
+        """For people: ``30 system, 8 environment, 14 data, 28 unpacked``."""
+        parts = (
+            (self.system, "system"),
+            (self.environment, "environment"),
+            (self.data, "data"),
+            (self.unpacked, "unpacked"),
+            (self.results, "code and results"),
+        )
+        return ", ".join(f"{gib:.0f} {name}" for gib, name in parts if gib >= 0.5)
+
+    @property
+    def gib(self) -> float:
+        """What is asked for: whole GiB with a fifth to spare when rented, since that is how disks are sold."""
+        needed = self.data + self.unpacked + self.results
+        if not self.system:
+            return needed
+        return float(-(-(needed + self.environment) * _SPARE // 1) + self.system)
+
+
+def disk_of(sizes: Sizes, *, rented: bool, keep_checkpoints: int = 3, linked: bool = False) -> Disk:
+    """Return what a run needs of a disk. ``linked``: the data stays where it is."""
+    fetched = sizes.fetched.high
     written = sizes.checkpoint.likely * (keep_checkpoints + 1) + sizes.output.likely
-    needed = (sizes.code_bytes + data + written) / GIB
-    if not rented:
-        return needed
-    return float(-(-(needed + _TORCH_ENVIRONMENT_BYTES / GIB) * _SPARE // 1) + _IMAGE_GIB)
+    unpacked = sizes.unpacked_bytes + (_UNPACKED * fetched if sizes.unpacks else 0.0)
+    return Disk(
+        system=_IMAGE_GIB if rented else 0.0,
+        environment=_TORCH_ENVIRONMENT_BYTES / GIB if rented else 0.0,
+        data=0.0 if linked else (sizes.data_bytes + fetched) / GIB,
+        unpacked=unpacked / GIB,
+        results=(sizes.code_bytes + written) / GIB,
+    )
+
+
+def disk_gib(sizes: Sizes, *, rented: bool, keep_checkpoints: int = 3, linked: bool = False) -> float:
+    """GiB that a machine needs for a run: image and environment when rented, data, checkpoints, outputs, and a fifth more."""
+    return disk_of(sizes, rented=rented, keep_checkpoints=keep_checkpoints, linked=linked).gib

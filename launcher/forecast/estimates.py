@@ -8,11 +8,12 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
+from launcher.forecast.benchmarks import Benchmark
 from launcher.forecast.conditions import Conditions, Sizes
-from launcher.forecast.interruptions import Toll, toll
+from launcher.forecast.interruptions import BAD_CASE, BAD_CASE_RECORDED, Toll, toll
 from launcher.forecast.mirror_interval import (
     SHORTEST_HERE_S,
     SHORTEST_S,
@@ -26,7 +27,10 @@ from launcher.forecast.throughput import EarlierRun, Source, Work, WorkTime, wor
 from launcher.quantities import bit_rate, duration, size
 from provisioning import Offer
 
-__all__ = ["Estimate", "Line", "estimate"]
+__all__ = ["RATE_NOTE", "Estimate", "Line", "estimate", "idle_gpus", "rate_of"]
+
+RATE_NOTE = "interruptions: "
+"""Begins the note of an offer that says where its rate of interruptions comes from."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -99,22 +103,22 @@ def estimate(
     conditions: Conditions,
     sizes: Sizes,
     history: Sequence[EarlierRun] = (),
+    benchmarks: Sequence[Benchmark] = (),
     max_duration_s: float | None = None,
 ) -> Estimate:
     """Price the whole run on ``offer``: every line that the bill will have, and the time that each one takes."""
-    time = work_time(offer, work, history=history, max_duration_s=max_duration_s)
+    time = work_time(offer, work, history=history, benchmarks=benchmarks, max_duration_s=max_duration_s)
     mirror, survives, notice = _mirroring(offer, conditions, sizes)
     before = _before_work(offer, conditions, sizes)
     pull = _pull_line(offer, conditions, sizes)
     taken = _toll(offer, time, conditions, mirror, survives, before, pull)
-    lines = [
-        *before,
-        _timed("training", time.hours, offer, time.basis),
-        *_interruption_lines(offer, taken, survives),
-        pull,
-    ]
+    lines = [*before, _timed("training", time.hours, offer, time.basis)]
+    if time.evaluation:
+        lines.append(_timed("evaluation", time.evaluation, offer, time.evaluation_basis))
+    lines += [*_interruption_lines(offer, conditions, taken, survives), pull]
     hours = Range.sum(line.hours for line in lines)
-    at_work = time.hours + taken.hours
+    at_work = time.hours + time.evaluation + taken.hours
+    lines = _with_idle_gpus(offer, conditions, lines, hours)
     lines += _beside_lines(offer, conditions, sizes, mirror, hours=hours, at_work=at_work, moves=taken.times)
     return Estimate(
         offer=offer,
@@ -123,13 +127,35 @@ def estimate(
         lines=tuple(lines),
         source=time.source,
         mirror=mirror,
-        notice=notice if offer.interruptions_per_hour > 0.0 else "",
-        narrow_by=_narrow_by(time, conditions, sizes),
+        notice=notice if rate_of(offer, conditions) > 0.0 else "",
+        narrow_by=_narrow_by(offer, time, conditions, sizes, lines),
     )
+
+
+def rate_of(offer: Offer, conditions: Conditions) -> float:
+    """Interruptions per hour: by the user's own record where there is one, else as the offer says."""
+    own = conditions.interruptions_per_hour
+    return offer.interruptions_per_hour if own is None or not offer.spot else own
 
 
 def _timed(item: str, hours: Range, offer: Offer, basis: str) -> Line:
     return Line(item=item, hours=hours, usd=hours * offer.usd_per_hour, basis=basis)
+
+
+def _with_idle_gpus(offer: Offer, conditions: Conditions, lines: Sequence[Line], hours: Range) -> list[Line]:
+    """Take out of every line what is paid for GPUs that the job does not use, and show it as a line of its own."""
+    idle = idle_gpus(offer, conditions.gpus_used)
+    if not idle:
+        return list(lines)
+    share = idle / offer.gpu_count
+    used = [replace(line, usd=line.usd * (1.0 - share)) for line in lines]
+    basis = f"{idle} of {offer.gpu_count} GPUs are rented and not used by the job"
+    return [*used, _beside("idle GPUs", hours * (offer.usd_per_hour * share), basis)]
+
+
+def idle_gpus(offer: Offer, gpus_used: int | None) -> int:
+    """How many GPUs of a machine do nothing for a job that uses ``gpus_used``; None: it uses all."""
+    return 0 if gpus_used is None else max(0, offer.gpu_count - max(1, gpus_used))
 
 
 def _hours(bytes_: Range, rate: Range) -> Range:
@@ -142,10 +168,10 @@ def _before_work(offer: Offer, conditions: Conditions, sizes: Sizes) -> list[Lin
     boot_s, setup_s = conditions.boot_s, conditions.setup_s
     lines = []
     if boot_s:
-        basis = f"{boot_s.low:.0f} to {boot_s.high:.0f} s on {offer.provider}, assumed"
+        basis = f"{boot_s.low:.0f} to {boot_s.high:.0f} s on {offer.provider}, {conditions.boot_from}"
         lines.append(_timed("boot", boot_s * (1 / 3600.0), offer, basis))
     lines.append(_transfer_line(offer, conditions, sizes))
-    basis = f"{setup_s.low:.0f} to {setup_s.high:.0f} s for environment and setup, assumed"
+    basis = f"{setup_s.low:.0f} to {setup_s.high:.0f} s for environment and setup, {conditions.setup_from}"
     lines.append(_timed("setup", setup_s * (1 / 3600.0), offer, basis))
     return lines
 
@@ -154,7 +180,7 @@ def _transfer_line(offer: Offer, conditions: Conditions, sizes: Sizes) -> Line:
     sent = sizes.code_bytes + (0 if conditions.on_this_computer else sizes.data_bytes)
     hours = _hours(Range.exactly(sent), conditions.up) + _hours(sizes.fetched, conditions.fetch)
     fee = (Range.exactly(sent) + sizes.fetched) * (offer.ingress_usd_per_gib / GIB)
-    known = "measured" if conditions.links_measured else "assumed"
+    known = conditions.up_from
     basis = f"{size(sent)} {_way(conditions, conditions.up)}"
     basis += f", {known}" if conditions.rented or not conditions.on_this_computer else ""
     if conditions.on_this_computer and sizes.data_bytes:
@@ -167,7 +193,15 @@ def _transfer_line(offer: Offer, conditions: Conditions, sizes: Sizes) -> Line:
 
 def _pull_line(offer: Offer, conditions: Conditions, sizes: Sizes) -> Line:
     home = sizes.output + sizes.checkpoint
-    known = "" if sizes.output_bytes is not None and sizes.checkpoint_bytes is not None else ", sizes assumed"
+    is_known = sizes.output_bytes is not None and sizes.checkpoint_bytes is not None
+    known = (
+        f", sizes as in {sizes.seen_in}"
+        if is_known and sizes.seen_in
+        else ""
+        if is_known
+        else ", sizes assumed"
+    )
+    known += f", link {conditions.down_from}" if not conditions.on_this_computer else ""
     basis = f"outputs and the last checkpoint, {size(home.likely)} {_way(conditions, conditions.down)}{known}"
     return _timed("output pull", _hours(home, conditions.down), offer, basis)
 
@@ -212,27 +246,42 @@ def _toll(
     pull: Line,
 ) -> Toll:
     segment_h = 0.0
+    at_work = time.hours + time.evaluation
     if not survives:
         transfer_s = mirror.transfer_s if mirror else 0.0
         segment_h = ((mirror.every_s if mirror else 0.0) + transfer_s) / 3600.0
         if mirror is None and not conditions.disk_outlives:
-            segment_h = time.hours.likely  # nothing leaves the machine: a loss starts over
+            segment_h = at_work.likely  # nothing leaves the machine: a loss starts over
     restart_h = Range.sum([*(line.hours for line in before), pull.hours])
-    return toll(time.hours, per_hour=offer.interruptions_per_hour, segment_h=segment_h, restart_h=restart_h)
+    return toll(
+        at_work,
+        per_hour=rate_of(offer, conditions),
+        segment_h=segment_h,
+        restart_h=restart_h,
+        bad_case=BAD_CASE if conditions.interruptions_per_hour is None else BAD_CASE_RECORDED,
+    )
 
 
-def _interruption_lines(offer: Offer, taken: Toll, survives: bool) -> list[Line]:
+def _interruption_lines(offer: Offer, conditions: Conditions, taken: Toll, survives: bool) -> list[Line]:
     if not taken.hours:
         return []
-    mean_h = 1.0 / offer.interruptions_per_hour
+    mean_h = 1.0 / rate_of(offer, conditions)
     lost = "nothing lost with notice" if survives else "work since the last mirrored checkpoint lost"
     basis = (
-        f"{taken.times.likely:.2g} expected, up to {taken.times.high:.2g}: one per {mean_h:.3g} h assumed,"
-        f" {lost}, boot, data and setup again"
+        f"{taken.times.likely:.2g} expected, up to {taken.times.high:.2g}: one per {mean_h:.3g} h"
+        f" ({_rate_basis(offer, conditions)}), {lost}, boot, data and setup again"
     )
     if not taken.gets_through:
         basis += "; at this rate the run hardly gets through"
     return [_timed("interruptions", taken.hours, offer, basis)]
+
+
+def _rate_basis(offer: Offer, conditions: Conditions) -> str:
+    """Where the rate comes from: the user's record, or what the provider's table says of it in the offer's notes."""
+    if conditions.interruptions_per_hour is not None:
+        return conditions.interruptions_from
+    said = [note.removeprefix(RATE_NOTE) for note in offer.notes if note.startswith(RATE_NOTE)]
+    return said[0] if said else "assumed"
 
 
 def _beside_lines(
@@ -251,13 +300,13 @@ def _beside_lines(
         gib = at_work * (3600.0 / mirror.every_s * sizes.checkpoint.likely / GIB)
         lines.append(_beside("checkpoint mirroring", gib * offer.egress_usd_per_gib, mirror.reason))
     disk_usd = hours * (offer.disk_usd_per_gib_month * conditions.disk_gib / HOURS_PER_MONTH)
-    lines.append(_beside("disk", disk_usd, _disk_words(conditions, hours)))
+    lines.append(_beside("disk", disk_usd, _disk_words(offer, conditions, hours)))
     if offer.ipv4_usd_per_hour:
         basis = f"public address at ${offer.ipv4_usd_per_hour:g}/h"
         lines.append(_beside("IPv4", hours * offer.ipv4_usd_per_hour, basis))
     if offer.egress_usd_per_gib:
         gib = (sizes.output + sizes.checkpoint) * (1.0 / GIB)
-        basis = f"{_gib(gib.likely)} home at ${offer.egress_usd_per_gib:g}/GiB"
+        basis = f"{_gib(gib.likely)} home at ${offer.egress_usd_per_gib:.3g}/GiB"
         lines.append(_beside("egress", gib * offer.egress_usd_per_gib, basis))
     if offer.ingress_usd_per_gib and moves:
         carried = sizes.code_bytes + sizes.data_bytes + sizes.fetched.likely + sizes.checkpoint.likely
@@ -266,10 +315,13 @@ def _beside_lines(
     return lines
 
 
-def _disk_words(conditions: Conditions, hours: Range) -> str:
+def _disk_words(offer: Offer, conditions: Conditions, hours: Range) -> str:
     if conditions.on_this_computer and not conditions.rented:
         return f"{size(conditions.disk_gib * GIB)} of this computer's disk"
-    return f"{_gib(conditions.disk_gib)} for {duration(3600 * hours.likely)}"
+    held = f" ({conditions.disk_words})" if conditions.disk_words else ""
+    price = offer.disk_usd_per_gib_month
+    rate = f" at ${price:.3g}/GiB-month" if price else ""
+    return f"{_gib(conditions.disk_gib)}{held} for {duration(3600 * hours.likely)}{rate}"
 
 
 def _gib(gib: float) -> str:
@@ -281,10 +333,42 @@ def _beside(item: str, usd: Range, basis: str) -> Line:
     return Line(item=item, hours=Range.zero(), usd=usd, basis=basis)
 
 
-def _narrow_by(time: WorkTime, conditions: Conditions, sizes: Sizes) -> tuple[str, ...]:
-    hints = list(time.narrow_by)
-    if not conditions.links_measured and not conditions.on_this_computer and sizes.data_bytes > GIB:
-        hints.append("the speed of this computer's uplink")
-    if sizes.checkpoint_bytes is None and not conditions.on_this_computer:
-        hints.append("the size of a checkpoint, known after the first run")
-    return tuple(hints[:2])
+def _narrow_by(
+    offer: Offer, time: WorkTime, conditions: Conditions, sizes: Sizes, lines: Sequence[Line]
+) -> tuple[str, ...]:
+    """The two things that would narrow the range most: what makes the widest lines known, widest first."""
+    cures = {
+        "training": time.narrow_by,
+        "boot": _if(conditions.boot_from == "assumed", f"one run on {offer.provider}: it measures the boot"),
+        "setup": _if(conditions.setup_from == "assumed", "one run of this job: it measures the setup"),
+        "data transfer": _transfer_cures(conditions, sizes),
+        "interruptions": _if(
+            conditions.interruptions_per_hour is None,
+            "on-demand, or five interruptions of one's own: the rate is only known to a factor of four",
+        ),
+        "output pull": _if(sizes.checkpoint_bytes is None, _CHECKPOINT_SIZE),
+        "checkpoint mirroring": _if(sizes.checkpoint_bytes is None, _CHECKPOINT_SIZE),
+    }
+    widest = sorted(lines, key=lambda line: _width(offer, line), reverse=True)
+    hints = [hint for line in widest if _width(offer, line) for hint in cures.get(line.item, ())]
+    return tuple(dict.fromkeys([*time.narrow_by[:1], *hints] if time.source is Source.GUESS else hints))[:2]
+
+
+_CHECKPOINT_SIZE = "the size of a checkpoint, known after the first run"
+
+
+def _if(holds: bool, hint: str) -> tuple[str, ...]:
+    return (hint,) if holds else ()
+
+
+def _transfer_cures(conditions: Conditions, sizes: Sizes) -> tuple[str, ...]:
+    if sizes.fetched_bytes is None:
+        return ("the size of what the machine fetches",)
+    return _if(
+        conditions.up_from == "assumed", "the speed of this computer's uplink"
+    )
+
+
+def _width(offer: Offer, line: Line) -> float:
+    """How much a line adds to the width of the range: of money, or of time where nothing costs anything."""
+    return line.usd.high - line.usd.low if offer.usd_per_hour else line.hours.high - line.hours.low

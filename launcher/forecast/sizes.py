@@ -19,12 +19,19 @@ def sizes_of(job: Job, manifest: Manifest | None, *, in_buckets_bytes: int | Non
     ``in_buckets_bytes``: of all sources in object stores together; None when nobody has looked.
     """
     local = [mount for mount in job.mounts if "://" not in mount.source]
-    has_buckets = any(is_in_bucket(mount.source) for mount in job.mounts)
+    fetched = [mount.source for mount in job.mounts if "://" in mount.source]
+    is_known = all(is_in_bucket(source) for source in fetched)
     return Sizes(
         code_bytes=manifest.size_bytes if manifest is not None else 0,
         data_bytes=sum(tree_bytes(Path(mount.source)) for mount in local),
-        fetched_bytes=in_buckets_bytes if has_buckets else 0,
+        fetched_bytes=(in_buckets_bytes if is_known else None) if fetched else 0,
+        unpacks=any(_is_archive(source) for source in fetched),
     )
+
+
+def _is_archive(source: str) -> bool:
+    path = source.partition("#")[0].partition("?")[0].lower()
+    return path.endswith((".zip", ".tar", ".tgz", ".tar.gz", ".tar.bz2", ".tar.xz", ".tar.zst"))
 
 
 def tree_bytes(path: Path) -> int:

@@ -1,9 +1,10 @@
 """How fast training is on one kind of hardware compared with another: facts, one formula, and its doubts. Pure.
 
 The facts are the vendors' data sheets: dense half-precision tensor TFLOPS with 32-bit accumulation (plain half or
-single precision where there are no tensor cores) and memory bandwidth. Peaks alone mislead: recurrent and small-batch
-training is bound by bandwidth and launch overhead more than by tensor peak, so a step's time is taken as a mix of
-both, and the answer is a range. A measured rate always wins over this table (`launcher.forecast.throughput`).
+single precision where there are no tensor cores), memory bandwidth, and the boost clock. Peaks alone mislead: a step of
+a recurrent network is a chain of small operations that wait for each other, and what each of them takes follows the
+clock and not the width of the chip. So a step is taken as a mix of three parts, and the answer is a range. A measured
+rate always wins over this table (`launcher.forecast.throughput`).
 """
 
 from __future__ import annotations
@@ -27,44 +28,49 @@ class Speed:
 
     tflops: float
     bandwidth_gb_s: float
+    clock_ghz: float
+    """Boost clock: what bounds operations that wait for each other."""
 
 
 _GPUS = MappingProxyType(
     {
-        # A T4 is held back by its 70 W: about half of its 65 TFLOPS is sustained.
-        "T4": Speed(32.0, 320.0),
-        "P100": Speed(19.0, 732.0),
-        "V100": Speed(120.0, 900.0),
-        "A10G": Speed(70.0, 600.0),
-        "A10": Speed(125.0, 600.0),
-        "L4": Speed(121.0, 300.0),
-        "L40": Speed(181.0, 864.0),
-        "L40S": Speed(362.0, 864.0),
-        "A6000": Speed(155.0, 768.0),
-        "A40": Speed(150.0, 696.0),
-        "A100": Speed(312.0, 1555.0),
-        "A100 80GB": Speed(312.0, 1985.0),
-        "H100": Speed(989.0, 3350.0),
-        "H100 PCIE": Speed(756.0, 2000.0),
-        "H100 NVL": Speed(835.0, 3900.0),
-        "GH200": Speed(989.0, 4000.0),
-        "H200": Speed(989.0, 4800.0),
-        "RTX 6000": Speed(130.0, 672.0),
-        "RTX 3090": Speed(71.0, 936.0),
-        "RTX 4090": Speed(165.0, 1008.0),
-        "RTX 5090": Speed(210.0, 1792.0),
-        "B200": Speed(2250.0, 8000.0),
+        # TFLOPS, GB/s, GHz. A T4 is held back by its 70 W: about half of its 65 TFLOPS is sustained.
+        "T4": Speed(32.0, 320.0, 1.59),
+        "P100": Speed(19.0, 732.0, 1.33),
+        "V100": Speed(120.0, 900.0, 1.53),
+        "A10G": Speed(70.0, 600.0, 1.71),
+        "A10": Speed(125.0, 600.0, 1.7),
+        "L4": Speed(121.0, 300.0, 2.04),
+        "L40": Speed(181.0, 864.0, 2.49),
+        "L40S": Speed(362.0, 864.0, 2.52),
+        "A6000": Speed(155.0, 768.0, 1.8),
+        "A40": Speed(150.0, 696.0, 1.74),
+        "A100": Speed(312.0, 1555.0, 1.41),
+        "A100 80GB": Speed(312.0, 1985.0, 1.41),
+        "H100": Speed(989.0, 3350.0, 1.98),
+        "H100 PCIE": Speed(756.0, 2000.0, 1.76),
+        "H100 NVL": Speed(835.0, 3900.0, 1.79),
+        "GH200": Speed(989.0, 4000.0, 1.98),
+        "H200": Speed(989.0, 4800.0, 1.98),
+        "RTX 6000": Speed(130.0, 672.0, 1.77),
+        "RTX 3090": Speed(71.0, 936.0, 1.7),
+        "RTX 4090": Speed(165.0, 1008.0, 2.52),
+        "RTX 5090": Speed(210.0, 1792.0, 2.41),
+        "B200": Speed(2250.0, 8000.0, 1.97),
     }
 )
 
-_BANDWIDTH_WEIGHTS = (0.5, 0.65, 0.8)
-"""Share of a step that scales with memory bandwidth rather than with compute: fewest, likely, most."""
+_SHARES = ((0.1, 0.4, 0.5), (0.2, 0.5, 0.3), (0.35, 0.5, 0.15), (0.1, 0.65, 0.25))
+"""Parts of a step that wait for each other, for memory, and for compute, from wide batches to recurrent networks."""
+_LIKELY_SHARES = (0.2, 0.5, 0.3)
 _DOUBT_LOW, _DOUBT_HIGH = 0.65, 1.45
-"""What the formula leaves out (launch overhead, data loading, clocks), as factors on the ratio of speeds."""
+"""What the formula leaves out (drivers, data loading, heat), as factors on the ratio of speeds."""
 
 _CPU_TFLOPS_PER_CORE = 0.05
 _CPU_GB_S_PER_CORE = 10.0
 _CPU_GB_S_MOST = 200.0
+_CPU_GHZ = 0.25
+"""As a GPU's clock that does as well: a chain of small operations is no faster on a CPU, which has fewer units for each."""
 
 
 def gpu_speed(name: str, memory_gib: float = 0.0) -> Speed | None:
@@ -81,7 +87,7 @@ def gpu_speed(name: str, memory_gib: float = 0.0) -> Speed | None:
 def cpu_speed(cores: float) -> Speed:
     """Estimate a CPU by its cores; the widest guess of all."""
     cores = max(cores, 1.0)
-    return Speed(_CPU_TFLOPS_PER_CORE * cores, min(_CPU_GB_S_PER_CORE * cores, _CPU_GB_S_MOST))
+    return Speed(_CPU_TFLOPS_PER_CORE * cores, min(_CPU_GB_S_PER_CORE * cores, _CPU_GB_S_MOST), _CPU_GHZ)
 
 
 def speed_of(offer: Offer) -> Speed | None:
@@ -95,15 +101,18 @@ def speed_ratio(wanted: Speed, known: Speed) -> Range:
     """How many times as fast as on ``known`` training is expected to be on ``wanted``; exactly 1 for the same."""
     if wanted == known:
         return Range.exactly(1.0)
-    ratios = sorted(
-        1.0
-        / (
-            weight * known.bandwidth_gb_s / wanted.bandwidth_gb_s
-            + (1.0 - weight) * known.tflops / wanted.tflops
-        )
-        for weight in _BANDWIDTH_WEIGHTS
+    ratios = [_ratio(wanted, known, shares) for shares in _SHARES]
+    likely = _ratio(wanted, known, _LIKELY_SHARES)
+    return Range(min(ratios), likely, max(ratios)).spread(_DOUBT_LOW, _DOUBT_HIGH)
+
+
+def _ratio(wanted: Speed, known: Speed, shares: tuple[float, float, float]) -> float:
+    waits, memory, compute = shares
+    return 1.0 / (
+        waits * known.clock_ghz / wanted.clock_ghz
+        + memory * known.bandwidth_gb_s / wanted.bandwidth_gb_s
+        + compute * known.tflops / wanted.tflops
     )
-    return Range(*ratios).spread(_DOUBT_LOW, _DOUBT_HIGH)
 
 
 def hardware_words(offer: Offer) -> str:

@@ -1,8 +1,9 @@
 """How long the work itself takes on one offer, from the best source there is; the source is always named. Pure.
 
-In order: earlier runs of this job on this hardware, earlier runs on other hardware, hours the user measured
-somewhere, a number of steps at a typical pace, and at last nothing but the time limit. Each is wider than the one
-before, and the last two are called what they are: guesses.
+What was measured on this hardware comes first: earlier runs and calibrations of this job, then the benchmarks. What was
+measured elsewhere, or said by the user, is carried over by `launcher.forecast.speeds`; of several such sources the one
+with the narrowest answer is taken. What is left is a number of steps at a typical pace, and at last nothing but the time
+limit: these two are called what they are, guesses.
 """
 
 from __future__ import annotations
@@ -10,11 +11,13 @@ from __future__ import annotations
 import enum
 import statistics
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
+from launcher.forecast.benchmarks import Benchmark
 from launcher.forecast.ranges import Range
 from launcher.forecast.speeds import Speed, cpu_speed, gpu_speed, hardware_words, speed_of, speed_ratio
+from launcher.quantities import duration
 from provisioning.catalog import parse_gpu, same_gpu
 
 if TYPE_CHECKING:
@@ -39,6 +42,10 @@ class Work:
     hours: float | None = None
     on: str | None = None
     """The GPU, or ``cpu``, that took ``hours``."""
+    like: str | None = None
+    """A workload that was measured in ``benchmarks/``, whose steps are as long as these."""
+    evaluation_h: float | None = None
+    """What comes beside the steps: evaluation, writing results."""
 
     def __post_init__(self) -> None:
         if self.steps is not None and self.steps < 1:
@@ -62,6 +69,11 @@ class EarlierRun:
     """All the steps that the job had, where it finished."""
     label: str = ""
     """For people: ``b2t-x4k2``."""
+    beside_share: float | None = None
+    """Hours at work beside the steps (evaluation, start and end of the program) per hour of steps; None: not seen."""
+    batch_size: float | None = None
+    precision: str | None = None
+    """As the program reported them; runs that differ in them are no evidence for each other."""
 
     def __post_init__(self) -> None:
         if not 0.0 < self.steps_per_s < float("inf"):
@@ -84,11 +96,17 @@ class WorkTime:
     basis: str
     narrow_by: tuple[str, ...] = ()
     """What would make the range narrower."""
+    evaluation: Range = field(default_factory=Range.zero)
+    """Hours beside the steps."""
+    evaluation_basis: str = ""
 
 
 _ONE_RUN = (0.85, 1.25)
 _SEVERAL_RUNS = (0.95, 1.1)
 _SAME_HARDWARE = (0.85, 1.3)
+_BENCHMARK = (0.7, 1.4)
+"""The same workload on the same hardware, in another program's hands, with other data and another host."""
+_EVALUATION = (0.5, 2.0)
 _UNKNOWN_HARDWARE = Range(0.2, 1.0, 4.0)
 """Ratio of speeds when one of the two is in no table."""
 
@@ -106,43 +124,136 @@ def work_time(
     work: Work,
     *,
     history: Sequence[EarlierRun] = (),
+    benchmarks: Sequence[Benchmark] = (),
     max_duration_s: float | None = None,
 ) -> WorkTime:
     """Return how long ``work`` takes on ``offer``; there is always an answer, and it is never zero for real work.
 
     ``history`` is newest first.
     """
-    return (
-        _from_history(offer, work, history)
-        or _from_hours(offer, work)
-        or _from_steps(offer, work)
-        or _from_limit(max_duration_s)
+    alike = _alike(history)
+    benchmarks = [item for item in benchmarks if item.workload == work.like]
+    measured = _measured_here(offer, work, alike) or _benchmarked_here(offer, work, benchmarks)
+    known = measured or _narrowest(
+        (
+            _from_hours(offer, work),
+            _measured_elsewhere(offer, work, alike),
+            _benchmarked(offer, work, benchmarks),
+        )
+    )
+    found = known or _from_steps(offer, work) or _from_limit(max_duration_s)
+    return _with_evaluation(found, work, alike)
+
+
+def _alike(history: Sequence[EarlierRun]) -> list[EarlierRun]:
+    """The runs that computed as the newest did: another batch or precision is another job."""
+    return [
+        run
+        for run in history
+        if (run.batch_size, run.precision) == (history[0].batch_size, history[0].precision)
+    ]
+
+
+def _narrowest(candidates: Sequence[WorkTime | None]) -> WorkTime | None:
+    known = [item for item in candidates if item is not None]
+    return min(known, key=lambda item: (item.source is Source.GUESS, _width(item.hours)), default=None)
+
+
+def _width(hours: Range) -> float:
+    """Rounded, so that sources of equal merit stay in their order."""
+    return round(hours.high / hours.low, 6)
+
+
+def _with_evaluation(found: WorkTime, work: Work, history: Sequence[EarlierRun]) -> WorkTime:
+    if work.evaluation_h is not None:
+        hours = Range.exactly(work.evaluation_h).spread(*_EVALUATION)
+        words = f"{duration(3600 * work.evaluation_h)} beside the steps, as the job says; the machine is not considered"
+        return replace(found, evaluation=hours, evaluation_basis=words)
+    seen = [run for run in history if run.beside_share]
+    if not seen or found.source is Source.GUESS:
+        return found
+    shares = [run.beside_share or 0.0 for run in seen]
+    likely = statistics.median(shares)
+    spread = Range(min(shares), likely, max(shares)).spread(0.8, 1.25)
+    hours = Range(
+        found.hours.low * spread.low, found.hours.likely * spread.likely, found.hours.high * spread.high
+    )
+    return replace(
+        found,
+        evaluation=hours,
+        evaluation_basis=f"{likely:.0%} of the time of the steps, as in {_runs_words(seen)}",
     )
 
 
-def _from_history(offer: Offer, work: Work, history: Sequence[EarlierRun]) -> WorkTime | None:
+def _measured_here(offer: Offer, work: Work, history: Sequence[EarlierRun]) -> WorkTime | None:
+    same = [run for run in history if (work.steps or run.steps) and _same_hardware(offer, run)]
+    if not same:
+        return None
+    hours = [_steps(work, run) / run.steps_per_s / 3600.0 for run in same]
+    spread = _ONE_RUN if len(same) == 1 else _SEVERAL_RUNS
+    pace = statistics.median(run.steps_per_s for run in same)
+    return WorkTime(
+        hours=Range(min(hours), statistics.median(hours), max(hours)).spread(*spread),
+        source=Source.MEASURED,
+        basis=f"{_steps(work, same[0]):,} steps at {pace:.3g}/s, measured by {_runs_words(same)}"
+        f" on {hardware_words(offer)}{_how_computed(same[0])}",
+    )
+
+
+def _runs_words(runs: Sequence[EarlierRun]) -> str:
+    return f"run {runs[0].label}" if len(runs) == 1 else f"{len(runs)} earlier runs"
+
+
+def _how_computed(run: EarlierRun) -> str:
+    parts = [run.precision, f"batch {run.batch_size:g}" if run.batch_size else None]
+    said = ", ".join(part for part in parts if part)
+    return f" ({said})" if said else ""
+
+
+def _measured_elsewhere(offer: Offer, work: Work, history: Sequence[EarlierRun]) -> WorkTime | None:
     known = [run for run in history if (work.steps or run.steps)]
-    same = [run for run in known if _same_hardware(offer, run)]
-    if same:
-        hours = [_steps(work, run) / run.steps_per_s / 3600.0 for run in same]
-        spread = _ONE_RUN if len(same) == 1 else _SEVERAL_RUNS
-        measured = Range(min(hours), statistics.median(hours), max(hours)).spread(*spread)
-        runs = f"run {same[0].label}" if len(same) == 1 else f"{len(same)} earlier runs"
-        pace = statistics.median(run.steps_per_s for run in same)
-        basis = (
-            f"{_steps(work, same[0]):,} steps at {pace:.3g}/s, measured by {runs} on {hardware_words(offer)}"
-        )
-        return WorkTime(hours=measured, source=Source.MEASURED, basis=basis)
     if not known:
         return None
     run = known[0]
     hours_there = Range.exactly(_steps(work, run) / run.steps_per_s / 3600.0)
-    basis = f"{_steps(work, run):,} steps, scaled from {run.steps_per_s:.3g}/s on {run.gpu_name or 'CPU'} ({run.label})"
     return WorkTime(
         hours=_slowed(hours_there, offer, run.speed),
         source=Source.SCALED,
-        basis=basis,
-        narrow_by=(f"one run, however short, on {hardware_words(offer)}",),
+        basis=f"{_steps(work, run):,} steps, scaled from {run.steps_per_s:.3g}/s on {run.gpu_name or 'CPU'}"
+        f" ({run.label}) by clock, bandwidth and compute",
+        narrow_by=(_a_run_on(offer),),
+    )
+
+
+def _a_run_on(offer: Offer) -> str:
+    how = f"launch calibrate --provider {offer.provider} --instance {offer.instance_type}"
+    return f"a few minutes on {hardware_words(offer)}: {how}"
+
+
+def _benchmarked_here(offer: Offer, work: Work, benchmarks: Sequence[Benchmark]) -> WorkTime | None:
+    same = [item for item in benchmarks if item.is_of(offer)]
+    if not same or work.steps is None:
+        return None
+    hours = [work.steps / item.steps_per_s / 3600.0 for item in same]
+    return WorkTime(
+        hours=Range(min(hours), statistics.median(hours), max(hours)).spread(*_BENCHMARK),
+        source=Source.MEASURED,
+        basis=f"{work.steps:,} steps at {same[0].steps_per_s:.3g}/s, {same[0].words}",
+        narrow_by=(_a_run_on(offer),),
+    )
+
+
+def _benchmarked(offer: Offer, work: Work, benchmarks: Sequence[Benchmark]) -> WorkTime | None:
+    known = [item for item in benchmarks if item.speed is not None]
+    if not known or work.steps is None:
+        return None
+    there = known[0]
+    hours_there = Range.exactly(work.steps / there.steps_per_s / 3600.0)
+    return WorkTime(
+        hours=_slowed(hours_there, offer, there.speed),
+        source=Source.SCALED,
+        basis=f"{work.steps:,} steps, scaled from {there.steps_per_s:.3g}/s, {there.words}",
+        narrow_by=(_a_run_on(offer),),
     )
 
 
@@ -165,7 +276,7 @@ def _from_hours(offer: Offer, work: Work) -> WorkTime | None:
         )
     known = there is not None and speed_of(offer) is not None
     how = (
-        "scaled by compute and memory bandwidth"
+        "scaled by clock, memory bandwidth and compute"
         if known
         else "and nothing is known about one of the two GPUs"
     )
@@ -173,7 +284,7 @@ def _from_hours(offer: Offer, work: Work) -> WorkTime | None:
         hours=_slowed(Range.exactly(work.hours), offer, there),
         source=Source.SCALED if known else Source.GUESS,
         basis=f"{work.hours:g} h on {work.on}, {how} to {hardware_words(offer)}",
-        narrow_by=(f"one run, however short, on {hardware_words(offer)}",),
+        narrow_by=(_a_run_on(offer),),
     )
 
 
@@ -189,7 +300,7 @@ def _from_steps(offer: Offer, work: Work) -> WorkTime | None:
         source=Source.GUESS,
         basis=f"a guess: {work.steps:,} steps at a typical {step_s.low:.2g} to {step_s.high:.2g} s each"
         f" on {hardware_words(offer)}",
-        narrow_by=("one earlier run of this job", "work: {hours: …, on: …} in the job file"),
+        narrow_by=(_a_run_on(offer), "work: {hours: …, on: …} in the job file"),
     )
 
 

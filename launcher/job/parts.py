@@ -42,6 +42,13 @@ def _mirror_problem(text: str) -> str | None:
     return f"expected home, none, s3://bucket/path or gs://bucket/path, came {text!r}"
 
 
+def _workload_problem(text: str) -> str | None:
+    from launcher.forecast.benchmarks import workloads  # reads a table that few job files name
+
+    known = workloads()
+    return None if text in known else f"expected one of {', '.join(known)}, came {text!r}"
+
+
 def _stage_name_problem(text: str) -> str | None:
     return None if NAME.fullmatch(text) else f"expected lower-case letters, digits and dashes, came {text!r}"
 
@@ -119,11 +126,15 @@ class Work(Record):
     steps: int | None = field(
         default=None, metadata=ruled(Number(kind=int, what="a whole number of steps", at_least=1))
     )
+    like: str | None = field(default=None, metadata=ruled(Text(what="a workload", check=_workload_problem)))
+    """A workload of ``benchmarks/`` whose steps are as long as these."""
     hours: float | None = field(
         default=None, metadata=ruled(Number(kind=float, what="a number of hours", more_than=0))
     )
     on: str | None = field(default=None, metadata=ruled(Text(what="a GPU")))
     """The GPU (or ``cpu``) that took ``hours``."""
+    evaluation: timedelta | None = field(default=None, metadata=ruled(Duration()))
+    """What comes beside the steps: evaluation, writing results."""
 
     def check(self) -> None:
         """Refuse both, neither, and hours without the GPU they were measured on."""
@@ -133,6 +144,8 @@ class Work(Record):
             raise FieldError("is missing: the GPU that took these hours", path=("on",))
         if self.steps is not None and self.on is not None:
             raise FieldError("belongs to hours, not to steps", path=("on",))
+        if self.steps is None and self.like is not None:
+            raise FieldError("belongs to steps, not to hours", path=("like",))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -75,6 +75,8 @@ class Resources(Record):
     zone: str | None = field(default=None, metadata=ruled(Text(what="a zone")))
     instance_type: str | None = field(default=None, metadata=ruled(Text(what="an instance type")))
     accelerators: Accelerator | None = field(default=None, metadata=ruled(_AcceleratorRule()))
+    gpu_memory: Size | None = field(default=None, metadata=ruled(Sizes()))
+    """The least memory of one GPU; without ``accelerators`` any GPU that has it."""
     cpus: Amount | None = field(default=None, metadata=ruled(Amounts()))
     """Virtual CPUs."""
     memory: MemoryAmount | None = field(default=None, metadata=ruled(Memory()))
@@ -174,12 +176,20 @@ class Resources(Record):
         common = dataclasses.replace(self, any_of=None, ordered=None)
         return tuple(choice.over(common) for choice in choices)
 
+    @property
+    def gpus_wanted(self) -> int | None:
+        """How many GPUs the job uses; None when nobody said."""
+        if self.accelerators is not None:
+            return self.accelerators.count
+        return 1 if self.gpu_memory is not None else None
+
     def query(self) -> Query:
         """Ask a provider for what is wanted here; ``cpus`` and ``memory`` as least amounts (see `accepts`)."""
         return Query(
             instance_type=self.instance_type,
             gpu_name=self.accelerators.name if self.accelerators else None,
-            gpu_count=self.accelerators.count if self.accelerators else None,
+            gpu_count=self.gpus_wanted,
+            min_gpu_memory_gib=self.gpu_memory.gib if self.gpu_memory else None,
             region=self.region,
             zone=self.zone,
             spot=self.use_spot,
