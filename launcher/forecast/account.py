@@ -13,9 +13,8 @@ from typing import Any
 
 from launcher.forecast.ranges import Range
 
-__all__ = ["Account", "AccountLine", "Rental", "Span", "account_lines", "spans_of"]
+__all__ = ["Account", "AccountLine", "Rental", "Span", "account_lines", "share_of_idle", "spans_of"]
 
-_WAY_BACK = frozenset({"interrupted", "recovering", "queued"})
 _ITEM_OF_STATE = {
     "planned": "boot",
     "queued": "boot",
@@ -182,9 +181,7 @@ def account_lines(
     return tuple(lines)
 
 
-def _by_item(
-    spans: Sequence[Span], rentals: Sequence[Rental]
-) -> tuple[dict[str, float], dict[str, float]]:
+def _by_item(spans: Sequence[Span], rentals: Sequence[Rental]) -> tuple[dict[str, float], dict[str, float]]:
     """Cut each rental at the moves of the run; what comes before the first and after the last belongs to the ends."""
     hours: dict[str, float] = {}
     usd: dict[str, float] = {}

@@ -101,7 +101,6 @@ class Conditions:
     """From the machine to here."""
     fetch: Range
     """From the internet to the machine."""
-    links_measured: bool = False
     boot_from: str = "assumed"
     """Where ``boot_s`` comes from, in words; the next four likewise."""
     setup_from: str = "assumed"
@@ -147,7 +146,6 @@ def default_conditions(
         up=_link(up_bytes_per_s, _DISK_COPY if here else _HOME_UP),
         down=_link(down_bytes_per_s, _DISK_COPY if here else _HOME_DOWN),
         fetch=_CLOUD_DOWN,
-        links_measured=up_bytes_per_s is not None and down_bytes_per_s is not None,
         up_from="assumed" if up_bytes_per_s is None else "measured",
         down_from="assumed" if down_bytes_per_s is None else "measured",
         on_this_computer=here,

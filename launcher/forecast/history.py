@@ -8,11 +8,14 @@ from collections.abc import Mapping
 from datetime import datetime
 from typing import Any
 
+from launcher.forecast.account import Account
+from launcher.forecast.experience import Experience
 from launcher.forecast.throughput import EarlierRun
-from launcher.store import AttemptRow, RunRow, SpeedRow, Store
+from launcher.records import from_json, to_json
+from launcher.store import AccountRow, AttemptRow, RunRow, SpeedRow, Store
 from provisioning import Offer
 
-__all__ = ["earlier_runs", "job_digest", "speed_row"]
+__all__ = ["account_row", "accounts", "earlier_runs", "experience", "job_digest", "speed_row"]
 
 WHAT_MAKES_A_JOB = ("name", "setup", "run", "stages", "environment")
 """Fields of the job file that make it the same job: limits, names of folders and places to run do not."""
@@ -35,13 +38,48 @@ def earlier_runs(store: Store, fields: Mapping[str, Any]) -> tuple[EarlierRun, .
             vcpus=row.vcpus,
             steps=row.total_steps,
             label=row.run_id,
+            beside_share=row.beside_share,
+            batch_size=row.batch_size,
+            precision=row.precision,
         )
         for row in store.speeds(job_digest(fields))
     )
 
 
-def speed_row(run: RunRow, attempt: AttemptRow, offer: Offer, at: datetime) -> SpeedRow | None:
-    """Return the speed that an attempt showed; None where it showed none."""
+def experience(store: Store, fields: Mapping[str, Any]) -> Experience:
+    """Return what the accounts of this computer's runs teach about a job, those of the job itself first."""
+    digest = job_digest(fields)
+    rows = {row.run_id: row for row in (*store.accounts(digest, limit=20), *store.accounts(limit=100))}
+    newest = sorted(rows.values(), key=lambda row: row.ended_at, reverse=True)
+    return Experience(digest=digest, accounts=tuple(from_json(Account, row.account) for row in newest))
+
+
+def accounts(
+    store: Store, fields: Mapping[str, Any] | None = None, *, limit: int = 100
+) -> tuple[Account, ...]:
+    """Return the accounts of a job's runs, or of all, newest first."""
+    digest = None if fields is None else job_digest(fields)
+    return tuple(from_json(Account, row.account) for row in store.accounts(digest, limit=limit))
+
+
+def account_row(account: Account) -> AccountRow:
+    """Return what is stored of an account."""
+    return AccountRow(
+        run_id=account.run_id,
+        job_digest=account.job_digest,
+        ended_at=account.ended_at,
+        account=to_json(account),
+    )
+
+
+def speed_row(
+    run: RunRow, attempt: AttemptRow, offer: Offer, at: datetime, *, beside_h: float | None = None
+) -> SpeedRow | None:
+    """Return the speed that an attempt showed; None where it showed none.
+
+    ``beside_h``: hours that the whole run was at work beside its steps, where the whole of it was seen. The batch is
+    what the program reported as ``batch_size``, the precision its ``precision_bits``.
+    """
     steps = (attempt.step_last or 0) - (attempt.step_at_attempt or 0)
     if run.steps_per_s is None or run.steps_per_s <= 0 or steps <= 0:
         return None
@@ -56,4 +94,13 @@ def speed_row(run: RunRow, attempt: AttemptRow, offer: Offer, at: datetime) -> S
         steps_per_s=run.steps_per_s,
         total_steps=run.total,
         measured_at=at,
+        beside_share=_beside_share(run, beside_h),
+        batch_size=run.metrics.get("batch_size"),
+        precision=f"{bits:g} bit" if (bits := run.metrics.get("precision_bits")) else None,
     )
+
+
+def _beside_share(run: RunRow, beside_h: float | None) -> float | None:
+    if beside_h is None or not run.step or not run.steps_per_s:
+        return None
+    return beside_h / (run.step / run.steps_per_s / 3600.0)

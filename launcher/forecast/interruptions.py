@@ -48,7 +48,7 @@ def expected_hours(work_h: float, *, per_hour: float, segment_h: float, restart_
     """Expected hours, work included, at ``per_hour`` interruptions; capped at `HARDLY_GETS_THROUGH` × the work."""
     if per_hour <= 0.0 or work_h <= 0.0:
         return max(work_h, 0.0)
-    lost = per_hour * max(segment_h, 0.0)
+    lost = per_hour * max(min(segment_h, work_h), 0.0)
     again = math.expm1(min(lost, _EXPONENT_MOST)) / lost if lost > 0.0 else 1.0
     back = math.exp(min(per_hour * max(restart_h, 0.0), _EXPONENT_MOST))
     return work_h * min(again * back, HARDLY_GETS_THROUGH)
@@ -66,7 +66,7 @@ def quantile_hours(
     each_h = (expected - work_h) / times  # by Wald's identity exactly what one costs
     brings = min(per_hour * each_h, 0.999)
     # Where in its segment a loss falls is uniform; what a loss costs beyond that is the same each time.
-    spread_h = min(segment_h / math.sqrt(12.0), each_h)
+    spread_h = min(min(segment_h, work_h) / math.sqrt(12.0), each_h)
     part = min(1.0, _COUNTED_UP_TO / times)
     counts = tuple(_counts(part * times * (1.0 - brings), brings))
     beyond = _mixture_quantile(share, counts, each_h, spread_h) - part * (expected - work_h)

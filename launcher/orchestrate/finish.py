@@ -8,7 +8,8 @@ from pathlib import PurePosixPath
 
 from launcher.errors import LaunchError, MachineError
 from launcher.events import Kind
-from launcher.forecast.history import speed_row
+from launcher.forecast.bookkeeping import account_of, hours_beside_steps
+from launcher.forecast.history import account_row, speed_row
 from launcher.orchestrate.budget import cost_of_attempt, deadlines_now
 from launcher.orchestrate.context import RunContext
 from launcher.orchestrate.homecoming import bring_everything
@@ -186,15 +187,19 @@ def _end(context: RunContext, reason: Reason, words: str) -> None:
     with context.store.together():
         if attempt is not None and attempt.ended_at is None:
             close_attempt(context, attempt, reason.value, words)
-        _learn_speed(context)
         context.move(reason.final_state, words, code=reason)
+        _keep_books(context)
 
 
-def _learn_speed(context: RunContext) -> None:
-    """Remember how fast the job really went on this kind of machine, for the next estimate."""
-    attempt = context.attempt
-    if attempt is None:
+def _keep_books(context: RunContext) -> None:
+    """Remember what the run came to beside its estimate, and how fast the job went, for the next estimate."""
+    attempt, run, now = context.attempt, context.run, context.clock()
+    events = context.store.events(context.run_id)
+    account = account_of(run, context.plan, context.attempts, context.instances, events, now)
+    if account is None or attempt is None:
         return
-    row = speed_row(context.run, attempt, from_json(Offer, attempt.offer), context.clock())
+    context.store.put(account_row(account))
+    beside_h = hours_beside_steps(run, context.attempts, events, now) if account.finished else None
+    row = speed_row(run, attempt, from_json(Offer, attempt.offer), now, beside_h=beside_h)
     if row is not None:
         context.store.put(row)

@@ -10,8 +10,10 @@ from pathlib import Path
 from typing import Any
 
 from launcher.errors import NothingToRent
-from launcher.forecast.conditions import Conditions, Sizes, default_conditions, disk_gib
-from launcher.forecast.estimates import Estimate, estimate
+from launcher.forecast.benchmarks import benchmarks
+from launcher.forecast.conditions import Conditions, Sizes, default_conditions, disk_of
+from launcher.forecast.estimates import Estimate, estimate, idle_gpus
+from launcher.forecast.experience import Experience
 from launcher.forecast.throughput import EarlierRun, Source, Work
 from launcher.planning.choose import Asked, Choice, choose
 from launcher.policy.limits import Limits, default_limits
@@ -40,6 +42,10 @@ class Wants:
     sizes: Sizes = field(default_factory=Sizes)
     history: tuple[EarlierRun, ...] = ()
     """Newest first."""
+    experience: Experience = field(default_factory=Experience)
+    """What accounts of earlier runs have shown."""
+    gpus_used: int | None = None
+    """How many GPUs the job uses; None: all that the machine has."""
     has_environment: bool = False
     has_setup: bool = False
     save_every_s: float | None = None
@@ -121,8 +127,9 @@ def price(offer: Offer, wants: Wants, capabilities: Capabilities) -> Estimate:
         offer,
         wants.work,
         conditions=_conditions(offer, wants, capabilities),
-        sizes=wants.sizes,
+        sizes=wants.experience.sizes(wants.sizes),
         history=wants.history,
+        benchmarks=benchmarks() if wants.work.like else (),
         max_duration_s=wants.max_duration_s,
     )
 
@@ -221,7 +228,10 @@ def _plan_for(
         ),
         needs_client_deadline=needs_client_deadline_accepted(capabilities),
         bills=capabilities.bills,
-        warnings=(*_warnings(chosen, limits, now), *_about_access(chosen.offer, capabilities)),
+        warnings=(
+            *_warnings(chosen, limits, now, wants.gpus_used),
+            *_about_access(chosen.offer, capabilities),
+        ),
         out=wants.out,
     )
 
@@ -238,19 +248,22 @@ def _conditions(offer: Offer, wants: Wants, capabilities: Capabilities) -> Condi
         up_bytes_per_s=wants.up_bytes_per_s,
         down_bytes_per_s=wants.down_bytes_per_s,
     )
-    needed = disk_gib(
-        wants.sizes,
+    disk = disk_of(
+        wants.experience.sizes(wants.sizes),
         rented=not capabilities.claimed and not base.on_this_computer,
         keep_checkpoints=wants.keep_checkpoints,
         linked=base.on_this_computer,
     )
+    known = wants.experience.conditions(offer, base)
     return replace(
-        base,
+        known,
         save_every_s=wants.save_every_s or 0.0,
         mirrored=wants.mirrored,
         mirror_every_s=wants.mirror_every_s,
         disk_outlives=capabilities.park and _when_unattended(wants, capabilities) is WhenUnattended.PARK,
-        disk_gib=wants.disk_gib or needed,
+        disk_gib=wants.disk_gib or disk.gib,
+        disk_words="as the job says" if wants.disk_gib else disk.words,
+        gpus_used=wants.gpus_used,
         rented=not capabilities.claimed,
     )
 
@@ -303,7 +316,7 @@ def _market(chosen: Estimate, known: Sequence[Estimate]) -> str:
     return f"{mine} at {usd(chosen.usd.likely)}; {other} {usd(twin.usd.likely)}: spot {verb} {amount}"
 
 
-def _warnings(chosen: Estimate, limits: Limits, now: datetime) -> tuple[str, ...]:
+def _warnings(chosen: Estimate, limits: Limits, now: datetime, gpus_used: int | None) -> tuple[str, ...]:
     offer, found = chosen.offer, []
     if chosen.source is Source.GUESS:
         found.append(
@@ -317,8 +330,8 @@ def _warnings(chosen: Estimate, limits: Limits, now: datetime) -> tuple[str, ...
         )
     if limits.until is not None and now + timedelta(hours=chosen.hours.likely) > limits.until:
         found.append(f"it will hardly be done by {limits.until:%Y-%m-%d %H:%M %Z}")
-    if offer.gpu_count > 1:
-        found.append(f"{offer.gpu_count - 1} of {offer.gpu_count} GPUs idle unless the job uses them all")
+    if idle := idle_gpus(offer, gpus_used):
+        found.append(f"{idle} of {offer.gpu_count} GPUs idle: the job asks for {offer.gpu_count - idle}")
     if chosen.notice:
         found.append(chosen.notice)
     age = now - offer.priced_at

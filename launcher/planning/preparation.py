@@ -13,7 +13,7 @@ from launcher import results
 from launcher.buckets.stores import Stores
 from launcher.errors import LaunchError, NothingToRent, UsageError
 from launcher.forecast.estimates import Estimate
-from launcher.forecast.history import earlier_runs
+from launcher.forecast.history import earlier_runs, experience
 from launcher.forecast.sizes import sizes_of
 from launcher.forecast.throughput import Work
 from launcher.home import Home
@@ -253,12 +253,14 @@ def wants_of(
 
     ``in_buckets_bytes``: of what the machine fetches from object stores; None when nobody has looked.
     """
-    work, checkpoint = job.work, job.checkpoint
+    checkpoint = job.checkpoint
     duration = job.max_duration
     return Wants(
-        work=Work(steps=work.steps, hours=work.hours, on=work.on) if work is not None else Work(),
+        work=_work(job),
         sizes=sizes_of(job, manifest, in_buckets_bytes=in_buckets_bytes),
         history=earlier_runs(store, job.to_dict()),
+        experience=experience(store, job.to_dict()),
+        gpus_used=job.resources.gpus_wanted or 1,
         has_environment=job.environment.requirements is not None,
         has_setup=job.setup is not None,
         save_every_s=checkpoint.every.total_seconds() if checkpoint.every else None,
@@ -277,6 +279,19 @@ def wants_of(
         max_duration_s=duration.total_seconds() if duration is not None else None,
         until=until,
         out=out,
+    )
+
+
+def _work(job: Job) -> Work:
+    work = job.work
+    if work is None:
+        return Work()
+    return Work(
+        steps=work.steps,
+        like=work.like,
+        hours=work.hours,
+        on=work.on,
+        evaluation_h=work.evaluation.total_seconds() / 3600.0 if work.evaluation else None,
     )
 
 

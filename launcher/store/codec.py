@@ -10,11 +10,20 @@ from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
 from typing import Any, TypeVar
 
-from launcher.store.rows import AttemptRow, InstanceRow, Intent, RunRow, SpeedRow, TryOutcome, TryRow
+from launcher.store.rows import (
+    AccountRow,
+    AttemptRow,
+    InstanceRow,
+    Intent,
+    RunRow,
+    SpeedRow,
+    TryOutcome,
+    TryRow,
+)
 
 __all__ = ["COLUMNS", "KEYS", "TABLES", "Row", "encode", "read", "readable", "values_of"]
 
-Row = TypeVar("Row", RunRow, AttemptRow, TryRow, InstanceRow, SpeedRow)
+Row = TypeVar("Row", RunRow, AttemptRow, TryRow, InstanceRow, SpeedRow, AccountRow)
 
 TABLES: dict[type, str] = {
     RunRow: "runs",
@@ -22,6 +31,7 @@ TABLES: dict[type, str] = {
     TryRow: "tries",
     InstanceRow: "instances",
     SpeedRow: "speeds",
+    AccountRow: "accounts",
 }
 KEYS: dict[type, tuple[str, ...]] = {
     RunRow: ("run_id",),

@@ -20,7 +20,16 @@ from launcher.errors import NameTaken, RunNotFound
 from launcher.events import Event, Kind
 from launcher.store.codec import readable
 from launcher.store.connection import Connections
-from launcher.store.rows import AttemptRow, InstanceRow, Intent, RunRow, SpeedRow, TryOutcome, TryRow
+from launcher.store.rows import (
+    AccountRow,
+    AttemptRow,
+    InstanceRow,
+    Intent,
+    RunRow,
+    SpeedRow,
+    TryOutcome,
+    TryRow,
+)
 
 __all__ = ["Store"]
 
@@ -141,7 +150,7 @@ class Store:
 
     # Attempts, tries, instances
 
-    def put(self, row: AttemptRow | TryRow | InstanceRow | SpeedRow) -> None:
+    def put(self, row: AttemptRow | TryRow | InstanceRow | SpeedRow | AccountRow) -> None:
         """Write a row, replacing the one with the same key."""
         self._database.insert(row, replace=True)
 
@@ -282,6 +291,14 @@ class Store:
         """Return how fast a job has gone, newest first."""
         return self._database.select(
             SpeedRow, "job_digest = ? ORDER BY measured_at DESC LIMIT ?", job_digest, limit
+        )
+
+    def accounts(self, job_digest: str | None = None, limit: int = 100) -> Sequence[AccountRow]:
+        """Return what runs came to, of one job or of all, newest first."""
+        if job_digest is None:
+            return self._database.select(AccountRow, "1 ORDER BY ended_at DESC LIMIT ?", limit)
+        return self._database.select(
+            AccountRow, "job_digest = ? ORDER BY ended_at DESC LIMIT ?", job_digest, limit
         )
 
     def data_version(self) -> int:

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 
-__all__ = ["AttemptRow", "InstanceRow", "Intent", "RunRow", "SpeedRow", "TryOutcome", "TryRow"]
+__all__ = ["AccountRow", "AttemptRow", "InstanceRow", "Intent", "RunRow", "SpeedRow", "TryOutcome", "TryRow"]
 
 
 class Intent(str, enum.Enum):
@@ -200,3 +200,17 @@ class SpeedRow:
     steps_per_s: float
     total_steps: int | None
     measured_at: datetime
+    beside_share: float | None = None
+    """Hours at work beside the steps per hour of steps; None where nobody saw the whole of it."""
+    batch_size: float | None = None
+    precision: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AccountRow:
+    """What a run came to, beside what was promised."""
+
+    run_id: str
+    job_digest: str
+    ended_at: datetime
+    account: Mapping[str, Any]

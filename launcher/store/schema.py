@@ -95,6 +95,17 @@ MIGRATIONS: tuple[str, ...] = (
     """
     ALTER TABLE runs ADD COLUMN measured TEXT NOT NULL DEFAULT '{}';
     """,
+    # 6: what runs came to, beside their estimates; how a pace was computed
+    """
+    CREATE TABLE accounts (
+        run_id TEXT PRIMARY KEY, job_digest TEXT NOT NULL, ended_at TEXT NOT NULL, account TEXT NOT NULL
+    );
+    CREATE INDEX newest_accounts ON accounts(ended_at);
+    CREATE INDEX accounts_of_job ON accounts(job_digest, ended_at);
+    ALTER TABLE speeds ADD COLUMN beside_share REAL;
+    ALTER TABLE speeds ADD COLUMN batch_size REAL;
+    ALTER TABLE speeds ADD COLUMN precision TEXT;
+    """,
 )
 
 

@@ -46,7 +46,7 @@ def ranges(draw: st.DrawFn, numbers: st.SearchStrategy[float]) -> Range:
 
 
 WORKS = (
-    st.builds(Work, steps=st.integers(1, 10**7))
+    st.builds(Work, steps=st.integers(1, 10**7), evaluation_h=st.none() | st.floats(0.0, 10.0))
     | st.builds(Work, hours=st.floats(0.01, 500.0), on=GPUS | st.just("cpu"))
     | st.just(Work())
 )
@@ -57,6 +57,7 @@ HISTORIES = st.lists(
         gpu_name=st.none() | GPUS,
         vcpus=st.floats(0.0, 64.0),
         steps=st.none() | st.integers(1, 10**6),
+        beside_share=st.none() | st.floats(0.0, 2.0),
     ),
     max_size=4,
 )
@@ -82,6 +83,8 @@ CONDITIONS = st.builds(
     notice_s=st.sampled_from([0.0, 30.0, 120.0]),
     disk_outlives=st.booleans(),
     disk_gib=st.floats(0.0, 1000.0),
+    gpus_used=st.none() | st.integers(1, 4),
+    interruptions_per_hour=st.none() | st.floats(1e-4, 3.0),
 )
 LIMITS = st.none() | st.floats(60.0, 1e6)
 
@@ -160,8 +163,8 @@ def test_interruptions_never_make_a_run_shorter(
     of: Offer, work: Work, conditions: Conditions, sizes: Sizes, per_hour: float
 ) -> None:
     assume(conditions.mirror_every_s is not None)
-    calm = dataclasses.replace(of, interruptions_per_hour=0.0)
-    taken = dataclasses.replace(of, interruptions_per_hour=per_hour)
+    calm = dataclasses.replace(of, spot=False, interruptions_per_hour=0.0)
+    taken = dataclasses.replace(of, spot=True, interruptions_per_hour=per_hour)
     before = estimate(calm, work, conditions=conditions, sizes=sizes)
     after = estimate(taken, work, conditions=conditions, sizes=sizes)
     assert dearer_or_equal(after.hours, before.hours)

@@ -6,12 +6,12 @@ import dataclasses
 
 import pytest
 
-from launcher.forecast.conditions import Conditions, Sizes
+from launcher.forecast.conditions import Conditions, Sizes, disk_of
 from launcher.forecast.estimates import estimate
 from launcher.forecast.money import GIB
 from launcher.forecast.ranges import Range
 from launcher.forecast.throughput import EarlierRun, Source, Work
-from tests.launcher.core.builders import offer
+from tests.launcher.core.builders import offer, spot_offer
 
 KNOWN_WORLD = Conditions(
     boot_s=Range.exactly(360.0),
@@ -19,7 +19,8 @@ KNOWN_WORLD = Conditions(
     up=Range.exactly(GIB / 1800),
     down=Range.exactly(GIB / 900),
     fetch=Range.exactly(GIB / 60),
-    links_measured=True,
+    up_from="measured",
+    down_from="measured",
     mirror_every_s=1800.0,
     disk_gib=73.0,
 )
@@ -81,3 +82,51 @@ def test_what_the_machine_fetches_of_unknown_size_is_a_wide_range_and_says_so() 
     (line,) = [line for line in made.lines if line.item == "data transfer"]
     assert line.hours.high > line.hours.likely > line.hours.low > 1.0
     assert "fetched by the machine, assumed" in line.basis
+
+
+def test_gpus_that_the_job_does_not_use_have_a_line_of_their_own() -> None:
+    machine = offer(gpu_count=4, usd_per_hour=4.0)
+    used, idle = (
+        estimate(
+            machine,
+            Work(hours=2, on="T4"),
+            conditions=dataclasses.replace(KNOWN_WORLD, gpus_used=count),
+            sizes=Sizes(),
+        )
+        for count in (4, 1)
+    )
+    lines = {line.item: line for line in idle.lines}
+    assert idle.usd.likely == pytest.approx(used.usd.likely)
+    assert lines["idle GPUs"].usd.likely == pytest.approx(3 / 4 * 4.0 * idle.hours.likely)
+    assert "3 of 4 GPUs" in lines["idle GPUs"].basis
+    assert "idle GPUs" not in {line.item for line in used.lines}
+
+
+def test_what_comes_beside_the_steps_is_a_line() -> None:
+    said = estimate(offer(), Work(steps=100, evaluation_h=0.5), conditions=KNOWN_WORLD, sizes=Sizes())
+    line = next(line for line in said.lines if line.item == "evaluation")
+    assert line.hours.likely == 0.5 and "as the job says" in line.basis
+    seen = EarlierRun(steps_per_s=10.0, gpu_name="T4", label="b2t-x4k2", beside_share=0.25)
+    again = estimate(offer(), Work(steps=36_000), conditions=KNOWN_WORLD, sizes=Sizes(), history=[seen])
+    line = next(line for line in again.lines if line.item == "evaluation")
+    assert line.hours.likely == pytest.approx(0.25)
+    assert "25%" in line.basis and "b2t-x4k2" in line.basis
+
+
+def test_the_rate_of_interruptions_names_its_source() -> None:
+    said = spot_offer(notes=("interruptions: Spot Advisor bucket >20 % a month, of 2025-06-28",))
+    made = estimate(said, Work(hours=9, on="T4"), conditions=KNOWN_WORLD, sizes=Sizes())
+    line = next(line for line in made.lines if line.item == "interruptions")
+    assert "Spot Advisor bucket >20 %" in line.basis
+    own = dataclasses.replace(
+        KNOWN_WORLD, interruptions_per_hour=0.3, interruptions_from="6 in 20 h of your own"
+    )
+    made = estimate(said, Work(hours=9, on="T4"), conditions=own, sizes=Sizes())
+    assert "6 in 20 h of your own" in next(line for line in made.lines if line.item == "interruptions").basis
+
+
+def test_an_archive_and_what_it_becomes_need_room_together() -> None:
+    packed = disk_of(Sizes(fetched_bytes=10 << 30), rented=True)
+    unpacked = disk_of(Sizes(fetched_bytes=10 << 30, unpacks=True), rented=True)
+    assert unpacked.gib > packed.gib + 15
+    assert "unpacked" in unpacked.words and "environment" in unpacked.words

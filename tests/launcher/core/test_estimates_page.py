@@ -29,12 +29,12 @@ def test_assumed_boot_times(row: list[str]) -> None:
 
 
 @pytest.mark.parametrize(
-    "row", rows("| GPU | TFLOPS (dense, sustained) | memory GB/s |"), ids=lambda row: row[0]
+    "row", rows("| GPU | TFLOPS (dense, sustained) | memory GB/s | clock GHz |"), ids=lambda row: row[0]
 )
 def test_speeds_of_gpus(row: list[str]) -> None:
     speed = gpu_speed(row[0])
     assert speed is not None
-    assert [float(cell) for cell in row[1:]] == [speed.tflops, speed.bandwidth_gb_s]
+    assert [float(cell) for cell in row[1:]] == [speed.tflops, speed.bandwidth_gb_s, speed.clock_ghz]
 
 
 def test_links_and_months() -> None:

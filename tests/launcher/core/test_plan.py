@@ -193,7 +193,7 @@ class TestWords:
 
     def test_what_a_buyer_should_know(self) -> None:
         old = offer(priced_at=NOON - timedelta(days=61), gpu_count=8, notes=("verified host",))
-        warnings = plan(old, max_cost_usd=4.0, work=Work(steps=1000)).warnings
+        warnings = plan(old, max_cost_usd=4.0, work=Work(steps=1000), gpus_used=1).warnings
         told = " | ".join(warnings)
         assert "the price is 61 days old (table of 2026-11-21)" in told
         assert "7 of 8 GPUs idle" in told

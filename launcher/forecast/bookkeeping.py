@@ -1,0 +1,190 @@
+"""From the record of a run to its account: what it took and cost, line by line, beside what was promised. Pure."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from datetime import datetime
+from typing import TYPE_CHECKING
+
+from launcher.events import Event, Kind
+from launcher.forecast.account import Account, Rental, Span, account_lines, share_of_idle, spans_of
+from launcher.forecast.history import job_digest
+from launcher.forecast.money import Usage, bill
+from launcher.records import from_json
+from launcher.store import AttemptRow, InstanceRow, RunRow
+from provisioning import Offer
+
+if TYPE_CHECKING:
+    from launcher.planning.plan import Plan
+
+__all__ = ["TELLING_BYTES", "account_of", "hours_beside_steps"]
+
+TELLING_BYTES = 4 << 20
+"""Less than this, and the time says nothing about a link."""
+_TAKEN_AWAY = frozenset({"notice", "spot_notice", "instance_lost"})
+
+
+def account_of(
+    run: RunRow,
+    plan: Plan,
+    attempts: Sequence[AttemptRow],
+    instances: Sequence[InstanceRow],
+    events: Sequence[Event],
+    now: datetime,
+) -> Account | None:
+    """Put the account of a run together; None for one that never had a machine.
+
+    ``plan``: as it was at launch. For a run that goes on: what it came to up to ``now``.
+    """
+    if not instances:
+        return None
+    offer = from_json(Offer, instances[0].offer)
+    spans = _spans(events, run.ended_at or now)
+    rentals = [_rental(row, plan.disk_gib, _mirrored_bytes(events), instances, now) for row in instances]
+    estimate = plan.estimate
+    lines = account_lines(
+        spans,
+        rentals,
+        repeated_h=_repeated_h(run, attempts),
+        beside_h=_beside_h(run, attempts, spans),
+        idle_share=share_of_idle(estimate.lines),
+        expected={line.item: (line.hours, line.usd, line.basis) for line in estimate.lines},
+    )
+    return Account(
+        run_id=run.run_id,
+        job_digest=job_digest(run.job["fields"]),
+        provider=offer.provider,
+        instance_type=offer.instance_type,
+        gpu_name=offer.gpu_name,
+        spot=offer.spot,
+        ended_at=run.ended_at or now,
+        finished=run.state == "succeeded",
+        source=estimate.source.value,
+        expected_hours=estimate.hours,
+        expected_usd=estimate.usd,
+        hours=math.fsum(line.hours for line in lines),
+        usd=math.fsum(line.usd for line in lines),
+        lines=lines,
+        boot_s=_boot_s(spans, instances[0]),
+        setup_s=_first_s(spans, "setup"),
+        sent_bytes_per_s=_sent_rate(spans, events),
+        pulled_bytes_per_s=run.measured.get("bytes_per_s"),
+        checkpoint_bytes=_checkpoint_bytes(events),
+        output_bytes=_output_bytes(run, events),
+        spot_hours=math.fsum(row.compute_s(now) for row in instances if row.offer.get("spot")) / 3600.0,
+        interruptions=sum(
+            1 for row in attempts if row.offer.get("spot") and row.ended_at and row.cause in _TAKEN_AWAY
+        ),
+    )
+
+
+def hours_beside_steps(
+    run: RunRow, attempts: Sequence[AttemptRow], events: Sequence[Event], now: datetime
+) -> float:
+    """Hours at work that the steps do not explain: evaluation, and the program's own start and end."""
+    return _beside_h(run, attempts, _spans(events, run.ended_at or now))
+
+
+def _beside_h(run: RunRow, attempts: Sequence[AttemptRow], spans: Sequence[Span]) -> float:
+    running_h = math.fsum(_hours(span) for span in spans if span.state == "running")
+    if not run.steps_per_s or run.step is None:
+        return 0.0
+    steps = run.step + sum(row.steps_lost for row in attempts)
+    return max(0.0, running_h - steps / run.steps_per_s / 3600.0)
+
+
+def _hours(span: Span) -> float:
+    return (span.end - span.start).total_seconds() / 3600.0
+
+
+def _spans(events: Sequence[Event], end: datetime) -> list[Span]:
+    moves = [(event.at, str(event.data.get("state", ""))) for event in events if event.kind is Kind.STATE]
+    return spans_of(moves, end)
+
+
+def _rental(
+    row: InstanceRow, disk_gib: float, mirrored: int, instances: Sequence[InstanceRow], now: datetime
+) -> Rental:
+    compute_s = row.compute_s(now)
+    offer = from_json(Offer, row.offer)
+    costs = bill(
+        offer,
+        Usage(
+            compute_s=compute_s,
+            ipv4_s=compute_s,
+            disk_gib=disk_gib,
+            disk_s=row.disk_s(now),
+            egress_bytes=row.egress_bytes,
+        ),
+    )
+    traffic = sum(item.egress_bytes for item in instances)
+    end = min(row.stopped_at or now, row.ended_at or now)
+    return Rental(
+        start=row.created_at,
+        end=max(end, row.created_at),
+        usd_per_hour=offer.usd_per_hour,
+        disk_usd=costs.disk,
+        ipv4_usd=costs.ipv4,
+        egress_usd=costs.egress,
+        mirrored_share=min(1.0, mirrored / traffic) if traffic else 0.0,
+        compute_usd=costs.compute,
+    )
+
+
+def _mirrored_bytes(events: Sequence[Event]) -> int:
+    """What checkpoints that came home while the job worked have moved."""
+    return sum(
+        int(event.data.get("bytes", 0))
+        for event in events
+        if event.kind is Kind.CHECKPOINT and event.data.get("where") == "home"
+    )
+
+
+def _repeated_h(run: RunRow, attempts: Sequence[AttemptRow]) -> float:
+    lost = sum(row.steps_lost for row in attempts)
+    return lost / run.steps_per_s / 3600.0 if lost and run.steps_per_s else 0.0
+
+
+def _boot_s(spans: Sequence[Span], row: InstanceRow) -> float | None:
+    """From the create call to the first state in which the machine was used."""
+    used = [span.start for span in spans if span.state in ("syncing", "setup", "running")]
+    seconds = (used[0] - row.created_at).total_seconds() if used else -1.0
+    return seconds if seconds >= 0.0 else None
+
+
+def _first_s(spans: Sequence[Span], state: str) -> float | None:
+    found = [_hours(span) * 3600.0 for span in spans if span.state == state]
+    return found[0] if found else None
+
+
+def _sent_rate(spans: Sequence[Span], events: Sequence[Event]) -> float | None:
+    """Bytes per second of the first placing, where enough was sent; the environment's packages are not counted."""
+    first = next((span for span in spans if span.state == "syncing"), None)
+    if first is None or _hours(first) <= 0.0:
+        return None
+    sent = sum(
+        int(event.data.get("bytes", 0))
+        for event in events
+        if event.kind is Kind.TRANSFER and "files" in event.data and first.start <= event.at <= first.end
+    )
+    return sent / (_hours(first) * 3600.0) if sent >= TELLING_BYTES else None
+
+
+def _checkpoint_bytes(events: Sequence[Event]) -> int | None:
+    sizes = [
+        int(event.data["bytes"])
+        for event in events
+        if event.kind is Kind.CHECKPOINT and event.data.get("where") == "machine" and event.data.get("bytes")
+    ]
+    return max(sizes[-3:]) if sizes else None
+
+
+def _output_bytes(run: RunRow, events: Sequence[Event]) -> int | None:
+    """What came home as outputs, each file once."""
+    sizes = {
+        str(event.data.get("path")): int(event.data.get("bytes", 0))
+        for event in events
+        if event.kind is Kind.OUTPUT
+    }
+    return sum(sizes.values()) if run.state == "succeeded" and sizes else None

@@ -1,0 +1,114 @@
+"""What the accounts of earlier runs teach the next estimate: boot, setup, links, sizes, and how often spot is taken. Pure."""
+
+from __future__ import annotations
+
+import math
+import statistics
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+
+from launcher.forecast.account import Account
+from launcher.forecast.conditions import Conditions, Sizes
+from launcher.forecast.ranges import Range
+from provisioning import Offer
+
+__all__ = ["ENOUGH_INTERRUPTIONS", "Calibration", "Experience", "calibration_of"]
+
+ENOUGH_INTERRUPTIONS = 5
+"""So many recorded ones replace the published rate."""
+_ONE = (0.6, 1.6)
+_SEVERAL = (0.8, 1.25)
+_NEWEST = 20
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Experience:
+    """Accounts of earlier runs, newest first: of this job on any provider, and of this computer's other runs."""
+
+    digest: str = ""
+    accounts: tuple[Account, ...] = ()
+
+    def conditions(self, offer: Offer, assumed: Conditions) -> Conditions:
+        """Return the conditions with what was measured in place of what was assumed."""
+        there = [item for item in self.accounts if item.provider == offer.provider]
+        alike = [item for item in there if item.instance_type == offer.instance_type] or there
+        mine = [item for item in there if item.job_digest == self.digest]
+        found = assumed
+        if (boot := _seen(alike, lambda item: item.boot_s)) is not None:
+            found = replace(found, boot_s=boot[0], boot_from=f"measured by {boot[1]}")
+        if (setup := _seen(mine, lambda item: item.setup_s)) is not None:
+            found = replace(found, setup_s=setup[0], setup_from=f"measured by {setup[1]}")
+        if assumed.up_from == "assumed" and (up := _seen(there, lambda item: item.sent_bytes_per_s)):
+            found = replace(found, up=up[0], up_from=f"measured by {up[1]}")
+        if assumed.down_from == "assumed" and (down := _seen(there, lambda item: item.pulled_bytes_per_s)):
+            found = replace(found, down=down[0], down_from=f"measured by {down[1]}")
+        return self._with_rate(offer, found)
+
+    def _with_rate(self, offer: Offer, conditions: Conditions) -> Conditions:
+        """Own interruptions count once there are enough: of this type, else of this GPU with this provider."""
+        spot = [item for item in self.accounts if item.provider == offer.provider and item.spot_hours > 0.0]
+        for same in (
+            [item for item in spot if item.instance_type == offer.instance_type],
+            [item for item in spot if item.gpu_name == offer.gpu_name],
+        ):
+            times = sum(item.interruptions for item in same)
+            if offer.spot and times >= ENOUGH_INTERRUPTIONS:
+                hours = math.fsum(item.spot_hours for item in same)
+                words = f"{times} in {hours:.3g} h of your own"
+                return replace(conditions, interruptions_per_hour=times / hours, interruptions_from=words)
+        return conditions
+
+    def sizes(self, assumed: Sizes) -> Sizes:
+        """Return the sizes with those of this job's newest run that showed them."""
+        mine = [item for item in self.accounts if item.job_digest == self.digest]
+        checkpoint = next((item for item in mine if item.checkpoint_bytes), None)
+        output = next((item for item in mine if item.output_bytes), None)
+        shown = checkpoint or output
+        if shown is None:
+            return assumed
+        return replace(
+            assumed,
+            checkpoint_bytes=assumed.checkpoint_bytes if checkpoint is None else checkpoint.checkpoint_bytes,
+            output_bytes=assumed.output_bytes if output is None else output.output_bytes,
+            seen_in=f"run {shown.run_id}",
+        )
+
+
+def _seen(accounts: Sequence[Account], value: Callable[[Account], float | None]) -> tuple[Range, str] | None:
+    """Return the range that the newest accounts show of one value, and their words; None where they show nothing."""
+    shown = [(item, seen) for item in accounts if (seen := value(item)) is not None and seen > 0.0][:_NEWEST]
+    if not shown:
+        return None
+    values = [seen for _, seen in shown]
+    spread = _ONE if len(values) == 1 else _SEVERAL
+    runs = f"run {shown[0][0].run_id}" if len(shown) == 1 else f"{len(shown)} earlier runs"
+    return Range(min(values), statistics.median(values), max(values)).spread(*spread), runs
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Calibration:
+    """How good estimates have been: of the runs that did all their work."""
+
+    runs: int
+    inside: int
+    """How many came out within low and high."""
+    median_error: float | None
+    """Of the size of the error against the likely value, as a share."""
+    by_source: dict[str, tuple[int, int]]
+    """How the time was known → (runs, inside)."""
+
+
+def calibration_of(accounts: Sequence[Account]) -> Calibration:
+    """Count how often the real cost fell into the range that was told."""
+    done = [item for item in accounts if item.finished]
+    errors = [abs(item.error) for item in done if item.error is not None]
+    by_source: dict[str, tuple[int, int]] = {}
+    for item in done:
+        runs, inside = by_source.get(item.source, (0, 0))
+        by_source[item.source] = (runs + 1, inside + item.is_inside)
+    return Calibration(
+        runs=len(done),
+        inside=sum(item.is_inside for item in done),
+        median_error=statistics.median(errors) if errors else None,
+        by_source=by_source,
+    )

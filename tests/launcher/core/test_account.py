@@ -1,0 +1,225 @@
+"""What a run came to, by the lines of its estimate: everything that was paid is in exactly one of them."""
+
+from __future__ import annotations
+
+import math
+from datetime import datetime, timedelta
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from launcher.events import Event, Kind
+from launcher.forecast.account import Account
+from launcher.forecast.bookkeeping import account_of, hours_beside_steps
+from launcher.forecast.conditions import Sizes, default_conditions
+from launcher.forecast.experience import ENOUGH_INTERRUPTIONS, Experience, calibration_of
+from launcher.forecast.ranges import Range
+from launcher.forecast.throughput import Work
+from launcher.planning.plan import Plan, Wants, make_plan
+from launcher.records import from_json, to_json
+from launcher.status import cost_of
+from launcher.store import AttemptRow, InstanceRow, RunRow
+from provisioning import Offer
+from tests.launcher.core.builders import CAPABILITIES, NOON, offer, spot_offer
+
+STATES = ["provisioning", "syncing", "setup", "running", "interrupted", "recovering", "pulling"]
+
+
+def plan(of: Offer, **wants: Any) -> Plan:
+    wanted = Wants(work=Work(steps=36_000), spot=of.spot, **wants)
+    return make_plan([of], wanted, capabilities=CAPABILITIES, now=NOON)
+
+
+def after(minutes: float) -> datetime:
+    return NOON + timedelta(minutes=minutes)
+
+
+def moved(minutes: float, state: str, seq: int = 1) -> Event:
+    return Event(
+        kind=Kind.STATE, message=state, at=after(minutes), run_id="b2t-x4k2", seq=seq, data={"state": state}
+    )
+
+
+def run(of: Plan, **changes: Any) -> RunRow:
+    values: dict[str, Any] = {
+        "run_id": "b2t-x4k2",
+        "name": "b2t",
+        "state": "succeeded",
+        "created_at": NOON,
+        "updated_at": NOON,
+        "job": {"fields": {"name": "b2t", "run": "python train.py"}},
+        "plan": of.to_json(),
+    }
+    return RunRow(**{**values, **changes})
+
+
+def machine(of: Offer, start: float, end: float | None, n: int = 1, **changes: Any) -> InstanceRow:
+    values: dict[str, Any] = {
+        "ref": f"aws/us-east-1/i-{n}",
+        "run_id": "b2t-x4k2",
+        "stage": "main",
+        "attempt": n,
+        "token": f"b2t-x4k2-{n}-1",
+        "offer": to_json(of),
+        "state": "terminated",
+        "created_at": after(start),
+        "seen_at": after(start),
+        "ended_at": None if end is None else after(end),
+    }
+    return InstanceRow(**{**values, **changes})
+
+
+def attempt(of: Offer, n: int = 1, **changes: Any) -> AttemptRow:
+    values: dict[str, Any] = {
+        "run_id": "b2t-x4k2",
+        "stage": "main",
+        "n": n,
+        "candidate": 0,
+        "offer": to_json(of),
+        "started_at": NOON,
+    }
+    return AttemptRow(**{**values, **changes})
+
+
+def test_every_stretch_of_rented_time_is_in_its_line() -> None:
+    of = offer()
+    promised = plan(of)
+    moves = [(0, "provisioning"), (2, "syncing"), (5, "setup"), (10, "running"), (70, "pulling")]
+    events = [moved(minutes, state) for minutes, state in moves]
+    events.append(
+        Event(
+            kind=Kind.CHECKPOINT,
+            message="",
+            at=after(40),
+            run_id="",
+            data={"where": "home", "bytes": 1 << 29},
+        )
+    )
+    ended = run(promised, ended_at=after(75), step=36_000, total=36_000, steps_per_s=12.0)
+    rows = [machine(of, 0, 76, egress_bytes=1 << 30)]
+    found = account_of(ended, promised, [attempt(of)], rows, events, after(80))
+    assert found is not None
+    hours = {line.item: line.hours * 60 for line in found.lines if line.hours}
+    assert hours == pytest.approx(
+        {"boot": 2, "data transfer": 3, "setup": 5, "training": 60, "output pull": 6}
+    )
+    usd = {line.item: line.usd for line in found.lines}
+    assert usd["training"] == pytest.approx(0.526)
+    assert usd["egress"] == pytest.approx(usd["checkpoint mirroring"]) == pytest.approx(0.045)
+    assert found.usd == pytest.approx(cost_of(rows[0], promised.disk_gib, after(80)))
+    assert found.boot_s == 120.0 and found.setup_s == 300.0
+    # 36 000 steps at 12 per second are 50 of the 60 minutes: the rest came beside the steps.
+    assert hours_beside_steps(ended, [attempt(of)], events, after(80)) == pytest.approx(1 / 6)
+    training = next(line for line in found.lines if line.item == "training")
+    assert training.expected_hours == promised.estimate.lines[3].hours
+
+
+def test_ways_back_and_work_done_twice_are_interruptions() -> None:
+    of = spot_offer()
+    promised = plan(of)
+    moves = [
+        (0, "provisioning"),
+        (3, "running"),
+        (33, "interrupted"),
+        (34, "provisioning"),
+        (37, "syncing"),
+        (38, "running"),
+        (98, "pulling"),
+    ]
+    events = [moved(minutes, state) for minutes, state in moves]
+    attempts = [
+        attempt(of, cause="notice", ended_at=after(34), steps_lost=600),
+        attempt(of, 2, ended_at=after(99), cause="finished"),
+    ]
+    rows = [machine(of, 0, 34), machine(of, 34, 99, n=2)]
+    ended = run(promised, ended_at=after(99), step=9000, total=9000, steps_per_s=2.0)
+    found = account_of(ended, promised, attempts, rows, events, after(99))
+    assert found is not None
+    hours = {line.item: line.hours * 60 for line in found.lines if line.hours}
+    # 600 steps at 2 per second are five minutes of work that was done twice; 1 + 3 + 1 minutes to come back.
+    assert hours["interruptions"] == pytest.approx(5 + 1 + 3 + 1)
+    assert hours["training"] == pytest.approx(90 - 5)
+    assert found.interruptions == 1
+    assert found.spot_hours == pytest.approx(99 / 60)
+
+
+@given(
+    moves=st.lists(st.tuples(st.floats(0, 500), st.sampled_from(STATES)), max_size=12),
+    rentals=st.lists(
+        st.tuples(st.floats(0, 500), st.floats(0, 500), st.integers(0, 1 << 34)), min_size=1, max_size=4
+    ),
+    count=st.integers(1, 8),
+    stopped_s=st.floats(0, 600),
+)
+def test_whatever_happens_the_lines_sum_to_the_bill(
+    moves: list[tuple[float, str]], rentals: list[tuple[float, float, int]], count: int, stopped_s: float
+) -> None:
+    of = offer(gpu_count=count)
+    promised = plan(of, gpus_used=1)
+    rows = [
+        machine(of, start, start + length, n=n, egress_bytes=egress, stopped_s=min(stopped_s, 30 * length))
+        for n, (start, length, egress) in enumerate(rentals, 1)
+    ]
+    events = [moved(minutes, state, n) for n, (minutes, state) in enumerate(moves)]
+    now = after(1000)
+    ended = run(promised, ended_at=now, step=100, total=200, steps_per_s=1.0)
+    found = account_of(ended, promised, [attempt(of)], rows, events, now)
+    assert found is not None
+    bill = math.fsum(cost_of(row, promised.disk_gib, now) for row in rows)
+    assert math.fsum(line.usd for line in found.lines) == pytest.approx(bill, abs=1e-9)
+    assert all(line.usd >= 0.0 and line.hours >= 0.0 for line in found.lines)
+    assert from_json(Account, to_json(found)) == found
+
+
+def account(**changes: Any) -> Account:
+    values: dict[str, Any] = {
+        "run_id": "b2t-x4k2",
+        "job_digest": "same",
+        "provider": "aws",
+        "instance_type": "g4dn.xlarge",
+        "gpu_name": "T4",
+        "spot": True,
+        "ended_at": NOON,
+        "finished": True,
+        "source": "measured",
+        "expected_hours": Range(1, 2, 3),
+        "expected_usd": Range(1, 2, 3),
+        "hours": 2.0,
+        "usd": 2.2,
+        "lines": (),
+        "boot_s": 47.0,
+        "setup_s": 33.0,
+    }
+    return Account(**{**values, **changes})
+
+
+def test_what_was_measured_replaces_what_was_assumed() -> None:
+    known = Experience(digest="same", accounts=(account(checkpoint_bytes=123, output_bytes=456),))
+    found = known.conditions(offer(), default_conditions("aws"))
+    assert found.boot_s.likely == 47.0 and "b2t-x4k2" in found.boot_from
+    assert found.setup_s.likely == 33.0
+    assert known.sizes(Sizes()).checkpoint_bytes == 123
+    other = Experience(digest="another", accounts=known.accounts)
+    assert other.conditions(offer(), default_conditions("aws")).setup_from == "assumed"
+    assert other.sizes(Sizes()).checkpoint_bytes is None
+    elsewhere = known.conditions(offer(provider="gcp"), default_conditions("gcp"))
+    assert elsewhere.boot_from == "assumed"
+
+
+def test_five_interruptions_of_ones_own_replace_the_published_rate() -> None:
+    few = Experience(accounts=(account(spot_hours=10.0, interruptions=ENOUGH_INTERRUPTIONS - 1),))
+    assert few.conditions(spot_offer(), default_conditions("aws")).interruptions_per_hour is None
+    enough = Experience(accounts=(account(spot_hours=10.0, interruptions=ENOUGH_INTERRUPTIONS),))
+    found = enough.conditions(spot_offer(), default_conditions("aws"))
+    assert found.interruptions_per_hour == 0.5
+    assert "5 in 10 h of your own" in found.interruptions_from
+    assert enough.conditions(offer(), default_conditions("aws")).interruptions_per_hour is None
+
+
+def test_the_history_counts_how_often_the_range_held() -> None:
+    seen = calibration_of([account(), account(usd=4.0), account(usd=9.0, finished=False)])
+    assert (seen.runs, seen.inside) == (2, 1)
+    assert seen.median_error == pytest.approx(0.55)
+    assert seen.by_source == {"measured": (2, 1)}
