@@ -38,6 +38,7 @@ _BUILT_IN = {
     "fake": _BuiltIn("provisioning.fake.provider:FakeProvider"),
     "local": _BuiltIn("provisioning.local.provider:LocalProvider"),
     "ssh": _BuiltIn("provisioning.ssh.provider:SshProvider"),
+    "vast": _BuiltIn("provisioning.vast.provider:VastProvider"),
 }
 
 

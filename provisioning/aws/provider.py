@@ -16,7 +16,6 @@ from provisioning.aws.images import Images
 from provisioning.aws.machines import Machines
 from provisioning.aws.market import Market
 from provisioning.aws.network import Network
-from provisioning.aws.newcomers import Newcomers
 from provisioning.aws.options import Options
 from provisioning.aws.quotas import quota_of
 from provisioning.aws.request import home_tags, interface, run_request
@@ -30,6 +29,7 @@ from provisioning.models import (
     InstanceState,
     NoticeProbe,
 )
+from provisioning.newcomers import Newcomers
 from provisioning.options import read_options
 
 if TYPE_CHECKING:

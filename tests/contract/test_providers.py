@@ -13,6 +13,8 @@ import pytest
 from provisioning import (
     BadCredentials,
     Command,
+    InstanceRef,
+    InstanceState,
     MayHaveBeenCreated,
     NoCapacity,
     Offer,
@@ -25,8 +27,10 @@ from provisioning import (
     registry,
 )
 from provisioning.aws.userdata import END
+from provisioning.vast import onstart
 from tests.contract.provider import Build, FaultyCloudContract, ProviderContract, spec_for
 from tests.provisioning.aws.cloud import KEY, SECRET, Ec2Cloud, Fault, serving
+from tests.provisioning.vast import cloud as vast
 from tests.system.ssh.server import Sshd
 
 
@@ -172,6 +176,87 @@ class TestAws(ProviderContract, FaultyCloudContract):
         assert END in self.cloud.user_data(instance.ref.id)
         self.cloud.power_off(instance.ref.id)
         assert provider.get(instance.ref).state.is_gone
+
+
+class TestVast(ProviderContract, FaultyCloudContract):
+    """Over Vast's API on loopback."""
+
+    name = "vast"
+    misspelt_option = "min_reliabilty"
+    option = "min_reliability"
+    secrets = (vast.KEY,)
+    create_faults: ClassVar = {
+        "no_such_ask": NoCapacity,
+        "missing_billing": QuotaExceeded,
+        "price_rose": PriceRose,
+        "too_frequent": Throttled,
+        "auth_error": BadCredentials,
+        "forbidden": PermissionDenied,
+        "half": NoCapacity,
+        "server_error": MayHaveBeenCreated,
+        "nobody_knows": MayHaveBeenCreated,
+        "unreachable": MayHaveBeenCreated,
+        "lost_answer": MayHaveBeenCreated,
+    }
+    faults: ClassVar = {
+        "no_such_ask": {"status": 404, "code": "invalid_args", "message": "error 404/3603: no_such_ask"},
+        "missing_billing": {"status": 400, "code": "missing_billing"},
+        "too_frequent": {"status": 429, "kind": "text", "message": "API requests too frequent"},
+        "auth_error": {"status": 401, "code": "auth_error"},
+        "forbidden": {"status": 403, "code": "invalid_args"},
+        "half": {"kind": "half"},
+        "server_error": {"status": 502, "kind": "text", "message": "<html>Bad Gateway</html>"},
+        "nobody_knows": {"status": 400, "code": "never_heard_of"},
+        "unreachable": {"kind": "hang_up"},
+        "lost_answer": {"kind": "lose"},
+    }
+
+    @pytest.fixture(scope="class")
+    @classmethod
+    def server(cls) -> Iterator[vast.VastCloud]:
+        with vast.serving() as cloud:
+            yield cloud
+
+    @pytest.fixture
+    def cloud(self, server: vast.VastCloud) -> Iterator[vast.VastCloud]:
+        server.reset()
+        yield server
+        assert not server.violations
+
+    @pytest.fixture
+    def build(self, cloud: vast.VastCloud, tmp_path: Path) -> Build:
+        self.cloud = cloud
+
+        def build(**options: Any) -> Provider:
+            # The home of a launcher that is started anew: what Vast has forgotten is on file there.
+            return registry.provider(
+                "vast", ProviderContext(home=tmp_path, environ=cloud.environ(), options=options)
+            )
+
+        return build
+
+    def settle(self, provider: Provider, ref: InstanceRef, wanted: InstanceState) -> InstanceState:
+        states = [provider.get(ref).state for _ in range(3)]
+        return states[-1]
+
+    def build_with_fault(self, build: Build, call: str, kind: str) -> Provider:
+        cheapest = self.cloud.machines[21]
+        cheapest.dph_base, cheapest.min_bid = 0.12, 0.06
+        if kind == "price_rose":
+            cheapest.dph_base, cheapest.min_bid = 0.5, 0.4
+        else:
+            name = {"create": "create", "get": "show", "terminate": "destroy"}[call]
+            self.cloud.faults.append(vast.Fault(name, **self.faults[kind]))
+        return build()
+
+    def test_a_command_of_self_destruction_ends_the_machine(  # it lies on the machine: see tests/system/vast
+        self, provider: Provider, offer: Offer, tmp_path: Path
+    ) -> None:
+        instance = provider.create(offer, spec_for())
+        command = provider.self_destroy(instance)
+        assert isinstance(command, Command)
+        assert command.argv == (onstart.END,)
+        assert f"$d/{Path(onstart.END).name}" in self.cloud.row(instance.ref.id)["onstart"]
 
 
 def test_every_registered_provider_has_joined() -> None:

@@ -1,4 +1,4 @@
-"""Which machines were made a moment ago, on file: EC2 lists new ones late, and what it does not list yet is not gone."""
+"""Which machines were made a moment ago, on file: clouds list new ones late, and what is not listed yet is not gone."""
 
 from __future__ import annotations
 
@@ -34,6 +34,12 @@ class Newcomers:
             for path in self._folder.iterdir():
                 if not self.is_new(path.name):
                     path.unlink(missing_ok=True)
+
+    def forget(self, instance_id: str) -> None:
+        """Let a machine be gone when it is not listed: it was ended."""
+        if "/" not in instance_id:
+            with suppress(OSError):
+                (self._folder / instance_id).unlink(missing_ok=True)
 
     def is_new(self, instance_id: str) -> bool:
         """Whether a machine was made less than `NEW_FOR` ago."""

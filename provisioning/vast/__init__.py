@@ -1,0 +1,1 @@
+"""Vast.ai: containers on machines of strangers, rented by their REST API."""
