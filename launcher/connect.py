@@ -23,6 +23,10 @@ from provisioning.registry import provider_class
 __all__ = ["runner_for"]
 
 MOST_CONNECTIONS = 512
+OWN_PATIENCE_S = 60.0
+RENTED_PATIENCE_S = 20.0
+"""For how long a machine that stops answering is tried before anything else is done. A rented one has a provider who
+knows better: it may be gone without a word, and every minute of waiting is a minute in which nothing is computed."""
 
 _runners: dict[tuple[str, Path, str, bool], MachineRunner] = {}
 """One connection per machine for as long as this process lives: opening one takes longer than most questions."""
@@ -74,7 +78,7 @@ def _over_ssh(
     destination = resolve(access, environ=environ, identity=own_key if own_key.exists() else None)
     host_keys = HostKeys(ssh_folder / "known_hosts")
     capabilities = provider_class(ref.provider).capabilities
-    origin = capabilities.host_keys
+    origin = access.host_key_origin or capabilities.host_keys
     if access.host_keys:
         host_keys.pin(destination, access.host_keys)
         if origin is HostKeyOrigin.FIRST_CONTACT:  # this machine could tell after all
@@ -83,7 +87,9 @@ def _over_ssh(
         destination = replace(destination, name=_name_of(ref))
     announce = None if report is None else _announcement(ref, report)
     shell = SshShell(
-        Connection(destination, host_keys, origin=origin, announce=announce), environ=access.environ
+        Connection(destination, host_keys, origin=origin, announce=announce),
+        environ=access.environ,
+        patience_s=OWN_PATIENCE_S if capabilities.claimed else RENTED_PATIENCE_S,
     )
     # A machine that was just rented has to let us in before it counts as there; one that is claimed has done so.
     home = "" if capabilities.claimed else _home(shell)

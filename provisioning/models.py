@@ -165,6 +165,8 @@ class SshAccess:
     """Absolute folder on the machine: run folders lie in ``<work_root>/launch/<run_id>``. None: the login's home."""
     environ: Mapping[str, str] = field(default_factory=dict)
     """Set for every process on the machine, beside what a login there has."""
+    host_key_origin: HostKeyOrigin | None = None
+    """Of this way to the machine, where it is another than `Capabilities.host_keys` says: through a proxy, say."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -203,6 +205,8 @@ class Instance:
     """None until the machine has an address, and once it is gone; a claimed one keeps it after its release."""
     state_reason: str = ""
     """The provider's words: why it stopped, what it waits for."""
+    resumes_by_itself: bool = False
+    """Stopped by its market, which starts it again when it likes: never to be left so beside a successor, or unwatched."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

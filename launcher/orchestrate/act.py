@@ -17,7 +17,7 @@ from launcher.orchestrate.firewall import follow_address
 from launcher.orchestrate.homecoming import mirror_if_possible
 from launcher.orchestrate.machines import end_machines
 from launcher.orchestrate.observe import Seen
-from launcher.orchestrate.parking import leave_parked, park_instead
+from launcher.orchestrate.parking import leave_parked, may_resume, park_instead
 from launcher.orchestrate.submission import submission_for
 from launcher.policy.actions import (
     Action,
@@ -218,7 +218,7 @@ def _start_machine(context: RunContext, seen: Seen, _: StartMachine) -> float:
     except NoCapacity as err:
         context.report(Kind.WARNING, f"it cannot be started again: {err}")
         holds_outputs = seen.handle is not None and not seen.attempt.fetched
-        if not holds_outputs:
+        if not holds_outputs or may_resume(seen):
             return _end_machine(context, seen, refused)
         return leave_parked(context, seen, "the stopped machine cannot be started now and its disk is kept")
     with context.store.together():

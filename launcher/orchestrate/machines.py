@@ -89,17 +89,22 @@ def park_machines(context: RunContext) -> bool:
             continue
         ref = InstanceRef.parse(row.ref)
         try:
-            done = look(context, row).state in _SETTLED
+            done = _is_settled(look(context, row))
             if not done:
                 provider = context.provider(ref.provider)
                 end = provider.park if isinstance(provider, Parkable) else provider.terminate
                 end(ref)
-                done = look(context, row).state in _SETTLED
+                done = _is_settled(look(context, row))
         except CloudError as err:
             context.complain("end", f"{ref} could not be parked yet and costs money: {err}", ref=row.ref)
             done = False
         all_done = all_done and done
     return all_done
+
+
+def _is_settled(instance: Instance) -> bool:
+    """Nothing of it runs, and nothing will without us."""
+    return instance.state in _SETTLED and not instance.resumes_by_itself
 
 
 def _nothing_unanswered(context: RunContext) -> bool:

@@ -11,7 +11,7 @@ from launcher.policy.actions import Finish
 from launcher.policy.states import Reason, RunState
 from provisioning import CloudError, InstanceRef, InstanceState, Parkable, Transient, WhenUnattended
 
-__all__ = ["leave_parked", "park_instead"]
+__all__ = ["leave_parked", "may_resume", "park_instead"]
 
 LOOK_S = 0.5
 
@@ -23,7 +23,7 @@ def park_instead(context: RunContext, seen: Seen) -> float | None:
     """
     attempt, ref = context.attempt, InstanceRef.parse(seen.row.ref)
     provider = context.provider(ref.provider)
-    if attempt is None or attempt.handle is None or attempt.fetched:
+    if attempt is None or attempt.handle is None or attempt.fetched or may_resume(seen):
         return None
     if context.plan.when_unattended is not WhenUnattended.PARK or not isinstance(provider, Parkable):
         return None
@@ -37,6 +37,14 @@ def park_instead(context: RunContext, seen: Seen) -> float | None:
         context.complain("park", f"{ref} cannot be parked: {err}; it is ended")
         return None
     return LOOK_S
+
+
+def may_resume(seen: Seen) -> bool:
+    """Whether the market would start the stopped machine again beside the one that takes its place: then it ends.
+
+    What it holds was saved without notice anyway, and the run goes on from its newest checkpoint at home.
+    """
+    return seen.instance is not None and seen.instance.resumes_by_itself
 
 
 def leave_parked(context: RunContext, seen: Seen, words: str) -> float:

@@ -5,12 +5,14 @@ from __future__ import annotations
 from datetime import datetime, timezone
 from typing import TYPE_CHECKING, Any
 
-from provisioning.models import Instance, InstanceRef, InstanceState, Offer, SshAccess
+from provisioning.models import HostKeyOrigin, Instance, InstanceRef, InstanceState, Offer, SshAccess
 from provisioning.vast.gpus import type_name
 from provisioning.vast.label import Label
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
+
+    from provisioning.vast.options import Options
 
 __all__ = [
     "PROVIDER",
@@ -110,7 +112,7 @@ def _notes(ask: Mapping[str, Any]) -> tuple[str, ...]:
 # Instances
 
 
-def to_instance(row: Mapping[str, Any], now: datetime, *, connect: str = "auto") -> Instance:
+def to_instance(row: Mapping[str, Any], now: datetime, options: Options) -> Instance:
     """Return our record of an instance as Vast described it at ``now``."""
     label = Label.parse(row.get("label"))
     state, reason = state_of(row)
@@ -128,8 +130,9 @@ def to_instance(row: Mapping[str, Any], now: datetime, *, connect: str = "auto")
         usd_per_hour=_number(row, "dph_base"),
         created_at=datetime.fromtimestamp(float(started), timezone.utc) if started else None,
         deadline=label.deadline if label else None,
-        access=_access(row, label, connect) if state is InstanceState.RUNNING else None,
+        access=_access(row, label, options) if state is InstanceState.RUNNING else None,
         state_reason=reason,
+        resumes_by_itself=is_outbid(row),
     )
 
 
@@ -188,14 +191,19 @@ def broken(row: Mapping[str, Any]) -> str | None:
     return None
 
 
-def _access(row: Mapping[str, Any], label: Label | None, connect: str) -> SshAccess | None:
+def _access(row: Mapping[str, Any], label: Label | None, options: Options) -> SshAccess | None:
     direct = _direct_port(row)
     host = str(row.get("public_ipaddr") or "").strip()
-    if direct and host and connect != "proxy":
+    if direct and host and options.connect != "proxy":
         host_keys = (label.host_key,) if label and label.host_key else ()
-        return SshAccess(host=host, port=direct, user="root", host_keys=host_keys)
-    if row.get("ssh_host") and row.get("ssh_port") and connect != "direct":
-        return SshAccess(host=str(row["ssh_host"]), port=int(row["ssh_port"]), user="root")
+        return SshAccess(host=host, port=direct, user=options.ssh_user, host_keys=host_keys)
+    if row.get("ssh_host") and row.get("ssh_port") and options.connect != "direct":
+        return SshAccess(
+            host=str(row["ssh_host"]),
+            port=int(row["ssh_port"]),
+            user=options.ssh_user,
+            host_key_origin=HostKeyOrigin.FIRST_CONTACT,  # whose key the proxy shows is not documented
+        )
     return None
 
 

@@ -37,6 +37,8 @@ class Options:
     """The container's image; this one comes in the version that suits the host's driver, and many hosts have it."""
     connect: Literal["auto", "direct", "proxy"] = "auto"
     """``direct``: by a port of the host's own; ``proxy``: through Vast's; ``auto``: directly where there is a port."""
+    ssh_user: str = "root"
+    """The login of an image whose sshd lets nobody in as root."""
     bid_usd_per_hour: float | None = None
     """What to bid for an interruptible machine; else the lowest bid that would win now, times `bid_over_minimum`."""
     bid_over_minimum: float = 1.2

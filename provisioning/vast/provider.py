@@ -17,6 +17,7 @@ from provisioning.models import (
     Capabilities,
     Command,
     DeadlineKind,
+    HostKeyOrigin,
     Instance,
     InstanceRef,
     InstanceState,
@@ -52,7 +53,11 @@ class VastProvider:
 
     name: ClassVar[str] = "vast"
     capabilities: ClassVar[Capabilities] = Capabilities(
-        deadline=DeadlineKind.BOOT, park=True, live_prices=True, stop_start=True
+        deadline=DeadlineKind.BOOT,
+        park=True,
+        live_prices=True,
+        stop_start=True,
+        host_keys=HostKeyOrigin.INJECTED,
     )
 
     def __init__(self, context: ProviderContext) -> None:
@@ -296,7 +301,7 @@ class VastProvider:
         return self._client.instance(ref.id) if ref.id.isdigit() else None
 
     def _instance(self, row: Mapping[str, Any]) -> Instance:
-        return convert.to_instance(row, self._clock(), connect=self._options.connect)
+        return convert.to_instance(row, self._clock(), self._options)
 
     def _with_credit(self, offer: Offer) -> Offer:
         credit = self._credit_usd
