@@ -225,6 +225,10 @@ class VastCloud:
     """False: containers stay in ``loading``."""
     start_message: str = ""
     """What ``status_msg`` says while a container starts."""
+    stands_still: bool = False
+    """True: what a test has written into an instance stays as it is."""
+    rises_by: float = 0.0
+    """How much dearer an instance is than its ask said."""
     clock: Callable[[], float] = time.monotonic
     on_start: Callable[[dict[str, Any]], None] | None = None
     on_end: Callable[[dict[str, Any]], None] | None = None
@@ -415,7 +419,7 @@ class VastCloud:
         machine.ask_ids.remove(ask_id)
         instance_id = next(self._ids)
         is_bid, disk = "price" in told, float(told.get("disk", 10.0))
-        price = told["price"] if is_bid else machine.dph_base
+        price = told["price"] if is_bid else machine.dph_base + self.rises_by
         ask = machine.ask(ask_id, kind="on-demand", disk_gb=disk)
         kept = (
             "machine_id",
@@ -535,7 +539,11 @@ class VastCloud:
 
     def _advance(self, row: dict[str, Any]) -> None:
         """One step of a start per look: made, loading, running."""
-        if row["intended_status"] != "running" or row["actual_status"] in ("running", "exited", "offline"):
+        if (
+            self.stands_still
+            or row["intended_status"] != "running"
+            or row["actual_status"] in ("running", "exited", "offline")
+        ):
             return
         if row["actual_status"] is None:
             row["actual_status"], row["status_msg"] = "loading", self.start_message or "pulling"

@@ -52,7 +52,7 @@ class Containers:
             "VAST_URL": self.cloud.url,
             "PATH": f"{tools}:/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin",
         }
-        for name in ("host_key", "host_key.pub", "client_key", "client_key.pub"):
+        for name in ("host_key", "host_key.pub", "client_key", "client_key.pub", "authorized_keys"):
             (folder / name).unlink(missing_ok=True)
         sshd = Sshd(folder, home, environ=environ)
         (folder / "authorized_keys").unlink()
