@@ -16,7 +16,7 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from launcher.api import attach, estimate, launch, watch
+    from launcher.api import adopt, attach, estimate, launch, watch
     from launcher.errors import (
         CredentialsMissing,
         DependencyMissing,
@@ -44,7 +44,7 @@ if TYPE_CHECKING:
     from launcher.status import Status
 
 _HOMES = {
-    "launcher.api": ("attach", "estimate", "launch", "watch"),
+    "launcher.api": ("adopt", "attach", "estimate", "launch", "watch"),
     "launcher.errors": (
         "CredentialsMissing",
         "DependencyMissing",
@@ -98,6 +98,7 @@ __all__ = [
     "Status",
     "UsageError",
     "WrongState",
+    "adopt",
     "attach",
     "estimate",
     "launch",

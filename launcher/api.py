@@ -6,6 +6,7 @@ import os
 import random
 import shutil
 from collections.abc import Callable, Mapping
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from launcher import results
@@ -33,7 +34,7 @@ from provisioning.models import utc_now
 if TYPE_CHECKING:
     from typing_extensions import Unpack  # in `typing` from Python 3.11 on
 
-__all__ = ["attach", "estimate", "launch", "watch"]
+__all__ = ["adopt", "attach", "estimate", "launch", "watch"]
 
 
 def launch(job: Job | Prepared, **options: Unpack[Options]) -> Run:
@@ -147,6 +148,23 @@ def attach(run: str, *, environ: Mapping[str, str] | None = None) -> Run:
     found = store.find_run(run)
     follow_if_nobody_does(home, store, env)
     return Run(home, store, found.run_id, env)
+
+
+def adopt(machine: str, *, out: Path | None = None, environ: Mapping[str, str] | None = None) -> Run:
+    """Take over a run that the record here does not know, by its machine's address or its id; asks nothing.
+
+    Logs in with the user's own key and goes on with the run from here. Must not be called while another computer
+    still follows the run: both would act on it.
+
+    Raises:
+        RunNotFound: no such machine or run, or it is on record here.
+        WrongState: its machine is stopped, or tells nothing about it.
+        JobFileError, NameTaken, MachineError: it cannot be followed from here; nothing was changed.
+    """
+    from launcher.adoption import Adopter  # rarely needed, and it imports every provider's seam
+
+    adopter = Adopter.open(environ)
+    return adopter.adopt(adopter.look(adopter.find(machine)), out=out)
 
 
 def watch(

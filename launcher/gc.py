@@ -9,10 +9,12 @@ from __future__ import annotations
 import contextlib
 import enum
 import os
+import tempfile
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime, timezone
+from pathlib import Path
 from typing import Any
 
 from launcher.connect import runner_for
@@ -125,7 +127,7 @@ def judge(instance: Instance, evidence: Evidence) -> tuple[Judgement, str]:
     if not is_this_home and not is_this_person:
         return Judgement.LEAVE, f"it belongs to {instance.owner or 'somebody else'}"
     live = evidence.run_state is not None and evidence.run_state.is_live
-    if is_this_home and live and evidence.is_expected:
+    if live and evidence.is_expected:  # one that was taken over carries the tag of another home
         return Judgement.LEAVE, f"its run is live ({evidence.run_state.value if evidence.run_state else ''})"
     if evidence.silent_s is not None and evidence.silent_s < FRESH_S:
         return Judgement.ASK, f"its job gave a sign of life {evidence.silent_s:.0f} s ago"
@@ -269,7 +271,7 @@ class Collector:
         try:
             run = self.store.run(run_id)
         except RunNotFound:
-            silent_s = self._seconds_since(_written_on(instance))
+            silent_s = self._seconds_since(self._told_inside(instance) or _written_on(instance))
             return Evidence(home_id=home.home_id, owner=home.owner, run_state=None, silent_s=silent_s)
         attempt = None
         if row is not None:
@@ -296,6 +298,22 @@ class Collector:
         except LaunchError:
             return None
         return progress.heartbeat if progress.alive else None
+
+    def _told_inside(self, instance: Instance) -> datetime | None:
+        """Log in with the user's own key and ask the job of a run that nobody knows for its last sign of life."""
+        if instance.run_id is None or instance.state is not InstanceState.RUNNING or instance.access is None:
+            return None
+        with tempfile.TemporaryDirectory(prefix="launch-gc-") as folder:  # 0700; nothing is learnt for good
+            try:
+                runner = runner_for(
+                    instance, ssh_folder=Path(folder), environ=self.environ, report=lambda *_, **__: None
+                )
+                with contextlib.closing(runner):
+                    left = runner.left_by(instance.run_id)
+                    progress = None if left is None else runner.poll(left.handle)
+            except LaunchError:
+                return None
+        return progress.heartbeat if progress is not None and progress.alive else None
 
     def _seconds_since(self, moment: datetime | None) -> float | None:
         return None if moment is None else max(0.0, (self.clock() - moment).total_seconds())

@@ -43,6 +43,7 @@ COMMANDS: Mapping[str, str] = {
     "ssh": "launcher.cli.reach:ssh",
     "watch": "launcher.cli.watch:watch",
     "gc": "launcher.cli.gc:gc",
+    "adopt": "launcher.cli.adopt:adopt",
     "doctor": "launcher.cli.doctor:doctor",
 }
 """Name of a command → where it is; in the order of the help. Imported when it is used."""

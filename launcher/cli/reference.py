@@ -58,6 +58,7 @@ streams (following a run, `logs`, `watch`) writes JSON Lines. Every document has
 | `exec` | `{"run_id", "argv", "exit_code", "stdout", "stderr"}` |
 | `watch` | lines of events |
 | `gc` | `{"leftovers": [{"ref", "run_id", "owner", "home_id", "instance_type", "state", "usd_per_hour", "judgement", "why", "action", "problem"}], "not_asked"}`; `judgement` is `end`, `ask` or `leave`, `action` is `ended`, `kept` or `failed` |
+| `adopt` | `{"orphans": [{"ref", "run_id", "owner", "state", "why"}], "not_asked"}`; with a machine, the document of `status` |
 | any failure | `{"error": {"code", "message", "left_behind", "hint"}}` |
 
 Shell completion: `eval "$(_LAUNCH_COMPLETE=bash_source launch)"` (or `zsh_source`, `fish_source`).

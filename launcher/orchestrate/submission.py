@@ -5,6 +5,7 @@ from __future__ import annotations
 from launcher.orchestrate.budget import deadlines_now
 from launcher.orchestrate.context import RunContext
 from launcher.orchestrate.homecoming import is_newest, resume_source
+from launcher.orchestrate.leaving import record_to_leave
 from launcher.orchestrate.signing import signed_mounts
 from launcher.records import from_json
 from launcher.runners.base import Environment, Submission
@@ -43,5 +44,6 @@ def submission_for(context: RunContext, attempt: AttemptRow, instance: Instance)
         hard_deadline=deadlines.hard,
         notice=provider.notice(instance),
         self_destroy=provider.self_destroy(instance),
+        record=record_to_leave(context),
         idle_stop_s=idle.total_seconds() if idle is not None else None,
     )

@@ -70,8 +70,8 @@ class Placement:
         self._timeout_s = timeout_s
         self._transfer = transfer
 
-    def place(self, submission: Submission, report: Report) -> None:
-        """Make the run folder, unpack the code unless that was done, and lay out the data.
+    def place(self, submission: Submission, report: Report) -> PurePosixPath:
+        """Make the run folder, unpack the code unless that was done, and lay out the data; return the packed code's place.
 
         Raises:
             PlacementError: something did not arrive whole, or is in the way; nothing of the job's was touched.
@@ -98,6 +98,7 @@ class Placement:
         if answer["placed"]:
             size = submission.snapshot.stat().st_size
             report(Kind.TRANSFER, f"code is in place ({size} bytes packed)", what="code", bytes=size, files=1)
+        return packed
 
     def place_checkpoint(self, checkpoint: Path, report: Report, *, is_newest: bool = False) -> None:
         """Put a checkpoint from home where the job looks for it, unless the machine has one that is as new.
@@ -162,9 +163,7 @@ class Placement:
         return self._folder.control / "placed.json"
 
     def _send(self, snapshot: Path, digest: str) -> PurePosixPath:
-        """Have the packed snapshot where the machine can read it, unless it was unpacked there before."""
-        if self._shares_files:
-            return PurePosixPath(snapshot.absolute())
+        """Have the packed snapshot on the machine, where whoever takes the run over finds it, unless it is there."""
         packed = self._folder.control / f"snapshot-{digest[:16]}.tar.gz"
         if not self._is_placed(digest):
             self._shell.put(snapshot, packed)

@@ -27,6 +27,7 @@ __all__ = [
     "FetchReport",
     "FetchedFile",
     "Handle",
+    "Left",
     "LogChunk",
     "Mount",
     "Progress",
@@ -126,6 +127,20 @@ class Submission:
     grace_s: float = 120.0
     """From SIGTERM to SIGKILL."""
     idle_stop_s: float | None = None
+    record: Mapping[str, Any] = field(default_factory=dict)
+    """What is left with the run, so that it can be taken over when the record at home is lost. JSON, no secrets."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Left:
+    """What a submission left with its run, for somebody whose record is lost."""
+
+    record: Mapping[str, Any]
+    """`Submission.record`."""
+    handle: Handle
+    """On the newest start."""
+    snapshot: str
+    """Where the packed code lies."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

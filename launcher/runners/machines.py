@@ -14,7 +14,8 @@ from datetime import datetime
 from pathlib import PurePosixPath
 from typing import TYPE_CHECKING, Any
 
-from launcher.errors import CommandFailed, MachineRefused, PlacementError
+from launcher.errors import CommandFailed, MachineRefused, PlacementError, StoreError
+from launcher.records import from_json, to_json
 from launcher.remote import runfile, tmux
 from launcher.remote.bootstrap import install_missing
 from launcher.remote.facts import Facts, look, require
@@ -28,6 +29,7 @@ from launcher.runners.base import (
     Area,
     FetchReport,
     Handle,
+    Left,
     LogChunk,
     Mount,
     Progress,
@@ -52,6 +54,8 @@ if TYPE_CHECKING:
 __all__ = ["MachineRunner"]
 
 RUNNER = "machines"
+RECORD = "record.json"
+"""In the control folder of a run: what it takes to go on with it when the record at home is lost."""
 START_TIMEOUT_S = 60.0
 """From the tmux command to the first word of the watchdog; an earlier start may take its time to leave."""
 END_TIMEOUT_S = 10.0
@@ -145,13 +149,35 @@ class MachineRunner:
             timeout_s=self._transfer_timeout_s,
             transfer=self._transfer(tools),
         )
-        placement.place(submission, report)
+        packed = placement.place(submission, report)
         if submission.resume_from is not None:
             placement.place_checkpoint(submission.resume_from, report, is_newest=submission.resume_is_newest)
         self._write_orders(start, submission, tools, placement)
+        self._leave_record(start, submission, packed)
         self._start_watchdog(start, tools)
         self._wait_for_watchdog(start)
         return self._handle(start, submission)
+
+    def _leave_record(self, start: Start, submission: Submission, packed: PurePosixPath) -> None:
+        left = Left(record=submission.record, handle=self._handle(start, submission), snapshot=str(packed))
+        document = json.dumps({"schema": runfile.SCHEMA, **to_json(left)}).encode("ascii")
+        self._shell.write(start.folder.control / RECORD, document, mode=0o600)
+
+    def left_by(self, run_id: str) -> Left | None:
+        """Return what a run has left on this machine; None when there is nothing that this version can read."""
+        path = self._work_root / "launch" / run_id / "control" / RECORD
+        try:
+            document = json.loads(self._shell.read(path))
+            return from_json(Left, document) if document.pop("schema") == runfile.SCHEMA else None
+        except (FileNotFoundError, ValueError, KeyError, StoreError):
+            return None
+
+    def bring_snapshot(self, left: Left, dest: Path) -> None:
+        """Copy the run's packed code home; `PlacementError` when the machine has lost it."""
+        try:
+            self._shell.get(PurePosixPath(left.snapshot), dest)
+        except OSError as err:
+            raise PlacementError(f"the code of the run cannot be read from {left.snapshot}: {err}") from err
 
     def _machine(self) -> Facts:
         if self._facts is None:

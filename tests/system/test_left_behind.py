@@ -3,18 +3,19 @@
 from __future__ import annotations
 
 import json
+import shutil
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from launcher import Run, WrongState
+from launcher import Run, WrongState, attach
 from launcher.gc import Collector
 from provisioning import InstanceRef, InstanceSpec, Provider, ProviderContext, Query
 from provisioning.models import utc_now
 from provisioning.registry import provider
-from tests.system.house import House, eventually
+from tests.system.house import House, eventually, expected_outcome
 
 
 @pytest.fixture(autouse=True)
@@ -189,6 +190,45 @@ def test_gc_finds_everything_when_the_record_is_lost(house: House) -> None:
     assert (silent.returncode, ref in silent.stdout) == (2, True), "nobody is there to answer"
     assert collected(house, "--yes", ref)[ref]["action"] == "ended"
     assert house.machines()[0]["state"] == "terminated"
+
+
+def lose_the_record(house: House) -> None:
+    """All that this home knows is gone; what remains of the folder is the cloud that lives in it."""
+    house.kill_supervisor()
+    for path in house.state.iterdir():
+        if path.name != "fake":
+            shutil.rmtree(path) if path.is_dir() else path.unlink()
+
+
+def test_a_run_is_taken_over_from_its_machine_when_the_record_is_lost(house: House) -> None:
+    job = house.counting(total=12, every=2, gate=5, secrets={"TOKEN": None})
+    house.environ["TOKEN"] = "told again"
+    run = house.launch(job, provider="fake", instance="t4.1x")
+    house.until_step(run, 5)
+    lose_the_record(house)
+    listed = json.loads(house.command("adopt", "--json").stdout)["orphans"]
+    assert [(item["run_id"], "sign of life" in item["why"]) for item in listed] == [(run.id, True)]
+    asked = house.command("adopt", run.id)
+    assert (asked.returncode, "at work, step 5 of 12" in asked.stdout) == (2, True), asked.stderr
+    assert not (house.state / "runs" / run.id).exists(), "nobody is there to answer: nothing was changed"
+
+    taken = house.command("adopt", run.id, "--yes", "--json")
+    assert taken.returncode == 0, taken.stderr
+    assert json.loads(taken.stdout)["run_id"] == run.id
+    ((_, item),) = collected(house, "--yes").items()
+    assert (item["judgement"], item["action"]) == ("leave", "kept"), "live, whatever home its tag names"
+    again = house.command("adopt", run.id, "--yes")
+    assert (again.returncode, "is on record here" in again.stderr) == (2, True)
+
+    mine = attach(run.id, environ=house.environ)
+    house.until_step(mine, 5)
+    mine.interrupt(notice_s=45)
+    eventually(lambda: len(mine.status().attempts) == 2, "the next attempt: the code was brought home too")
+    house.open_gate()
+    assert mine.wait(timeout_s=90).state == "succeeded"
+    assert house.outcome(mine) == expected_outcome(12)
+    assert mine.status().attempts[0].usd > 0
+    house.audit(mine)
 
 
 def test_gc_asks_about_outputs_that_never_came_home_and_down_brings_them(house: House) -> None:
