@@ -52,7 +52,7 @@ streams (following a run, `logs`, `watch`) writes JSON Lines. Every document has
 | `launch --dry-run` | `{"job", "name", "bills", "plan", "code", "findings", "results_dir"}` |
 | `estimate` | `{"estimates": [{"offer", "hours": {"low", "likely", "high"}, "usd": {…}, "lines": [{"item", "usd", "basis"}]}], "prices_as_of", "without_offer": [{"provider", "message", "hint"}]}` |
 | `ls` | `{"runs": [document of status, …], "usd_per_hour_now"}` |
-| `status` | `{"run_id", "name", "state", "reason", "provider", "instance", "attempts": [{"n", "stage", "instances", "offer", "started", "ended", "cause", "steps_done", "steps_lost", "usd"}], "step", "total", "metrics", "cost_usd", "usd_per_hour_now", "outputs", …}`; with `--events` also `"events"` |
+| `status` | `{"run_id", "name", "state", "reason", "provider", "instance", "attempts": [{"n", "stage", "instances", "offer", "started", "ended", "cause", "steps_done", "steps_lost", "seconds_lost", "usd"}], "step", "total", "metrics", "cost_usd", "usd_per_hour_now", "outputs", …}`; with `--events` also `"events"` |
 | `logs` | lines of `{"offset", "text"}` |
 | `pull` | `{"run_id", "dest", "files": [{"path", "size_bytes", "sha256", "was_home"}], "refused", "unmatched"}` |
 | `exec` | `{"run_id", "argv", "exit_code", "stdout", "stderr"}` |

@@ -42,7 +42,7 @@ def test_the_document_of_a_run_has_the_promised_fields(house: House) -> None:
     assert promised <= set(document)
     (attempt,) = document["attempts"]
     promised_of_attempt = {
-        "n", "stage", "instances", "offer", "started", "ended", "cause", "steps_done", "steps_lost", "usd",
+        "n", "stage", "instances", "offer", "started", "ended", "cause", "steps_done", "steps_lost", "seconds_lost", "usd",
     }  # fmt: skip
     assert promised_of_attempt <= set(attempt)
     assert (document["step"], document["total"], attempt["steps_done"]) == (3, 3, 3)

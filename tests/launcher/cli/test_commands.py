@@ -41,6 +41,7 @@ ATTEMPT = {
     "cause",
     "steps_done",
     "steps_lost",
+    "seconds_lost",
     "usd",
 }
 EVENT = {"schema", "kind", "message", "at", "run_id", "seq", "data"}
