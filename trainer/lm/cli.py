@@ -22,6 +22,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         actions.add_parser("build", help="a decoding graph from a text and a pronunciation dictionary")
     )
     _add_info(actions.add_parser("info", help="what a graph holds, and whether it fits the memory"))
+    _add_serve(actions.add_parser("serve", help="answer the official evaluation script over Redis"))
     for action in actions.choices.values():
         action.add_argument("--debug", action="store_true", help="show tracebacks")
 
@@ -95,4 +96,55 @@ def _info(args: argparse.Namespace) -> int:
 
     for name, value in describe(args.folder, args.threads):
         sys.stdout.write(f"{name:<16} {value}\n")
+    return Exit.DONE
+
+
+def _add_serve(parser: argparse.ArgumentParser) -> None:
+    from trainer.lm.evaluate_cli import add_decoder_options
+
+    add = parser.add_argument
+    add("--graph", type=Path, required=True, metavar="DIR", help="graph folder")
+    add(
+        "--redis", default="localhost:6379", metavar="HOST:PORT",
+        help="where clients send (default: localhost:6379, the official script's); private starts a Redis of its own",
+    )  # fmt: skip
+    add(
+        "--redis-patience",
+        type=float,
+        default=120.0,
+        metavar="S",
+        help="how long a lost Redis is waited for (120)",
+    )
+    add_decoder_options(parser)
+    parser.set_defaults(handler=_serve)
+
+
+def _serve(args: argparse.Namespace) -> int:
+    """Serve until SIGTERM or Ctrl-C."""
+    import contextlib
+
+    from trainer.interrupt import Interrupt
+    from trainer.lm.evaluate_cli import chosen_options
+    from trainer.lm.graph_folder import DecodingGraph
+    from trainer.lm.options import DecoderOptions
+    from trainer.lm.redis_link import RedisLink, parse_address
+    from trainer.lm.redis_server import PrivateRedis
+    from trainer.lm.serve import LanguageModelService
+    from trainer.progress import Console
+
+    console = Console()
+    options = DecoderOptions().changed(chosen_options(args))
+    graph = DecodingGraph.load(args.graph)
+    with contextlib.ExitStack() as stack:
+        interrupt = stack.enter_context(Interrupt())
+        if args.redis == "private":
+            address = stack.enter_context(PrivateRedis()).address
+        else:
+            address = parse_address(args.redis)
+        link = stack.enter_context(
+            contextlib.closing(RedisLink(address, patience_s=args.redis_patience, say=console.warn))
+        )
+        service = LanguageModelService(link, graph, options, say=console.say)
+        console.say(f"serving {args.graph} over {link}; Ctrl-C ends it")
+        service.run(lambda: not interrupt.requested)
     return Exit.DONE

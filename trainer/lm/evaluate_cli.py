@@ -14,6 +14,7 @@ if TYPE_CHECKING:
 
     from trainer.lm.decoders import SentenceDecoder
     from trainer.lm.options import DecoderOptions
+    from trainer.progress import Console
 
 __all__ = ["add_arguments", "evaluate", "wants_words"]
 
@@ -44,16 +45,34 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--ensemble", type=Path, action="append", default=[], metavar="RUN_DIR",
         help="another run whose probabilities are averaged with this one's; may be repeated",
     )  # fmt: skip
+    add(
+        "--redis", metavar="HOST:PORT",
+        help="decode by a language-model process of the official protocol behind this Redis; private starts a Redis "
+        "of its own, for --lm-command",
+    )  # fmt: skip
+    add(
+        "--lm-command", metavar="CMD",
+        help="with --redis: start this language model and end it afterwards; {host} and {port} are filled in",
+    )  # fmt: skip
+    add(
+        "--redis-patience", type=float, default=120.0, metavar="S",
+        help="how long an answer is waited for, and a Redis that went away (120)",
+    )  # fmt: skip
     add("--words-dir", type=Path, metavar="DIR", help="where to write (default: RUN_DIR/words_SPLIT)")
     add("--jobs", type=int, default=0, metavar="N", help="sentences decoded at once (default: one per core)")
     add("--fresh", action="store_true", help="decode again what an earlier evaluation had finished")
+    add_decoder_options(group)
+
+
+def add_decoder_options(parser: argparse._ActionsContainer) -> None:
+    """Declare the options of `DecoderOptions`."""
     for name, kind, text in OPTIONS:
-        add(f"--{name}", type=kind, metavar="X", help=text)
+        parser.add_argument(f"--{name}", type=kind, metavar="X", help=text)
 
 
 def wants_words(args: argparse.Namespace) -> bool:
     """Whether more than phonemes is asked for."""
-    return args.graph is not None or args.split == "test" or bool(args.ensemble)
+    return args.graph is not None or args.redis is not None or args.split == "test" or bool(args.ensemble)
 
 
 def jobs(args: argparse.Namespace) -> int:
@@ -77,13 +96,8 @@ def evaluate(args: argparse.Namespace) -> int:
     from trainer.lm.logits import Member
     from trainer.progress import Console
 
-    if args.graph is None:
-        raise ConfigError(
-            "sentences need a language model, and none was named",
-            hint="--graph DIR names a decoding graph; trainer lm build makes one",
-        )
     console = Console()
-    opened, identity, known = _graph(args, console)
+    opened, identity, known = _decoder(args, console)
     request = WordsRequest(
         members=[Member.of(args.run_dir, args.checkpoint), *(Member.of(other) for other in args.ensemble)],
         data_dir=args.data_dir, split=args.split, open_decoder=opened, identity=identity, known=known,
@@ -92,9 +106,36 @@ def evaluate(args: argparse.Namespace) -> int:
     return evaluate_words(request, console)
 
 
-def _graph(
-    args: argparse.Namespace, console: Any
-) -> tuple[Callable[[], SentenceDecoder], dict[str, Any], Callable[[str], bool]]:
+Choice = tuple["Callable[[], SentenceDecoder]", "dict[str, Any]", "Callable[[str], bool] | None"]
+"""How the decoder is opened, what decides its answers, and which words it can say."""
+
+
+def _decoder(args: argparse.Namespace, console: Console) -> Choice:
+    if (args.graph is None) == (args.redis is None):
+        raise ConfigError(
+            "sentences need a language model, and none was named"
+            if args.graph is None
+            else "--graph and --redis: one",
+            hint="--graph DIR names a decoding graph (trainer lm build makes one), --redis a process that has one",
+        )
+    return _redis(args, console) if args.graph is None else _graph(args, console)
+
+
+def _redis(args: argparse.Namespace, console: Console) -> Choice:
+    from trainer.lm.redis_process import open_decoder
+
+    options = chosen_options(args)
+    identity = {"redis": args.redis, "command": args.lm_command, "options": options}
+    return (
+        lambda: open_decoder(
+            args.redis, args.lm_command, patience_s=args.redis_patience, say=console.warn, options=options
+        ),
+        identity,
+        None,
+    )
+
+
+def _graph(args: argparse.Namespace, console: Console) -> Choice:
     from trainer.lm.decoders import GraphDecoder
     from trainer.lm.graph_folder import DecodingGraph
     from trainer.lm.options import DecoderOptions
