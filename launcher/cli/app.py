@@ -32,6 +32,7 @@ COMPLETION_VARIABLE = "_LAUNCH_COMPLETE"
 COMMANDS: Mapping[str, str] = {
     "init": "launcher.cli.init:init",
     "estimate": "launcher.cli.estimate:estimate",
+    "offers": "launcher.cli.offers:offers",
     "ls": "launcher.cli.look:ls",
     "status": "launcher.cli.look:status",
     "logs": "launcher.cli.logs:logs",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -15,7 +16,11 @@ from launcher.cli.start import job_of
 if TYPE_CHECKING:
     from click.shell_completion import CompletionItem
 
-__all__ = ["estimate"]
+    from launcher.planning.comparison import Comparison
+
+__all__ = ["EstimateCommand", "estimate"]
+
+EXIT_NOTHING_FITS = 5
 
 
 @click.pass_context
@@ -27,19 +32,30 @@ def _estimate(ctx: click.Context, /, **given: Any) -> int:
     with nothing_rented():
         job = job_of(ctx, given)
         with screen.busy("Asking for prices"):
-            found = compare(job, **api_options(given))
+            found = compare(job, offline=given["offline"], **api_options(given))
         if not found.estimates:
             raise nothing_to_rent(found.misses)
-    if screen.json:
+    _show(screen, given, found, given["name"] or job.name)
+    nothing_fits = found.fits and all(fit is not None and not fit.fits for fit in found.fits)
+    return EXIT_NOTHING_FITS if nothing_fits else 0
+
+
+def _show(screen: Screen, given: Mapping[str, Any], found: Comparison, name: str) -> None:
+    if given["as_csv"]:
+        from launcher.render.rows import as_csv, estimate_rows
+
+        screen.raw(as_csv(list(estimate_rows(found))))
+    elif screen.json:
         from launcher.render.documents import estimates_document
 
         screen.document(estimates_document(found))
-        return 0
-    from launcher.render.bill import comparison_view, estimates_view
+    else:
+        from launcher.render.bill import comparison_view, estimates_view, misses_view
 
-    name = given["name"] or job.name
-    screen.show(comparison_view(name, found) if found.is_open else estimates_view(name, found.estimates))
-    return 0
+        if found.is_open:
+            screen.show(comparison_view(name, found, everything=given["everything"]))
+        else:
+            screen.show(estimates_view(name, found.estimates), misses_view(found))
 
 
 class EstimateCommand(click.Command):
@@ -73,5 +89,6 @@ estimate = EstimateCommand(
     epilog=example(
         "launch estimate examples/shell-job.yaml",
         "launch estimate --provider fake --gpu T4 -- python train.py",
+        "launch estimate --max-cost 5 --until 06:00        what fits, and how much of the work",
     ),
 )

@@ -16,6 +16,7 @@ __all__ = [
     "ESTIMATE_PARAMS",
     "NOT_YET",
     "OUTPUT",
+    "RANKING",
     "START_PARAMS",
     "api_options",
     "refuse_what_is_not_there",
@@ -106,16 +107,23 @@ OUTPUT = (
     _option("--debug", is_flag=True, help="Show a traceback when something fails."),
 )
 
+RANKING = (
+    _option("--offline", is_flag=True, help="Ask nobody: this computer, and the dated price tables."),
+    _option("--all", "everything", is_flag=True, help="Every row, not only the first ones."),
+    _option("--csv", "as_csv", is_flag=True, help="CSV on stdout, a row per offer."),
+)
+
 SECTIONS: tuple[tuple[str, tuple[click.Parameter, ...]], ...] = (
     ("What to rent", CHOICE),
     ("Limits", LIMITS),
     ("The job", (*JOB, RESULTS)),
     ("How to go about it", CONDUCT),
+    ("What is shown", RANKING),
 )
 """How the options are grouped in help texts; what is in no group comes last."""
 
 START_PARAMS: tuple[click.Parameter, ...] = (*CHOICE, *LIMITS, *JOB, RESULTS, *CONDUCT, *OUTPUT)
-ESTIMATE_PARAMS: tuple[click.Parameter, ...] = (*CHOICE, *LIMITS, *JOB, *OUTPUT)
+ESTIMATE_PARAMS: tuple[click.Parameter, ...] = (*CHOICE, *LIMITS, *JOB, *RANKING, *OUTPUT)
 
 _AS_THEY_ARE = (
     "provider",

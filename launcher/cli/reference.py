@@ -36,7 +36,7 @@ answer then ends with exit code 2 unless `--yes` gives it. `NO_COLOR` is honoure
 | 2 | wrong usage or job file; an answer was needed and nobody was there to give it |
 | 3 | credentials or a dependency are missing |
 | 4 | no offer or no capacity within the limits |
-| 5 | refused by a limit on money |
+| 5 | refused by a limit on money; `estimate`: nothing fits into the limits |
 | 70 | our own fault: please report it |
 | 130 | left by Ctrl-C; what was started goes on, and the last line says what it costs |
 | `exec` | the command's own code; 255 when the machine was not reached |
@@ -50,7 +50,8 @@ streams (following a run, `logs`, `watch`) writes JSON Lines. Every document has
 |---|---|
 | `launch`, `stop`, `down`, `resume` | lines of events (`kind`, `message`, `at`, `run_id`, `seq`, `data`), then the document of `status`; with `--detach` that one alone |
 | `launch --dry-run` | `{"job", "name", "bills", "plan", "code", "findings", "results_dir"}` |
-| `estimate` | `{"estimates": [{"offer", "hours": {"low", "likely", "high"}, "usd": {…}, "lines": [{"item", "usd", "basis"}]}], "prices_as_of", "without_offer": [{"provider", "message", "hint"}]}` |
+| `estimate` | `{"estimates": [{"offer", "hours": {"low", "likely", "high"}, "usd": {…}, "lines": [{"item", "usd", "basis"}], "basis", "narrow_by", "price_age_days", "missing", "fits"}], "prices_as_of", "without_offer": [{"provider", "message", "hint"}]}` |
+| `offers` | `{"offers": [{"provider", "instance_type", "region", "zone", "spot", "gpu", "gpu_count", "gpu_memory_gib", "vcpus", "memory_gib", "usd_per_hour", "price_source", "priced_at", "price_age_days", "missing"}], "without_offer"}` |
 | `ls` | `{"runs": [document of status, …], "usd_per_hour_now"}` |
 | `status` | `{"run_id", "name", "state", "reason", "provider", "instance", "attempts": [{"n", "stage", "instances", "offer", "started", "ended", "cause", "steps_done", "steps_lost", "seconds_lost", "usd"}], "step", "total", "metrics", "cost_usd", "usd_per_hour_now", "outputs", …}`; with `--events` also `"events"` |
 | `logs` | lines of `{"offset", "text"}` |

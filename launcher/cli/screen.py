@@ -64,6 +64,10 @@ class Screen:
         """Print one plain line of the answer."""
         click.echo(text, file=self.stream)
 
+    def raw(self, text: str) -> None:
+        """Print what a program reads, to stdout, as it is."""
+        click.echo(text, nl=False)
+
     def notice(self, text: str) -> None:
         """Print something that is not the answer."""
         click.echo(text, err=True)

@@ -3,19 +3,22 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 
 from launcher.forecast.estimates import Estimate
 from launcher.home import Home
 from launcher.job import Job
-from launcher.planning.plan import price
+from launcher.planning.fits import Fit, fit_of
+from launcher.planning.plan import Wants, price
 from launcher.planning.preflight import preflight
 from launcher.planning.preparation import others_of, plan_for, wants_of, with_options
-from launcher.planning.prices import Miss, ask_everyone, clouds_of
+from launcher.planning.prices import Market, Miss, ask_everyone, ask_offline, clouds_of, what_is_missing
 from launcher.store import Store
+from provisioning import BadOption, Capabilities, CloudError, DeadlineKind, MissingDependency
+from provisioning.models import utc_now
 from provisioning.registry import capabilities_of
 
 __all__ = ["Comparison", "compare"]
@@ -27,11 +30,16 @@ class Comparison:
 
     estimates: tuple[Estimate, ...]
     """Of a job that names its provider: what would be rented first, then the other candidates. Else the cheapest
-    whole run first."""
+    whole run first; where there are limits, what fits into them before what does not."""
     misses: tuple[Miss, ...] = ()
     """Providers that were asked and have nothing, or cannot be asked, and what they lack."""
     is_open: bool = False
     """The job leaves the choice of the provider open."""
+    lacking: Mapping[str, str] = field(default_factory=dict)
+    """Providers that are priced from their dated tables → what is missing to rent there, in a word."""
+    fits: tuple[Fit | None, ...] = ()
+    """Of each estimate, how it fits into the limits on money and time that were named."""
+    now: datetime = field(default_factory=utc_now)
 
 
 def compare(
@@ -41,36 +49,79 @@ def compare(
     max_duration_s: float | None = None,
     until: datetime | None = None,
     accept_client_deadline: bool | None = None,  # an option of a launch, and no matter of price
+    offline: bool = False,
     environ: Mapping[str, str] | None = None,
     **told: Any,
 ) -> Comparison:
     """Price the whole run wherever the job may go; free of charge.
 
-    Options are those of `launcher.prepare`. Where the job and the options name a provider, it is asked and its errors
-    are raised; where they name none, every provider is asked at once and none is an error.
+    Options are those of `launcher.prepare`. Where the job and the options name a provider, it is asked; where they name
+    none, every provider is asked at once. What cannot be asked, for want of an account, a package or the network, is
+    priced from its dated table, and ``lacking`` says what is missing; without such a table its error is raised where
+    it was named. ``offline``: only dated tables and this computer.
     """
     env = dict(os.environ) if environ is None else environ
     home = Home.open(env)
     job = with_options(job, told, host=host, max_duration_s=max_duration_s)
     manifest = preflight(job, environ=env, tools=(), home=home.root).manifest
     wants = wants_of(job, manifest, Store(home.database), until=until)
-    clouds = clouds_of(job)
-    if clouds is not None:
-        capabilities = {
-            cloud: capabilities_of(cloud, job.provider_options.get(cloud, {})) for cloud in clouds
-        }
-        plan = plan_for(job, wants, capabilities, home, env)
-        return Comparison(estimates=(plan.estimate, *others_of(plan, wants, capabilities)))
-    market = ask_everyone(job, home=home.root, environ=env)
+    clouds, now = clouds_of(job), utc_now()
+    if clouds is not None and not offline:
+        known = {cloud: capabilities_of(cloud, job.provider_options.get(cloud, {})) for cloud in clouds}
+        try:
+            plan = plan_for(job, wants, known, home, env)
+        except CloudError as err:
+            miss = Miss(provider=", ".join(clouds), message=err.message, hint=err.hint)
+            market = ask_offline(job, clouds, lacks=what_is_missing(err), miss=miss)
+            if not market.offers or isinstance(err, BadOption):
+                raise
+        else:
+            priced = (plan.estimate, *others_of(plan, wants, known))
+            return Comparison(estimates=priced, fits=_fits(priced, wants, now), now=now)
+    elif clouds is not None:
+        miss = Miss(provider=", ".join(clouds), message="was not asked (--offline)")
+        market = ask_offline(job, clouds, lacks="network", miss=miss)
+    else:
+        market = ask_everyone(job, home=home.root, environ=env, offline=offline)
+    return _ranked(job, market, wants, now, is_open=clouds is None)
+
+
+def _ranked(job: Job, market: Market, wants: Wants, now: datetime, *, is_open: bool) -> Comparison:
+    """Price a market: what fits first, then the cheapest whole run."""
     spot = job.resources.use_spot
-    priced = [
-        price(
-            offer,
-            wants,
-            capabilities_of(offer.provider, job.provider_options.get(offer.provider, {})),
-        )
+    estimates = [
+        price(offer, wants, _capabilities(offer.provider, job))
         for offer in market.offers
         if spot is None or offer.spot is spot
     ]
-    priced.sort(key=lambda item: (item.usd.likely, item.hours.likely, item.offer.provider))
-    return Comparison(estimates=tuple(priced), misses=market.misses, is_open=True)
+    pairs = list(zip(estimates, _fits(estimates, wants, now), strict=True))
+    pairs.sort(key=lambda pair: _order(*pair))
+    if not is_open:  # as it would be rented: on demand, unless spot was asked for
+        pairs.sort(key=lambda pair: pair[0].offer.spot is not bool(spot))
+    return Comparison(
+        estimates=tuple(item for item, _ in pairs),
+        fits=tuple(fit for _, fit in pairs),
+        misses=market.misses,
+        is_open=is_open,
+        lacking=market.lacking,
+        now=now,
+    )
+
+
+def _order(item: Estimate, fit: Fit | None) -> tuple[float, float, float, str]:
+    missing_share = 0.0 if fit is None else 1.0 - fit.share
+    return (missing_share, item.usd.likely, item.hours.likely, item.offer.provider)
+
+
+def _fits(estimates: Sequence[Estimate], wants: Wants, now: datetime) -> tuple[Fit | None, ...]:
+    return tuple(
+        fit_of(item, max_cost_usd=wants.max_cost_usd, until=wants.until, now=now) for item in estimates
+    )
+
+
+def _capabilities(provider: str, job: Job) -> Capabilities:
+    """What a provider can do; the usual where its package is not installed."""
+    try:
+        return capabilities_of(provider, job.provider_options.get(provider, {}))
+    except MissingDependency:
+        return Capabilities(deadline=DeadlineKind.BOOT)

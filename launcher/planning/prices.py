@@ -4,14 +4,26 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from launcher.errors import JobFileError
 from launcher.job import Job
 from launcher.job.problem import nearest
 from launcher.job.resources import Resources
-from provisioning import CloudError, NoOffer, Offer, ProviderContext, Query
+from provisioning import (
+    BadCredentials,
+    BadOption,
+    CloudError,
+    MissingDependency,
+    NoOffer,
+    Offer,
+    PermissionDenied,
+    ProviderContext,
+    Query,
+    Transient,
+)
+from provisioning.dated import dated_offers
 from provisioning.registry import names as provider_names
 from provisioning.registry import provider as build_provider
 
@@ -21,8 +33,10 @@ __all__ = [
     "Miss",
     "ask",
     "ask_everyone",
+    "ask_offline",
     "clouds_of",
     "refuse_unknown_providers",
+    "what_is_missing",
 ]
 
 ON_THIS_COMPUTER = frozenset({"local", "fake"})
@@ -45,6 +59,8 @@ class Market:
     offers: tuple[Offer, ...]
     """In the order in which providers were asked, of both markets."""
     misses: tuple[Miss, ...]
+    lacking: Mapping[str, str] = field(default_factory=dict)
+    """Providers whose offers are from dated tables because they could not be asked → what is missing, in a word."""
 
 
 def refuse_unknown_providers(job: Job) -> None:
@@ -53,13 +69,13 @@ def refuse_unknown_providers(job: Job) -> None:
     named = [
         ("resources.cloud", item.cloud) for item in job.resources.alternatives() if item.cloud is not None
     ]
-    for field, name in (*named, *((f"provider_options.{name}", name) for name in job.provider_options)):
+    for place, name in (*named, *((f"provider_options.{name}", name) for name in job.provider_options)):
         if name in known:
             continue
         close = nearest(name, known)
         guess = f"did you mean {close!r}? " if close else ""
         raise JobFileError(
-            f"there is no provider {name!r}", field=field, hint=f"{guess}there are: {', '.join(known)}"
+            f"there is no provider {name!r}", field=place, hint=f"{guess}there are: {', '.join(known)}"
         )
 
 
@@ -87,27 +103,86 @@ def ask(job: Job, *, home: Path, environ: Mapping[str, str]) -> Market:
     return Market(offers=tuple(offers), misses=tuple(misses))
 
 
-def ask_everyone(job: Job, *, home: Path, environ: Mapping[str, str]) -> Market:
-    """Ask every provider there is, all at once; one that cannot be asked is a miss that says what is lacking."""
+def ask_everyone(job: Job, *, home: Path, environ: Mapping[str, str], offline: bool = False) -> Market:
+    """Ask every provider there is, all at once; for one that cannot be asked its dated table answers.
+
+    A provider that lacks something is a miss that says what. ``offline``: none is asked that would need the network.
+    """
     wishes = [
         (cloud, replace(wanted, cloud=cloud))
         for wanted in job.resources.alternatives()
         for cloud in ([wanted.cloud] if wanted.cloud else provider_names())
     ]
 
-    def answer(wish: tuple[str, Resources]) -> tuple[Sequence[Offer], Miss | None]:
+    def answer(wish: tuple[str, Resources]) -> _Answer:
         cloud, wanted = wish
+        if offline and cloud not in ON_THIS_COMPUTER:
+            return _from_table(
+                cloud, wanted, Miss(provider=cloud, message="was not asked (--offline)"), "network"
+            )
         try:
-            return _ask_one(cloud, wanted, job, home, environ)
+            found, miss = _ask_one(cloud, wanted, job, home, environ)
         except CloudError as err:
-            return (), Miss(provider=cloud, message=err.message, hint=err.hint)
+            miss = Miss(provider=cloud, message=err.message, hint=err.hint)
+            return _from_table(cloud, wanted, miss, what_is_missing(err))
+        return _Answer(found, miss)
 
     with ThreadPoolExecutor(max_workers=len(wishes)) as pool:
         answers = list(pool.map(answer, wishes))
     return Market(
-        offers=tuple(offer for offers, _ in answers for offer in offers),
-        misses=tuple(miss for _, miss in answers if miss is not None),
+        offers=tuple(offer for item in answers for offer in item.offers),
+        misses=tuple(dict.fromkeys(item.miss for item in answers if item.miss is not None)),
+        lacking={
+            cloud: item.lacks
+            for (cloud, _), item in zip(wishes, answers, strict=True)
+            if item.lacks and item.offers
+        },
     )
+
+
+@dataclass(frozen=True, slots=True)
+class _Answer:
+    offers: Sequence[Offer]
+    miss: Miss | None
+    lacks: str = ""
+
+
+def ask_offline(job: Job, clouds: Sequence[str], *, lacks: str, miss: Miss) -> Market:
+    """Return what the dated tables of some providers hold for a job, and say what kept us from asking."""
+    offers = [
+        offer
+        for wanted in job.resources.alternatives()
+        for cloud in clouds
+        if wanted.cloud in (None, cloud)
+        for offer in _from_table(cloud, wanted, miss, lacks).offers
+    ]
+    return Market(offers=tuple(offers), misses=(miss,), lacking={offer.provider: lacks for offer in offers})
+
+
+def _from_table(cloud: str, wanted: Resources, miss: Miss, lacks: str) -> _Answer:
+    found = [
+        offer
+        for offer in dated_offers(cloud, replace(wanted.query(), spot=None))
+        if wanted.accepts(vcpus=offer.vcpus, memory_gib=offer.memory_gib)
+    ]
+    return _Answer(found, miss, lacks)
+
+
+def what_is_missing(error: CloudError) -> str:
+    """Say in a word or two what it takes before a provider can be asked."""
+    for kind, words in _MISSING:
+        if isinstance(error, kind):
+            return words
+    return type(error).__name__
+
+
+_MISSING: tuple[tuple[type[CloudError], str], ...] = (
+    (MissingDependency, "package"),
+    (BadCredentials, "credentials"),
+    (PermissionDenied, "permission"),
+    (Transient, "network"),
+    (BadOption, "option"),
+)
 
 
 def _ask_one(
@@ -137,6 +212,7 @@ def _words(query: Query) -> str:
     parts = [
         query.instance_type,
         f"{query.gpu_count or 1} × {query.gpu_name}" if query.gpu_name else None,
+        f"GPU with at least {query.min_gpu_memory_gib:.3g} GiB" if query.min_gpu_memory_gib else None,
         f"at least {query.min_vcpus:g} CPUs" if query.min_vcpus else None,
         f"at least {query.min_memory_gib:.3g} GiB of memory" if query.min_memory_gib else None,
         f"{query.disk_gib:.3g} GiB of disk" if query.disk_gib else None,

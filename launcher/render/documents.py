@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from launcher.render.rows import age_days
+
 if TYPE_CHECKING:
     from launcher import Prepared
     from launcher.planning.comparison import Comparison
@@ -16,8 +18,19 @@ __all__ = ["estimates_document", "plan_document"]
 def estimates_document(found: Comparison) -> dict[str, Any]:
     """Return the document of ``launch estimate``; the oldest price decides ``prices_as_of``."""
     oldest = min((estimate.offer.priced_at for estimate in found.estimates), default=None)
+    fits = found.fits or (None,) * len(found.estimates)
     return {
-        "estimates": [estimate.to_json() for estimate in found.estimates],
+        "estimates": [
+            {
+                **item.to_json(),
+                "basis": item.source.value,
+                "narrow_by": list(item.narrow_by),
+                "price_age_days": round(age_days(item.offer, found.now), 2),
+                "missing": found.lacking.get(item.offer.provider),
+                "fits": None if fit is None else {"share": round(fit.share, 4), "is_sure": fit.is_sure},
+            }
+            for item, fit in zip(found.estimates, fits, strict=True)
+        ],
         "prices_as_of": oldest.isoformat() if oldest else None,
         "without_offer": [
             {"provider": miss.provider, "message": miss.message, "hint": miss.hint} for miss in found.misses

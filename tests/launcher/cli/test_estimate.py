@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 from pathlib import Path
 
 import pytest
@@ -98,3 +99,43 @@ def test_amounts_are_those_of_people(shop: Cli) -> None:
 def test_a_job_file_that_does_not_exist_names_what_does(shop: Cli, tmp_path: Path) -> None:
     found = shop("estimate", str(tmp_path / "nofile.yaml"))
     assert found.code == 2 and "there is no such file" in found.err and "-- python train.py" in found.err
+
+
+def test_a_provider_without_an_account_is_priced_from_its_dated_table(shop: Cli) -> None:
+    found = shop("estimate", "--json", "--gpu", "T4")
+    assert found.code == 0, found.err
+    rows = [item for item in found.document["estimates"] if item["offer"]["provider"] == "aws"]
+    assert rows and {item["missing"] for item in rows} == {"credentials"}
+    assert all(item["price_age_days"] > 1 and item["basis"] == "scaled" for item in rows)
+    one = shop("estimate", "--provider", "aws", "--instance", "g4dn.xlarge")
+    assert one.code == 0, one.err
+    assert "in all" in one.out and "table of" in one.out and "priced from its dated table" in one.out
+
+
+def test_offline_nobody_is_asked_and_csv_has_every_row(shop: Cli) -> None:
+    found = shop("estimate", "--offline", "--csv", "--gpu", "T4")
+    assert found.code == 0, found.err
+    rows = list(csv.DictReader(found.out.splitlines()))
+    assert {row["provider"] for row in rows} == {"aws", "fake"}
+    assert {row["missing"] for row in rows if row["provider"] == "aws"} == {"network"}
+    assert all(float(row["usd_low"]) <= float(row["usd_likely"]) <= float(row["usd_high"]) for row in rows)
+
+
+def test_what_fits_comes_first_and_nothing_fits_is_exit_5(shop: Cli) -> None:
+    found = shop("estimate", "--offline", "--json", "--gpu", "T4", "--max-cost", "1")
+    assert found.code == 0
+    shares = [item["fits"]["share"] for item in found.document["estimates"]]
+    assert shares == sorted(shares, reverse=True) and shares[0] == 1.0 > shares[-1]
+    none = shop("estimate", "--offline", "--gpu", "T4", "--max-cost", "0.05")
+    assert none.code == 5 and "%" in none.out
+
+
+def test_memory_of_a_gpu_chooses_the_machine(shop: Cli) -> None:
+    found = shop("offers", "--offline", "--gpu-memory", "30GB", "--json")
+    assert found.code == 0, found.err
+    offers = found.document["offers"]
+    assert offers and all(item["gpu_memory_gib"] * 2**30 >= 30e9 for item in offers)
+    assert [item["usd_per_hour"] for item in offers] == sorted(item["usd_per_hour"] for item in offers)
+    shown = shop("offers", "--offline", "--gpu", "L4", "--spot")
+    assert shown.code == 0 and "aws g6.xlarge spot" in shown.out and "network" in shown.out
+    assert shop("offers", "--offline", "--gpu", "Unobtainium").code == 4

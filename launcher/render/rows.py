@@ -1,0 +1,71 @@
+"""Estimates and offers as flat rows, for spreadsheets and scripts. Pure, standard library only."""
+
+from __future__ import annotations
+
+import csv
+import io
+from collections.abc import Iterable, Mapping, Sequence
+from datetime import datetime
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from launcher.forecast.estimates import Estimate
+    from launcher.planning.comparison import Comparison
+    from provisioning import Offer
+
+__all__ = ["age_days", "as_csv", "estimate_rows", "offer_row"]
+
+
+def as_csv(rows: Sequence[Mapping[str, Any]]) -> str:
+    """Write rows as CSV, with a head; numbers as they are, nothing for what is not known."""
+    out = io.StringIO()
+    if rows:
+        writer = csv.DictWriter(out, fieldnames=list(rows[0]), lineterminator="\n")
+        writer.writeheader()
+        writer.writerows(rows)
+    return out.getvalue()
+
+
+def age_days(offer: Offer, now: datetime) -> float:
+    """Return how old a price is."""
+    return max(0.0, (now - offer.priced_at).total_seconds() / 86_400.0)
+
+
+def offer_row(offer: Offer, now: datetime, missing: str = "") -> dict[str, Any]:
+    """Return what one offer is and costs, and what is missing to rent it."""
+    return {
+        "provider": offer.provider,
+        "instance_type": offer.instance_type,
+        "region": offer.region,
+        "zone": offer.zone or "",
+        "spot": offer.spot,
+        "gpu": offer.gpu_name or "",
+        "gpu_count": offer.gpu_count,
+        "gpu_memory_gib": round(offer.gpu_memory_gib, 2),
+        "vcpus": offer.vcpus,
+        "memory_gib": round(offer.memory_gib, 2),
+        "usd_per_hour": round(offer.usd_per_hour, 6),
+        "price_source": offer.price_source,
+        "priced_at": offer.priced_at.isoformat(),
+        "price_age_days": round(age_days(offer, now), 2),
+        "missing": missing,
+    }
+
+
+def estimate_rows(found: Comparison) -> Iterable[dict[str, Any]]:
+    """Yield what each whole run would take, in the order of the comparison."""
+    for item, fit in zip(found.estimates, found.fits or (None,) * len(found.estimates), strict=True):
+        yield {
+            **offer_row(item.offer, found.now, found.lacking.get(item.offer.provider, "")),
+            **_ranges(item),
+            "basis": item.source.value,
+            "fits": "" if fit is None else round(fit.share, 4),
+        }
+
+
+def _ranges(item: Estimate) -> dict[str, float]:
+    return {
+        f"{name}_{case}": round(getattr(value, case), digits)
+        for name, value, digits in (("hours", item.hours, 4), ("usd", item.usd, 4))
+        for case in ("low", "likely", "high")
+    }
