@@ -6,7 +6,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any
 
 from launcher.connect import runner_for
@@ -18,6 +18,7 @@ from launcher.orchestrate.context import RunContext
 from launcher.orchestrate.homecoming import bring_outputs
 from launcher.policy.states import RunState
 from launcher.records import from_json
+from launcher.remote.layout import Start
 from launcher.remote.shell import Result
 from launcher.resuming import resume
 from launcher.runners.base import FetchReport, Handle, LogChunk
@@ -266,6 +267,13 @@ class Run:
         provider.interrupt(ref, notice_s=notice_s)
 
     # Reaching into the machine
+
+    def machine_folder(self) -> PurePosixPath | None:
+        """Where the run lies on its newest machine (docs/run-directory.md); None before anything was started there."""
+        attempt = self._context().attempt
+        if attempt is None or attempt.handle is None:
+            return None
+        return Start.of_handle(from_json(Handle, attempt.handle)).folder.root
 
     def pull(self, dest: Path | None = None) -> FetchReport:
         """Bring outputs home now, verified; what is home already is not copied again.

@@ -31,6 +31,7 @@ COMPLETION_VARIABLE = "_LAUNCH_COMPLETE"
 
 COMMANDS: Mapping[str, str] = {
     "init": "launcher.cli.init:init",
+    "rehearse": "launcher.cli.rehearse:rehearse",
     "estimate": "launcher.cli.estimate:estimate",
     "offers": "launcher.cli.offers:offers",
     "ls": "launcher.cli.look:ls",

@@ -54,7 +54,8 @@ def _command(context: click.Context, name: str) -> click.Command:
 
 EXAMPLES = sorted(set(shown()))
 OF_A_RUN = [text for text in EXAMPLES if re.search(r" (RUN|demo)\b(?!\.)", text)]
-FREE = [text for text in EXAMPLES if text not in OF_A_RUN]
+FREE = [text for text in EXAMPLES if text not in OF_A_RUN and " rehearse " not in text]
+"""A rehearsal takes as long as it says, and has a test of its own."""
 ENDING = ("stop", "down", "resume")
 
 

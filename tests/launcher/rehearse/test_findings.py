@@ -1,0 +1,95 @@
+"""What each thing that a rehearsal can see means."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+
+from launcher.rehearse.findings import Finding, Grade, judge, save_interval_s
+from launcher.rehearse.observed import Leaving, Observed, Return, Save
+
+SAVES = tuple(Save(name=f"s{n}", size_bytes=1000, at_s=10.0 * n) for n in range(1, 4))
+LEFT = Leaving(notice_s=30, seconds=0.5, exit_code=75, step_before=7, saved=True)
+BACK = Return(given="s3", step_before=7, first_step=8)
+GOOD = Observed(
+    setup_s=2.0,
+    first_step_s=1.0,
+    saves=SAVES,
+    watched_s=40,
+    leaving=LEFT,
+    after_notice=BACK,
+    after_kill=replace(BACK, first_step=6),
+    finished=True,
+    outputs=2,
+)
+
+
+def found(seen: Observed, check: str) -> Finding:
+    (finding,) = [one for one in judge(seen) if one.check == check]
+    return finding
+
+
+def test_a_program_that_does_it_all() -> None:
+    findings = judge(GOOD)
+    assert {finding.grade for finding in findings} == {Grade.OK}
+    assert {finding.check for finding in findings} == {
+        *("environment", "progress", "checkpoints", "whole files", "notice", "resume", "kill", "outputs")
+    }
+    assert "every 10 s" in found(GOOD, "checkpoints").words
+    assert "2 of 7 steps done again" in found(GOOD, "kill").words
+    assert save_interval_s(GOOD) == 10
+
+
+@pytest.mark.parametrize(
+    ("changes", "grade", "words"),
+    [
+        ({"seconds": None}, Grade.FAILED, "ignored"),
+        ({"exit_code": 0}, Grade.FAILED, "that means done"),
+        ({"saved": False}, Grade.FAILED, "no checkpoint appeared"),
+        ({"seconds": 29.0}, Grade.WARNING, "29.0 s"),
+        ({"exit_code": 1}, Grade.WARNING, "75 says so"),
+        ({"exit_code": 143, "saved": False}, Grade.WARNING, "does not listen"),
+    ],
+)
+def test_how_it_leaves(changes: dict[str, object], grade: Grade, words: str) -> None:
+    seen = replace(GOOD, leaving=replace(LEFT, **changes))  # type: ignore[arg-type]
+    assert found(seen, "notice").grade is grade
+    assert words in found(seen, "notice").words
+
+
+@pytest.mark.parametrize(
+    ("changes", "grade", "words"),
+    [
+        ({"given": None}, Grade.FAILED, "everything is done again"),
+        ({"first_step": 1}, Grade.FAILED, "began again at step 1"),
+        ({"first_step": None}, Grade.WARNING, "cannot be seen"),
+        ({"step_before": None, "first_step": 1}, Grade.OK, "no step lost"),
+    ],
+)
+def test_how_it_comes_back(changes: dict[str, object], grade: Grade, words: str) -> None:
+    seen = replace(GOOD, after_kill=replace(BACK, **changes))  # type: ignore[arg-type]
+    assert found(seen, "kill").grade is grade
+    assert words in found(seen, "kill").words
+
+
+def test_saving() -> None:
+    never = replace(GOOD, saves=(), leaving=replace(LEFT, saved=False, exit_code=143))
+    assert found(never, "checkpoints").grade is Grade.FAILED
+    only_when_asked = replace(GOOD, saves=())
+    assert found(only_when_asked, "checkpoints").grade is Grade.WARNING
+    halves = replace(GOOD, written_in_place=("s1",))
+    assert found(halves, "whole files").grade is Grade.FAILED
+    assert "os.replace" in found(halves, "whole files").fix
+
+
+def test_results() -> None:
+    nothing = replace(GOOD, outputs=0, unmatched=("outputs/",))
+    assert found(nothing, "outputs").grade is Grade.FAILED
+    assert found(replace(nothing, finished=False), "outputs").grade is Grade.WARNING
+    assert found(replace(GOOD, unmatched=("*.csv",)), "outputs").grade is Grade.WARNING
+
+
+def test_what_never_ran_is_judged_by_nothing_else() -> None:
+    assert [one.check for one in judge(Observed(failure="it broke"))] == ["program"]
+    assert [one.check for one in judge(Observed())] == ["environment", "outputs"]
