@@ -8,12 +8,14 @@ from __future__ import annotations
 import ipaddress
 from typing import TYPE_CHECKING
 
-from provisioning.errors import Unreachable
+from provisioning.errors import BadOption, Unreachable
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-__all__ = ["DEFAULT_URL", "VARIABLE", "as_cidr", "my_cidr"]
+    from provisioning.models import InstanceSpec
+
+__all__ = ["DEFAULT_URL", "VARIABLE", "admitted_cidr", "as_cidr", "my_cidr"]
 
 VARIABLE = "LAUNCH_ADDRESS_URL"
 DEFAULT_URL = "https://checkip.amazonaws.com"
@@ -39,6 +41,23 @@ def my_cidr(environ: Mapping[str, str]) -> str:
         return as_cidr(answer.text.strip())
     except ValueError:
         raise Unreachable(f"{url} answered {answer.text[:80]!r}, which is no address", hint=HINT) from None
+
+
+def admitted_cidr(environ: Mapping[str, str], spec: InstanceSpec, provider: str) -> str:
+    """Return who may log in to a machine: whom its spec names, else this computer.
+
+    Raises:
+        BadOption: what it names is no address; the message begins with the ``provider``.
+        Unreachable: it names nobody, and this computer's address is not known.
+    """
+    if spec.allowed_cidr is None:
+        return my_cidr(environ)
+    try:
+        return as_cidr(spec.allowed_cidr)
+    except ValueError as error:
+        raise BadOption(
+            f"{provider}: allowed address: {error}", hint="give an address or a network: 203.0.113.7/32"
+        ) from None
 
 
 def as_cidr(text: str) -> str:

@@ -36,6 +36,7 @@ class _BuiltIn:
 _BUILT_IN = {
     "aws": _BuiltIn("provisioning.aws.provider:AwsProvider", extra="aws"),
     "fake": _BuiltIn("provisioning.fake.provider:FakeProvider"),
+    "gcp": _BuiltIn("provisioning.gcp.provider:GcpProvider", extra="gcp"),
     "local": _BuiltIn("provisioning.local.provider:LocalProvider"),
     "ssh": _BuiltIn("provisioning.ssh.provider:SshProvider"),
     "vast": _BuiltIn("provisioning.vast.provider:VastProvider"),

@@ -30,7 +30,7 @@ _ASSUMED_BOOT_S = MappingProxyType(
 _ASSUMED_BOOT_ELSEWHERE_S = Range(60.0, 180.0, 900.0)
 _ON_THIS_COMPUTER = frozenset({"local", "fake"})
 
-_NOTICE_S = MappingProxyType({"aws": 120.0, "gcp": 30.0, "azure": 30.0})
+_NOTICE_S = MappingProxyType({"aws": 120.0, "gcp": 120.0, "azure": 30.0})
 """What providers promise between the notice and the end of a spot machine; none elsewhere."""
 
 _HOME_UP = Range(0.6e6, 2.5e6, 12.5e6)

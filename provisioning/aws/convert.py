@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
     from provisioning.aws.hardware import Hardware
-    from provisioning.aws.prices import Price
+    from provisioning.prices import Price
 
 __all__ = [
     "CARRIER_TAG",

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import enum
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -19,6 +18,7 @@ from provisioning.errors import (
     Throttled,
     Unreachable,
 )
+from provisioning.meaning import Meaning
 
 __all__ = ["CODES", "GONE", "REPLAYED", "Meaning", "Refusal", "create_error", "error_for", "meaning_of"]
 
@@ -37,20 +37,6 @@ GONE = frozenset(
 """What is asked about does not exist (any more)."""
 REPLAYED = frozenset({"IdempotentParameterMismatch", "IdempotentInstanceTerminated"})
 """The token was used before: there is, or was, an instance of it."""
-
-
-class Meaning(enum.Enum):
-    """What follows from an error code."""
-
-    CAPACITY = "sold out here; the next zone may have it"
-    QUOTA = "the account may not rent so much"
-    CREDENTIALS = "not logged in, or with the wrong key"
-    PERMISSION = "logged in, but not allowed"
-    OPTION = "something that was asked for does not exist"
-    THROTTLED = "too many calls"
-    SERVER = "AWS's own trouble"
-    REPLAYED = "the token was used before"
-    UNKNOWN = "not known to this version"
 
 
 CODES = MappingProxyType(

@@ -22,8 +22,8 @@ if TYPE_CHECKING:
     from provisioning.aws.client import Client
     from provisioning.aws.hardware import Hardware
     from provisioning.aws.options import Options
-    from provisioning.aws.prices import Price
     from provisioning.models import Offer, Query
+    from provisioning.prices import Price
 
 __all__ = ["Market"]
 

@@ -5,11 +5,12 @@ from __future__ import annotations
 
 import csv
 import json
-from dataclasses import dataclass
 from datetime import datetime, timezone
 from functools import cache
 from importlib import resources
 from typing import TYPE_CHECKING, Any
+
+from provisioning.prices import Price
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -18,7 +19,6 @@ __all__ = [
     "DISK_USD_PER_GIB_MONTH",
     "EGRESS_USD_PER_GIB",
     "IPV4_USD_PER_HOUR",
-    "Price",
     "interruptions_per_hour",
     "listed_prices",
     "price_filters",
@@ -37,15 +37,6 @@ _MEAN_HOURS = {"<5": 100.0, "5-10": 48.0, "10-15": 30.0, "15-20": 20.0, ">20": 8
 """Hours between interruptions that we plan with, by the Spot Advisor's bucket: it publishes the share of machines
 taken back in a month, which is no hourly rate. Our own assumption, replaced by a user's own record."""
 _UNKNOWN_BUCKET = "15-20"
-
-
-@dataclass(frozen=True, slots=True)
-class Price:
-    """USD per hour for one machine, and where and when that was read."""
-
-    usd_per_hour: float
-    at: datetime
-    source: str
 
 
 def read_spot_history(entries: Iterable[Mapping[str, Any]]) -> dict[tuple[str, str], Price]:

@@ -19,7 +19,7 @@ from provisioning.aws.network import Network
 from provisioning.aws.options import Options
 from provisioning.aws.quotas import quota_of
 from provisioning.aws.request import home_tags, interface, run_request
-from provisioning.errors import BadOption, NoCapacity, NoOffer, PermissionDenied, PriceRose, Unreachable
+from provisioning.errors import BadOption, NoCapacity, NoOffer, PermissionDenied, Unreachable
 from provisioning.models import (
     Capabilities,
     Command,
@@ -31,6 +31,7 @@ from provisioning.models import (
 )
 from provisioning.newcomers import Newcomers
 from provisioning.options import read_options
+from provisioning.prices import refuse_dearer
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -90,7 +91,7 @@ class AwsProvider:
         """Rent one machine; SPENDS MONEY. The token makes a repeated call return the same machine."""
         region = offer.region
         hardware = self._hardware(offer)
-        self._check_price(offer, spec)
+        refuse_dearer(offer, spec, self._market.price_now(offer))
         image = self._images.image_for(region, hardware, spec.image_id)
         request = run_request(
             offer,
@@ -98,7 +99,9 @@ class AwsProvider:
             self._options,
             image=image,
             subnet=self._network.subnet(region, offer.zone),
-            group=self._network.admit(region, self._admitted(spec), home_tags(spec)),
+            group=self._network.admit(
+                region, address.admitted_cidr(self._lookup, spec, self.name), home_tags(spec)
+            ),
         )
         quota = quota_of(offer.instance_type, spot=offer.spot)
         answer = self._client.run_instances(
@@ -269,27 +272,6 @@ class AwsProvider:
             return self._market.hardware_of(offer.region, offer.instance_type)
         except NoOffer as error:
             raise BadOption(error.message, hint=error.hint) from None
-
-    def _check_price(self, offer: Offer, spec: InstanceSpec) -> None:
-        allowed = max(offer.usd_per_hour, spec.max_usd_per_hour or 0.0)
-        now = self._market.price_now(offer)
-        if now is not None and now.usd_per_hour > allowed * 1.000001:
-            raise PriceRose(
-                f"aws {offer.zone or offer.region}: {offer.instance_type} now costs ${now.usd_per_hour:.4g}/h,"
-                f" ${offer.usd_per_hour:.4g}/h was quoted",
-                quoted_usd_per_hour=offer.usd_per_hour,
-                asked_usd_per_hour=now.usd_per_hour,
-            )
-
-    def _admitted(self, spec: InstanceSpec) -> str:
-        if spec.allowed_cidr is None:
-            return address.my_cidr(self._lookup)
-        try:
-            return address.as_cidr(spec.allowed_cidr)
-        except ValueError as error:
-            raise BadOption(
-                f"aws: allowed address: {error}", hint="give an address or a network: 203.0.113.7/32"
-            ) from None
 
     def _replayed(self, region: str, spec: InstanceSpec, refusal: Refusal) -> dict[str, Any]:
         """Find the machine that the token has made before, with other parameters (a newer image, say) or ended."""

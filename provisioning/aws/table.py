@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
     from provisioning.aws.client import Client
-    from provisioning.aws.prices import Price
+    from provisioning.prices import Price
 
 __all__ = ["fetched", "main", "write"]
 

@@ -30,6 +30,10 @@ from provisioning.aws.userdata import END
 from provisioning.vast import onstart
 from tests.contract.provider import Build, FaultyCloudContract, ProviderContract, spec_for
 from tests.provisioning.aws.cloud import KEY, SECRET, Ec2Cloud, Fault, serving
+from tests.provisioning.gcp import cloud as gce
+from tests.provisioning.gcp import keys as gce_keys
+from tests.provisioning.gcp import server as gce_server
+from tests.provisioning.gcp import stock as gce_stock
 from tests.provisioning.vast import cloud as vast
 from tests.system.ssh.server import Sshd
 
@@ -257,6 +261,66 @@ class TestVast(ProviderContract, FaultyCloudContract):
         assert isinstance(command, Command)
         assert command.argv == (onstart.END,)
         assert f"$d/{Path(onstart.END).name}" in self.cloud.row(instance.ref.id)["onstart"]
+
+
+class TestGcp(ProviderContract, FaultyCloudContract):
+    """Over Compute Engine's API on loopback."""
+
+    name = "gcp"
+    misspelt_option = "region"
+    option = "regions"
+    secrets = (gce_keys.private_pem(), *gce_server.TOKENS)
+    create_faults: ClassVar = {
+        "ZONE_RESOURCE_POOL_EXHAUSTED": NoCapacity,
+        "ZONE_RESOURCE_POOL_EXHAUSTED_WITH_DETAILS": NoCapacity,
+        "QUOTA_EXCEEDED": QuotaExceeded,
+        "rateLimitExceeded": Throttled,
+        "authError": BadCredentials,
+        "forbidden": PermissionDenied,
+        "backendError": MayHaveBeenCreated,
+        "somethingNobodyKnows": MayHaveBeenCreated,
+        "unreachable": MayHaveBeenCreated,
+        "lost_answer": MayHaveBeenCreated,
+        "price_rose": PriceRose,  # the last: prices are kept for a day
+    }
+
+    @pytest.fixture(scope="class")
+    @classmethod
+    def server(cls, tmp_path_factory: pytest.TempPathFactory) -> Iterator[gce.GceCloud]:
+        with gce_server.serving(tmp_path_factory.mktemp("google")) as cloud:
+            yield cloud
+
+    @pytest.fixture
+    def build(self, server: gce.GceCloud, tmp_path: Path) -> Iterator[Build]:
+        self.cloud = server
+        server.reset()
+
+        def build(**options: Any) -> Provider:
+            return registry.provider(
+                "gcp", ProviderContext(home=tmp_path, environ=server.environ(), options=options)
+            )
+
+        yield build
+        server.reset()
+
+    def build_with_fault(self, build: Build, call: str, kind: str) -> Provider:
+        method = {"create": "insert", "get": "get", "terminate": "delete"}[call]
+        statuses = {"rateLimitExceeded": 403, "authError": 401, "forbidden": 403, "backendError": 500}
+        if kind == "price_rose":
+            self.cloud.skus = [
+                gce_stock.sku("Spot Preemptible E2 Instance Core running in Americas", 9.0, "Preemptible"),
+                gce_stock.sku("E2 Instance Core running in Americas", 9.0),
+            ]
+        elif kind in ("unreachable", "lost_answer"):
+            how = "hang_up" if kind == "unreachable" else "lose"
+            self.cloud.faults.append(gce.Fault(f"instances.{method}", kind=how))
+        elif kind.isupper():
+            self.cloud.faults.append(gce.Fault(f"instances.{method}", kind, kind="fail"))
+        else:
+            status = statuses.get(kind, 418)
+            times = 3 if status == 401 else 1  # the SDK logs in anew and repeats the call, twice
+            self.cloud.faults.append(gce.Fault(f"instances.{method}", kind, status, times))
+        return build()
 
 
 def test_every_registered_provider_has_joined() -> None:

@@ -1,0 +1,1 @@
+"""Google Compute Engine, through google-cloud-compute (the extra ``gcp``), which is imported when the first call is made."""
