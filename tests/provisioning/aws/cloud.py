@@ -557,7 +557,8 @@ def _loopback_addresses(cloud: Ec2Cloud) -> Iterator[None]:
         begun(machine)
         if named.get("instance_market_options"):
             name = f"sir-{next(cloud._count):08x}"
-            kind = cloud.calls[-1].form.get("InstanceMarketOptions.SpotOptions.SpotInstanceType", "one-time")
+            form = cloud.calls[-1].form if cloud.calls else {}  # another cloud's machine, in the same process
+            kind = form.get("InstanceMarketOptions.SpotOptions.SpotInstanceType", "one-time")
             cloud.requests[name] = {"type": kind, "state": "active"}
             machine.spot_instance_request_id = name
 
