@@ -16,6 +16,7 @@ from launcher.home import Home
 from launcher.kept_disk import KeptDisks
 from launcher.orchestrate.context import RunContext
 from launcher.orchestrate.homecoming import bring_outputs
+from launcher.orchestrate.pushed import runner_for_pushed
 from launcher.policy.states import RunState
 from launcher.records import from_json
 from launcher.remote.layout import Start
@@ -279,7 +280,8 @@ class Run:
         """Bring outputs home now, verified; what is home already is not copied again.
 
         With ``dest`` the files go to a folder of the run's id in there, and the run's own results are left alone. A
-        machine that was stopped with its disk kept is started for it, which costs a little, and stopped again.
+        machine that was stopped with its disk kept is started for it, which costs a little, and stopped again; what a
+        machine has pushed to a bucket before it ended is read from there.
 
         Raises:
             WrongState: there is no machine, or nothing was started on it.
@@ -299,6 +301,11 @@ class Run:
             instance = context.provider(ref.provider).get(ref)
             if instance.access is not None:
                 return _together(bring_outputs(context, self._runner_on(instance), handle, dest=dest))
+            pushed = runner_for_pushed(context, attempt)
+            if pushed is not None:
+                reports = bring_outputs(context, pushed, handle, dest=dest)
+                pushed.end(handle)
+                return _together(reports)
         return _together(bring_outputs(context, self._runner(), handle, dest=dest))
 
     def execute(self, argv: Sequence[str], *, timeout_s: float | None = None) -> Result:

@@ -64,6 +64,10 @@ class Place:
         """Return a place in the folder that this one names."""
         return replace(self, key="/".join((self.key.rstrip("/"), *names)).lstrip("/"))
 
+    def at(self, key: str) -> Place:
+        """Return the place of another key of the same bucket."""
+        return replace(self, key=key)
+
     @property
     def name(self) -> str:
         """The last part of the key."""

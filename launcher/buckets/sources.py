@@ -56,10 +56,10 @@ def list_source(source: str, stores: Stores) -> Listed:
     place = Place.parse(_DIGEST.sub("", source))
     store = stores.of(place.scheme)
     prefix = f"{place.key.rstrip('/')}/" if place.key.strip("/") else ""
-    below = [item for item in store.objects(replace(place, key=prefix)) if not item.key.endswith("/")]
+    below = [item for item in store.objects(place.at(prefix)) if not item.key.endswith("/")]
     if below:
         _check(source, [item.key[len(prefix) :] for item in below])
-        return Listed(place=replace(place, key=prefix), objects=tuple(below), is_folder=True)
+        return Listed(place=place.at(prefix), objects=tuple(below), is_folder=True)
     found = [item for item in store.objects(place) if item.key == place.key and not item.key.endswith("/")]
     if not found:
         raise UsageError(
@@ -77,7 +77,7 @@ def signed(mount: Mount, stores: Stores, *, lasts: timedelta) -> Mount:
     store = stores.of(listed.place.scheme)
     files = []
     for item in listed.objects:
-        url = store.sign("GET", replace(listed.place, key=item.key), lasts=lasts)
+        url = store.sign("GET", listed.place.at(item.key), lasts=lasts)
         name = item.key[len(listed.place.key) :] if listed.is_folder else item.key
         files.append(SignedFile(name=name, link=url, size_bytes=item.size_bytes, etag=item.etag))
     return replace(mount, files=tuple(files), is_folder=listed.is_folder)
@@ -107,4 +107,4 @@ def _check(source: str, names: Sequence[str]) -> None:
 
 def _look(place: Place) -> str:
     tool = {"s3": "aws s3 ls", "gs": "gcloud storage ls"}.get(place.scheme, "list")
-    return f"`{tool} {replace(place, key=place.key.rpartition('/')[0])}`"
+    return f"`{tool} {place.at(place.key.rpartition('/')[0])}`"

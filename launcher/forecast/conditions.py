@@ -119,6 +119,10 @@ class Conditions:
     """How often the program saves; 0 when nobody said."""
     mirrored: bool = True
     """Checkpoints are copied off the machine while it works."""
+    mirrored_to_bucket: bool = False
+    """The machine brings them to a bucket over its own link."""
+    bucket_is_near: bool = False
+    """The bucket is of the machine's own cloud: traffic within a region costs nothing."""
     mirror_every_s: float | None = None
     """None: `launcher.forecast.mirror_interval` chooses."""
     notice_s: float = 0.0
@@ -126,6 +130,15 @@ class Conditions:
     disk_gib: float = 0.0
     disk_words: str = ""
     """What the disk holds, for people."""
+
+    @property
+    def mirror_link(self) -> Range:
+        """The way of checkpoints off the machine."""
+        return self.fetch if self.mirrored_to_bucket else self.down
+
+    def mirror_usd_per_gib(self, egress_usd_per_gib: float) -> float:
+        """What it costs to bring a GiB of checkpoints off the machine."""
+        return 0.0 if self.mirrored_to_bucket and self.bucket_is_near else egress_usd_per_gib
 
 
 def default_conditions(

@@ -215,7 +215,7 @@ def _way(conditions: Conditions, link: Range) -> str:
 
 def _mirroring(offer: Offer, conditions: Conditions, sizes: Sizes) -> tuple[MirrorChoice | None, bool, str]:
     """Choose how often checkpoints leave the machine, and whether a notice is long enough to save one."""
-    transfer_s = sizes.checkpoint.likely / conditions.down.likely
+    transfer_s = sizes.checkpoint.likely / conditions.mirror_link.likely
     survives, notice = survives_notice(
         notice_s=conditions.notice_s,
         save_s=sizes.checkpoint.likely / 0.2e9 + 1.0,
@@ -227,7 +227,8 @@ def _mirroring(offer: Offer, conditions: Conditions, sizes: Sizes) -> tuple[Mirr
     choice = choose_mirror_every(
         offer,
         checkpoint_bytes=int(sizes.checkpoint.likely),
-        link_bytes_per_s=conditions.down.likely,
+        link_bytes_per_s=conditions.mirror_link.likely,
+        usd_per_gib=conditions.mirror_usd_per_gib(offer.egress_usd_per_gib),
         save_every_s=conditions.save_every_s,
         asked_s=conditions.mirror_every_s,
         notice_survived=survives,
@@ -298,7 +299,8 @@ def _beside_lines(
     lines = []
     if mirror is not None:
         gib = at_work * (3600.0 / mirror.every_s * sizes.checkpoint.likely / GIB)
-        lines.append(_beside("checkpoint mirroring", gib * offer.egress_usd_per_gib, mirror.reason))
+        usd_per_gib = conditions.mirror_usd_per_gib(offer.egress_usd_per_gib)
+        lines.append(_beside("checkpoint mirroring", gib * usd_per_gib, mirror.reason))
     disk_usd = hours * (offer.disk_usd_per_gib_month * conditions.disk_gib / HOURS_PER_MONTH)
     lines.append(_beside("disk", disk_usd, _disk_words(offer, conditions, hours)))
     if offer.ipv4_usd_per_hour:

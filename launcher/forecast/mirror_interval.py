@@ -46,15 +46,17 @@ def choose_mirror_every(
     asked_s: float | None = None,
     notice_survived: bool = False,
     shortest_s: float = SHORTEST_S,
+    usd_per_gib: float | None = None,
 ) -> MirrorChoice:
     """Choose how often: as often as saves and the link allow, but for no more traffic than the risk is worth.
 
     What the risk is worth follows from how often the machine is taken away, not from its price, so that a higher
     price of anything never makes a run look cheaper. ``asked_s`` is what the user wrote (None: ``auto``) and is only
-    ever priced. ``notice_survived``: with notice nothing is lost (`survives_notice`).
+    ever priced. ``notice_survived``: with notice nothing is lost (`survives_notice`). ``usd_per_gib``: of the traffic,
+    where that is not the offer's price of egress.
     """
     transfer_s = checkpoint_bytes / link_bytes_per_s
-    usd_each = offer.egress_usd_per_gib * checkpoint_bytes / GIB
+    usd_each = (offer.egress_usd_per_gib if usd_per_gib is None else usd_per_gib) * checkpoint_bytes / GIB
     if asked_s is not None:
         chosen_s, why = max(asked_s, save_every_s), "as the job says"
     else:

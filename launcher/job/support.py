@@ -36,10 +36,14 @@ def _unsupported(job: Job) -> Iterator[tuple[Path, str]]:
         yield ("stages",), "stages are not run yet; put one script into run"
     if job.smoke is not None:
         yield ("smoke",), "smoke runs are not made yet"
-    if job.when_unattended is WhenUnattended.PUSH:
-        yield ("when_unattended",), "pushing outputs to a bucket does not work yet; use park or linger"
-    if job.checkpoint.mirror.startswith(("s3://", "gs://")):
-        yield ("checkpoint", "mirror"), "mirroring to a bucket does not work yet; use home"
+    scheme = scheme_of(job.checkpoint.mirror)
+    if job.when_unattended is WhenUnattended.PUSH and scheme is None:
+        yield (
+            ("when_unattended",),
+            "push needs a bucket: name one in checkpoint.mirror, such as s3://my-bucket/runs",
+        )
+    if scheme is not None and scheme not in SCHEMES:
+        yield ("checkpoint", "mirror"), f"mirroring to {scheme}:// does not work yet; use home"
     for name in ("lock", "conda"):
         if getattr(job.environment, name) is not None:
             yield ("environment", name), "environments are made from requirements files only, so far"

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from launcher.events import Kind
 from launcher.home import Home, RunPaths
@@ -22,6 +22,9 @@ from launcher.store import AttemptRow, InstanceRow, RunRow, Store
 from provisioning import Instance, Offer, Provider, ProviderContext
 from provisioning.models import utc_now
 from provisioning.registry import provider as build_provider
+
+if TYPE_CHECKING:
+    from launcher.buckets.pushed import PushedRunner
 
 __all__ = ["Memory", "RunContext"]
 
@@ -44,6 +47,8 @@ class Memory:
     """By how much the clock here is ahead of the machine's; nothing while they agree, or nobody knows."""
     address_asked_at: float | None = None
     """When this computer's own address was last asked for, to let it through a firewall. Monotonic."""
+    pushed: dict[tuple[int, int], PushedRunner | None] = field(default_factory=dict)
+    """(attempt, start) whose machine has ended → what it left in the bucket: no machine pushes after its end."""
     renew_at: datetime | None = None
     """When what the machine may read and write in buckets is signed anew."""
     providers: dict[str, Provider] = field(default_factory=dict)

@@ -15,6 +15,7 @@ from launcher.orchestrate.context import RunContext
 from launcher.orchestrate.homecoming import bring_everything
 from launcher.orchestrate.machines import end_machines, park_machines
 from launcher.orchestrate.observe import Seen
+from launcher.orchestrate.pushed import forget_pushed
 from launcher.policy.actions import Finish
 from launcher.policy.states import Reason, RunState
 from launcher.records import from_json
@@ -183,6 +184,7 @@ def close_attempt(context: RunContext, attempt: AttemptRow, code: str, words: st
 
 def _end(context: RunContext, reason: Reason, words: str) -> None:
     attempt = context.attempt
+    forget_pushed(context)
     context.paths.secrets.unlink(missing_ok=True)
     with context.store.together():
         if attempt is not None and attempt.ended_at is None:

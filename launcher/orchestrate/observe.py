@@ -12,6 +12,7 @@ from launcher.orchestrate.budget import deadlines_now, reserve_now
 from launcher.orchestrate.context import RunContext
 from launcher.orchestrate.machines import look
 from launcher.orchestrate.progress import follow_progress
+from launcher.orchestrate.pushed import pushed_runner
 from launcher.policy.silence import Silence
 from launcher.policy.situation import Deadlines, Machine, Past, Policy, Situation, Trouble, Wish
 from launcher.policy.states import Reason
@@ -117,7 +118,7 @@ def _ask_machine(
     submitted = handle is not None and handle.start == attempt.starts
     last = None if not submitted or attempt.progress is None else from_json(Progress, attempt.progress)
     if instance is None or instance.access is None or not _may_answer(instance, submitted):
-        return False, None, last
+        return _ask_bucket(context, attempt, instance, last)
     try:
         runner = runner_for(
             instance, ssh_folder=context.paths.ssh, environ=context.environ, report=context.report
@@ -150,6 +151,20 @@ def _compare_clocks(context: RunContext, progress: Progress | None) -> None:
         way = "ahead of" if apart > timedelta(0) else "behind"
         words = f"the clock of this computer is {duration(abs(apart).total_seconds())} {way} the machine's"
         context.complain("clock", f"{words}: deadlines are kept by the machine's")
+
+
+def _ask_bucket(
+    context: RunContext, attempt: AttemptRow, instance: Instance | None, last: Progress | None
+) -> tuple[bool, Runner | None, Progress | None]:
+    """A machine that has ended may have left everything in a bucket: that answers for it."""
+    try:
+        runner = pushed_runner(context, attempt, instance)
+        if runner is None or attempt.handle is None:
+            return False, None, last
+        return True, runner, runner.poll(from_json(Handle, attempt.handle))
+    except (CloudError, MachineError, OSError) as err:
+        context.complain("pushed", f"what the machine may have pushed cannot be read now: {err}")
+        return False, None, last
 
 
 def _may_answer(instance: Instance, submitted: bool) -> bool:

@@ -83,6 +83,10 @@ def _tell(context: RunContext, before: Progress | None, progress: Progress) -> N
             context.memory.checkpoints.add(entry.name)
             words = f"checkpoint {entry.name} is complete on the machine"
             context.report(Kind.CHECKPOINT, words, name=entry.name, where="machine", bytes=entry.size_bytes)
+    for entry in progress.mirrored:
+        if before is None or entry not in before.mirrored:
+            words = f"checkpoint {entry.name} is in the bucket"
+            context.report(Kind.CHECKPOINT, words, name=entry.name, where="bucket", bytes=entry.size_bytes)
     if progress.step is not None and (before is None or progress.step != before.step):
         _tell_step(context, progress)
     if progress.resumed_from and (before is None or before.resumed_from is None):

@@ -6,7 +6,7 @@ from launcher.orchestrate.budget import deadlines_now
 from launcher.orchestrate.context import RunContext
 from launcher.orchestrate.homecoming import is_newest, resume_source
 from launcher.orchestrate.leaving import record_to_leave
-from launcher.orchestrate.signing import signed_mounts
+from launcher.orchestrate.signing import with_signatures
 from launcher.records import from_json
 from launcher.runners.base import Environment, Submission
 from launcher.secrets import read_secrets
@@ -24,14 +24,14 @@ def submission_for(context: RunContext, attempt: AttemptRow, instance: Instance)
     deadlines = deadlines_now(context, context.offer_of(attempt))
     idle = job.idle_stop
     checkpoint = resume_source(context)
-    return Submission(
+    submission = Submission(
         run_id=context.run_id,
         attempt=attempt.n,
         stage=stage.name,
         start=attempt.starts,
         workdir_name=job.workdir_path.name or "work",
         snapshot=context.paths.snapshot,
-        mounts=signed_mounts(context),
+        mounts=job.mounts,
         environment=from_json(Environment, stored["environment"]),
         setup=stage.setup,
         run=stage.run,
@@ -47,3 +47,4 @@ def submission_for(context: RunContext, attempt: AttemptRow, instance: Instance)
         record=record_to_leave(context),
         idle_stop_s=idle.total_seconds() if idle is not None else None,
     )
+    return with_signatures(context, attempt, submission)

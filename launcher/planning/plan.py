@@ -53,7 +53,8 @@ class Wants:
     mirrored: bool = True
     mirror_every_s: float | None = None
     keep_checkpoints: int = 3
-    bucket_named: bool = False
+    bucket_of: str | None = None
+    """The provider of the bucket that is named; None when none is."""
     disk_gib: float | None = None
     when_unattended: WhenUnattended | None = None
     spot: bool = False
@@ -237,7 +238,9 @@ def _plan_for(
 
 
 def _when_unattended(wants: Wants, capabilities: Capabilities) -> WhenUnattended:
-    return wants.when_unattended or default_when_unattended(capabilities, bucket_named=wants.bucket_named)
+    return wants.when_unattended or default_when_unattended(
+        capabilities, bucket_named=wants.bucket_of is not None
+    )
 
 
 def _conditions(offer: Offer, wants: Wants, capabilities: Capabilities) -> Conditions:
@@ -259,6 +262,8 @@ def _conditions(offer: Offer, wants: Wants, capabilities: Capabilities) -> Condi
         known,
         save_every_s=wants.save_every_s or 0.0,
         mirrored=wants.mirrored,
+        mirrored_to_bucket=wants.bucket_of is not None,
+        bucket_is_near=wants.bucket_of == offer.provider,
         mirror_every_s=wants.mirror_every_s,
         disk_outlives=capabilities.park and _when_unattended(wants, capabilities) is WhenUnattended.PARK,
         disk_gib=wants.disk_gib or disk.gib,

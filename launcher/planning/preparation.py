@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from launcher import results
+from launcher.buckets.sources import is_in_bucket
 from launcher.buckets.stores import Stores
 from launcher.errors import LaunchError, NothingToRent, UsageError
 from launcher.forecast.estimates import Estimate
@@ -19,7 +20,7 @@ from launcher.forecast.throughput import Work
 from launcher.home import Home
 from launcher.job import Job
 from launcher.job.variables import Variables
-from launcher.planning.buckets import look_at_sources
+from launcher.planning.buckets import look_at_mirror, look_at_sources
 from launcher.planning.plan import Plan, Wants, make_plan, price
 from launcher.planning.preflight import Finding, Level, preflight
 from launcher.planning.prices import ON_THIS_COMPUTER, Miss, ask, clouds_of, refuse_unknown_providers
@@ -29,6 +30,7 @@ from provisioning import Capabilities, CloudError, WhenUnattended
 from provisioning.models import utc_now
 from provisioning.registry import capabilities_of
 from provisioning.registry import names as provider_names
+from provisioning.storage import provider_of
 
 __all__ = [
     "FIELDS",
@@ -168,6 +170,7 @@ def prepare(
     try:
         stores = Stores(home=home.root, environ=env, options=job.provider_options)
         sources, in_buckets_bytes = look_at_sources(job, stores)
+        mirror = look_at_mirror(job, stores)
         wants = wants_of(
             job,
             checked.manifest,
@@ -186,7 +189,7 @@ def prepare(
     return Prepared(
         job=job,
         plan=plan,
-        findings=(*checked.findings, *sources),
+        findings=(*checked.findings, *sources, *mirror),
         manifest=checked.manifest,
         variables=checked.variables,
         results_base=results.results_bases(job, out=out)[0],
@@ -268,7 +271,9 @@ def wants_of(
         mirrored=checkpoint.mirror != "none",
         mirror_every_s=checkpoint.mirror_every.total_seconds() if checkpoint.mirror_every else None,
         keep_checkpoints=checkpoint.keep,
-        bucket_named=checkpoint.mirror.startswith(("s3://", "gs://")),
+        bucket_of=provider_of(checkpoint.mirror.partition("://")[0])
+        if is_in_bucket(checkpoint.mirror)
+        else None,
         disk_gib=job.resources.disk_size.gib if job.resources.disk_size is not None else None,
         when_unattended=WhenUnattended(job.when_unattended) if job.when_unattended is not None else None,
         spot=bool(job.resources.use_spot),

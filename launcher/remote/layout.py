@@ -163,6 +163,16 @@ class Start:
         """Mode 0600; read and deleted by the watchdog."""
         return self.control / "secrets.json"
 
+    @property
+    def bucket(self) -> PurePosixPath:
+        """What the newest start of the stage may write to an object store; mode 0600."""
+        return self.stage_control / "bucket.json"
+
+    @property
+    def home(self) -> PurePosixPath:
+        """Written whenever the launcher is here to bring outputs home."""
+        return self.stage_control / "home.json"
+
     def signal_file(self, signal: str) -> PurePosixPath:
         """Its appearance asks the watchdog for ``save`` or ``kill``."""
         return self.control / f"{signal}.json"

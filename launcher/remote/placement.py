@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from launcher.errors import PlacementError
 from launcher.events import Kind
+from launcher.remote.runfile import link_of
 from launcher.remote.shell import check
 from launcher.remote.transfer import Pace, size_of
 from trainer.contract import DIGEST_SUFFIX
@@ -23,7 +24,7 @@ if TYPE_CHECKING:
     from launcher.remote.shell import Shell
     from launcher.remote.tools import Tools
     from launcher.remote.transfer import Transfer
-    from launcher.runners.base import Mount, SignedFile, Submission
+    from launcher.runners.base import Mount, SignedFile, StoredCheckpoint, Submission
 
 __all__ = ["Download", "Placement", "downloads_of"]
 
@@ -139,6 +140,26 @@ class Placement:
             bytes=size,
             files=1,
         )
+
+    def restore(self, stored: Sequence[StoredCheckpoint], report: Report) -> None:
+        """Have the machine fetch the newest of these checkpoints that is whole, unless it has one of its own.
+
+        Raises:
+            PlacementError: its disk would not take it.
+        """
+        parcels = [{"head": dict(one.head), "parts": [link_of(part) for part in one.parts]} for one in stored]
+        request = {"checkpoints": str(self._folder.checkpoints), "parcels": parcels}
+        result, answer = self._tools.call("restore", request, timeout_s=self._timeout_s)
+        if "restored" not in answer or "error" in answer:
+            words = answer.get("error") or result.stderr.decode(errors="replace").strip() or "no answer"
+            raise PlacementError(f"a checkpoint could not be fetched from the bucket: {words}")
+        for name, why in answer["problems"]:
+            words = f"checkpoint {name} in the bucket is not used: {why}; falling back to the one before"
+            report(Kind.WARNING, words, name=name)
+        if answer["restored"]:
+            name, size = answer["restored"], answer["bytes"]
+            words = f"the machine has fetched checkpoint {name} from the bucket"
+            report(Kind.TRANSFER, words, what="checkpoint", bytes=size, files=1)
 
     def _has_as_new(self, checkpoint: Path, mark: bytes, *, is_newest: bool) -> bool:
         there = self._complete_checkpoints()
@@ -272,14 +293,7 @@ def _is_address(mount: Mount) -> bool:
 
 
 def _told(file: SignedFile) -> dict[str, Any]:
-    return {
-        "name": file.name,
-        "url": file.link.url,
-        "headers": dict(file.link.headers),
-        "size_bytes": file.size_bytes,
-        "etag": file.etag,
-        "expires_at": file.link.expires_at.isoformat(),
-    }
+    return {**link_of(file.link), "name": file.name, "size_bytes": file.size_bytes, "etag": file.etag}
 
 
 def _key(mount: Mount) -> str:

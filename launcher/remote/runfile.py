@@ -11,25 +11,29 @@ import hashlib
 import json
 from dataclasses import dataclass
 from datetime import datetime, timezone
+from pathlib import PurePosixPath
 from typing import TYPE_CHECKING, Any
 
 from launcher.errors import MachineError
-from launcher.runners.base import CheckpointEntry, Progress
+from launcher.runners.base import Area, CheckpointEntry, Progress
 from trainer.contract import Cause, Phase, Variable
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
     from launcher.remote.layout import Start
-    from launcher.runners.base import Submission
+    from launcher.runners.base import Bucket, Slot, Submission, Wanted
+    from provisioning.storage import SignedUrl
 
 __all__ = [
     "SCHEMA",
     "Intervals",
     "Status",
     "Step",
+    "bucket_file",
     "build",
     "encode",
+    "link_of",
     "script_of",
     "steps_of",
     "unknown_status",
@@ -54,6 +58,10 @@ class Intervals:
     leftover_idle_s: float = 30.0
     """Processes that outlive a job that ended well are ended after so long without work."""
     lock_wait_s: float = 60.0
+    push_after_s: float = 60.0
+    """For so long after the end of a job the launcher may come and fetch, before outputs go to a bucket."""
+    end_after_s: float = 900.0
+    """A machine whose outputs are safe in a bucket, and that nobody has come to for so long, ends itself."""
     segment_bytes: int = 16 << 20
     log_bytes: int = 1 << 30
     """Beyond this the oldest output of an attempt is dropped."""
@@ -129,6 +137,53 @@ def build(
         },
         "log": {"segment_bytes": pace.segment_bytes, "total_bytes": pace.log_bytes},
     }
+
+
+def bucket_file(
+    start: Start, bucket: Bucket, *, request_of: Callable[[Wanted], dict[str, Any]], intervals: Intervals
+) -> dict[str, Any]:
+    """Return ``bucket.json``: what the watchdog may write to an object store. Its addresses are secrets.
+
+    ``request_of`` turns what is wanted into a request of the manifest program.
+    """
+
+    def push_request(wanted: Wanted) -> dict[str, Any]:
+        request = request_of(wanted)
+        below = PurePosixPath(request["root"]).relative_to(start.folder.root)
+        return {"manifest": request, "below": str(below), "counts": wanted.area is Area.WORK}
+
+    push = None
+    if bucket.push is not None:
+        push = {
+            "slot": _slot(bucket.push),
+            "requests": [push_request(wanted) for wanted in bucket.wanted],
+            "fallback": None if bucket.otherwise is None else push_request(bucket.otherwise),
+            "after_s": intervals.push_after_s,
+            "end_after_s": intervals.end_after_s,
+        }
+    mirror = {"every_s": bucket.mirror_every_s, "slots": [_slot(slot) for slot in bucket.mirror]}
+    return {
+        "schema": SCHEMA,
+        "attempt": start.attempt,
+        "start": start.start,
+        "part_bytes": bucket.part_bytes,
+        "expires_at": _utc(bucket.expires_at),
+        "mirror": {**mirror, "part_bytes": bucket.part_bytes} if bucket.mirror else None,
+        "push": push,
+    }
+
+
+def _slot(slot: Slot) -> dict[str, Any]:
+    return {
+        "head": link_of(slot.head),
+        "parts": [link_of(part) for part in slot.parts],
+        "sequence": slot.sequence,
+    }
+
+
+def link_of(signed: SignedUrl) -> dict[str, Any]:
+    """Return a signed address as the programs on the machine are told it."""
+    return {"url": signed.url, "headers": dict(signed.headers), "expires_at": _utc(signed.expires_at)}
 
 
 def encode(runfile: Mapping[str, Any]) -> bytes:
@@ -221,14 +276,8 @@ def _status(told: Mapping[str, Any], seen_at: datetime) -> Status:
         metrics={name: float(value) for name, value in metrics["values"].items()},
         steps_per_s=metrics["steps_per_s"],
         log_bytes=told["log"]["bytes"],
-        checkpoints=tuple(
-            CheckpointEntry(
-                name=one["name"],
-                size_bytes=one["size_bytes"],
-                modified_at=datetime.fromisoformat(one["modified_at"]),
-            )
-            for one in told["checkpoints"]
-        ),
+        checkpoints=_entries(told["checkpoints"]),
+        mirrored=_entries(told.get("mirrored", ())),
         resumed_from=told["resumed_from"],
         setup_s=told["setup_s"],
     )
@@ -238,6 +287,17 @@ def _status(told: Mapping[str, Any], seen_at: datetime) -> Status:
         watchdog_pid=told["watchdog"]["pid"],
         watchdog_started=told["watchdog"]["started"],
         log_start=told["log"]["start"],
+    )
+
+
+def _entries(told: Sequence[Mapping[str, Any]]) -> tuple[CheckpointEntry, ...]:
+    return tuple(
+        CheckpointEntry(
+            name=one["name"],
+            size_bytes=one["size_bytes"],
+            modified_at=datetime.fromisoformat(one["modified_at"]),
+        )
+        for one in told
     )
 
 

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "Area",
+    "Bucket",
     "CheckpointEntry",
     "Environment",
     "FetchReport",
@@ -35,7 +36,10 @@ __all__ = [
     "RunnerCapabilities",
     "Signal",
     "SignedFile",
+    "Slot",
+    "StoredCheckpoint",
     "Submission",
+    "Wanted",
 ]
 
 
@@ -86,6 +90,56 @@ class Mount:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Wanted:
+    """Files that are to come home: one call of `Runner.fetch`."""
+
+    patterns: tuple[str, ...]
+    area: Area
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Slot:
+    """Room for one parcel in an object store: what the machine may write, and when it was last written."""
+
+    head: SignedUrl
+    parts: tuple[SignedUrl, ...] = field(repr=False)
+    sequence: int = 0
+    """Of the checkpoint that it holds: higher is newer, 0 holds nothing."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Bucket:
+    """What the machine may bring to an object store by itself."""
+
+    part_bytes: int
+    mirror: tuple[Slot, ...] = ()
+    """For checkpoints, while the job works; empty where they go elsewhere."""
+    mirror_every_s: float = 0.0
+    push: Slot | None = None
+    """For everything that nobody has fetched when the job is over."""
+    wanted: tuple[Wanted, ...] = ()
+    """What is pushed, beside log, status and the newest checkpoint."""
+    otherwise: Wanted | None = None
+    """Instead of what of ``wanted`` lies in `Area.WORK`, when that matches nothing."""
+
+    @property
+    def expires_at(self) -> datetime:
+        """When the first of the signatures ends."""
+        slots = [*self.mirror, *([self.push] if self.push is not None else [])]
+        ends: list[datetime] = [link.expires_at for slot in slots for link in (slot.head, *slot.parts)]
+        return min(ends)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StoredCheckpoint:
+    """A checkpoint in an object store that the machine may read."""
+
+    head: Mapping[str, Any]
+    """``parcel.json``."""
+    parts: tuple[SignedUrl, ...] = field(repr=False)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Environment:
     """The Python environment of a stage. With neither ``requirements`` nor ``python`` it is the machine's own."""
 
@@ -118,6 +172,9 @@ class Submission:
     """The newest good checkpoint at home, to be placed first when the machine has no newer one."""
     resume_is_newest: bool = False
     """It was saved on another machine, after anything that may lie on this one."""
+    stored: tuple[StoredCheckpoint, ...] = ()
+    """Checkpoints in an object store, newest first: fetched by a machine that has none of its own."""
+    bucket: Bucket | None = None
     soft_deadline: datetime | None = None
     """SIGTERM with cause ``deadline``."""
     hard_deadline: datetime | None = None
@@ -187,6 +244,8 @@ class Progress:
     log_bytes: int = 0
     checkpoints: tuple[CheckpointEntry, ...] = ()
     """Oldest first."""
+    mirrored: tuple[CheckpointEntry, ...] = ()
+    """Checkpoints that the machine has brought to an object store by itself, oldest first."""
     resumed_from: str | None = None
     """Name of the checkpoint that this start was given."""
     setup_s: float | None = None
@@ -257,8 +316,8 @@ class Runner(Protocol):
     def signal(self, handle: Handle, signal: Signal, *, cause: Cause = Cause.STOP) -> None:
         """Ask the job to leave; returns at once, `poll` shows when it has. Asking what has ended is fine."""
 
-    def renew(self, handle: Handle, mounts: Sequence[Mount]) -> None:
-        """Replace what was signed for a start that still fetches its data."""
+    def renew(self, handle: Handle, mounts: Sequence[Mount], bucket: Bucket | None) -> None:
+        """Replace what was signed for a start: sources that it still fetches, and what it may write."""
 
     def logs(self, handle: Handle, offset: int, *, limit: int = 1 << 20) -> LogChunk:
         """Return output from a byte offset on; empty when there is none yet.

@@ -6,6 +6,7 @@ interrupted at any point and called again, by this process or another one.
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
 import time
@@ -14,7 +15,7 @@ from datetime import datetime
 from pathlib import PurePosixPath
 from typing import TYPE_CHECKING, Any
 
-from launcher.errors import CommandFailed, MachineRefused, PlacementError, StoreError
+from launcher.errors import CommandFailed, MachineError, MachineRefused, PlacementError, StoreError
 from launcher.records import from_json, to_json
 from launcher.remote import runfile, tmux
 from launcher.remote.bootstrap import install_missing
@@ -27,6 +28,7 @@ from launcher.remote.runfile import Intervals, Status, Step
 from launcher.remote.tools import Tools
 from launcher.runners.base import (
     Area,
+    Bucket,
     FetchReport,
     Handle,
     Left,
@@ -36,13 +38,14 @@ from launcher.runners.base import (
     RunnerCapabilities,
     Signal,
     Submission,
+    Wanted,
 )
 from launcher.wheel import trainer_wheel
 from provisioning import LocalAccess, models
 from trainer.contract import Cause, Phase
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Iterator, Sequence
     from pathlib import Path
 
     from launcher.events import Report
@@ -152,6 +155,10 @@ class MachineRunner:
         packed = placement.place(submission, report)
         if submission.resume_from is not None:
             placement.place_checkpoint(submission.resume_from, report, is_newest=submission.resume_is_newest)
+        if submission.stored:
+            placement.restore(submission.stored, report)
+        if submission.bucket is not None:
+            self._write_bucket(start, submission.bucket)
         self._write_orders(start, submission, tools, placement)
         self._leave_record(start, submission, packed)
         self._start_watchdog(start, tools)
@@ -196,6 +203,7 @@ class MachineRunner:
             "workdir_name": submission.workdir_name,
             "checkpoint_dir": submission.checkpoint_dir,
             "segment_bytes": self._intervals.segment_bytes,
+            "pushes": submission.bucket is not None and submission.bucket.push is not None,
         }
         return Handle(
             runner=RUNNER,
@@ -274,6 +282,15 @@ class MachineRunner:
         content = json.dumps({"downloads": [asdict(one) for one in downloads]})
         self._shell.write(listing, content.encode("ascii"), mode=0o600)
         return listing
+
+    def _write_bucket(self, start: Start, bucket: Bucket) -> None:
+        told = runfile.bucket_file(
+            start,
+            bucket,
+            request_of=lambda wanted: self._request(start, wanted),
+            intervals=self._intervals,
+        )
+        self._shell.write(start.bucket, json.dumps(told).encode("ascii"), mode=0o600)
 
     def _bring_trainer(self, start: Start) -> PurePosixPath:
         """Put the wheel of this launcher's trainer on the machine, unless it is there; its name tells its version."""
@@ -407,9 +424,11 @@ class MachineRunner:
         wish = json.dumps({"cause": cause.value, "reason": ""}).encode("ascii")
         self._shell.write(start.signal_file(signal.value), wish)
 
-    def renew(self, handle: Handle, mounts: Sequence[Mount]) -> None:
-        """Replace what was signed; the machine reads the list again when an address has ended."""
+    def renew(self, handle: Handle, mounts: Sequence[Mount], bucket: Bucket | None) -> None:
+        """Replace what was signed; the machine reads it again when an address has ended."""
         start = Start.of_handle(handle)
+        if bucket is not None:
+            self._write_bucket(start, bucket)
         downloads = downloads_of(mounts, start.folder)
         if downloads:
             self._write_downloads(start, downloads)
@@ -419,12 +438,40 @@ class MachineRunner:
     ) -> FetchReport:
         """Bring files home; see `launcher.runners.base.Runner.fetch`."""
         start = Start.of_handle(handle)
-        folder = start.folder
+        request = self._request(start, Wanted(patterns=tuple(patterns), area=area))
+        tools = self._tools(start)
+        tools.install()
+        with self._at_home(handle, start):
+            return fetch(
+                self._shell,
+                tools,
+                request,
+                dest,
+                transfer=self._transfer(tools),
+                timeout_s=self._transfer_timeout_s,
+            )
+
+    @contextlib.contextmanager
+    def _at_home(self, handle: Handle, start: Start) -> Iterator[None]:
+        """Let a machine that would push what nobody fetches see that somebody does."""
+        if not handle.data.get("pushes"):
+            yield
+            return
+        self._shell.write(start.home, b'{"fetching": true}')
+        try:
+            yield
+        finally:
+            with contextlib.suppress(MachineError, OSError):
+                self._shell.write(start.home, b'{"fetching": false}')
+
+    def _request(self, start: Start, wanted: Wanted) -> dict[str, Any]:
+        """What the manifest program is asked for."""
+        folder, area = start.folder, wanted.area
         roots = {Area.CHECKPOINTS: folder.checkpoints, Area.LOGS: start.logs}
         request: dict[str, Any] = {
             "root": str(roots.get(area, folder.workdir)),
             "run": str(folder.root),
-            "patterns": list(patterns),
+            "patterns": list(wanted.patterns),
             "cache": str(folder.control / "digests.json"),
         }
         if area in (Area.WORK, Area.CHANGED):
@@ -432,16 +479,7 @@ class MachineRunner:
         if area is Area.CHANGED:
             request["baseline"] = str(folder.control / "placed.json")
             request["inputs"].append(str(folder.data))
-        tools = self._tools(start)
-        tools.install()
-        return fetch(
-            self._shell,
-            tools,
-            request,
-            dest,
-            transfer=self._transfer(tools),
-            timeout_s=self._transfer_timeout_s,
-        )
+        return request
 
     def _inputs(self, start: Start) -> list[str]:
         try:
@@ -463,7 +501,7 @@ class MachineRunner:
         if progress.phase is not Phase.ENDED:
             self._sweep(start)
         self._shell.run(tmux.end(tmux.socket_name(start.folder, start.stage)))
-        self._shell.run(["rm", "-f", "--", str(start.secrets)])
+        self._shell.run(["rm", "-f", "--", str(start.secrets), str(start.bucket)])
         self._shell.close()
 
     def _wait_for_end(self, handle: Handle) -> Progress:

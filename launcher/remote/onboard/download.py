@@ -128,7 +128,13 @@ class Renewed:
             return self._files[number]
 
 
-def fetch(source: Callable[[], dict[str, Any]], file: Path) -> None:
+def say(text: str) -> None:
+    """A line for the log, at once."""
+    sys.stdout.write(f"[launch] {text}\n")
+    sys.stdout.flush()
+
+
+def fetch(source: Callable[[], dict[str, Any]], file: Path, say: Callable[[str], None] = say) -> None:
     """Fetch to ``file``, resuming, with a few tries; renamed into place when it is whole.
 
     ``source`` gives address, headers and size, each time as they are now.
@@ -139,13 +145,13 @@ def fetch(source: Callable[[], dict[str, Any]], file: Path) -> None:
         told = source()
         url = told["url"]
         try:
-            fetch_rest(told, part)
+            fetch_rest(told, part, say)
             part.replace(file)
             return
         except urllib.error.HTTPError as error:
             error.close()
             if error.code in REFUSED and has_expired(told):
-                wait_for_renewal(source, told)
+                wait_for_renewal(source, told, say)
                 continue
             if error.code == 412:
                 part.unlink()
@@ -170,7 +176,9 @@ def has_expired(told: dict[str, Any]) -> bool:
     return expires_at is not None and time.time() >= datetime.fromisoformat(expires_at).timestamp()
 
 
-def wait_for_renewal(source: Callable[[], dict[str, Any]], told: dict[str, Any]) -> None:
+def wait_for_renewal(
+    source: Callable[[], dict[str, Any]], told: dict[str, Any], say: Callable[[str], None]
+) -> None:
     """Wait until there is a newer signature; only the launcher can make one, and its computer may be asleep."""
     say(f"{public(told['url'])}: the permission to read it has ended; waiting for a new one")
     give_up_at = time.monotonic() + RENEWAL_S
@@ -180,7 +188,7 @@ def wait_for_renewal(source: Callable[[], dict[str, Any]], told: dict[str, Any])
         time.sleep(LOOK_AGAIN_S)
 
 
-def fetch_rest(told: dict[str, Any], part: Path) -> None:
+def fetch_rest(told: dict[str, Any], part: Path, say: Callable[[str], None]) -> None:
     """Append what is missing, if the server can go on in the middle; else begin again."""
     url = told["url"]
     have = part.stat().st_size if part.exists() else 0
@@ -263,12 +271,6 @@ def link(name: Path, target: Path) -> None:
 def public(url: str) -> str:
     """The address without its query, which may be a signature."""
     return urllib.parse.urlsplit(url)._replace(query="", fragment="").geturl()
-
-
-def say(text: str) -> None:
-    """A line for the log, at once."""
-    sys.stdout.write(f"[launch] {text}\n")
-    sys.stdout.flush()
 
 
 def main(arguments: list[str]) -> int:

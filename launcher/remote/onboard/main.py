@@ -3,10 +3,12 @@
     run RUN.json            run one start of one stage: its parent, its log, its alarm clock (inside tmux)
     sweep RUN.json          kill whatever watchdogs of this stage left behind
     guard DEADLINE.json     destroy the machine at its hard deadline (started by ``run``)
+    push RUN.json           bring what nobody fetches to an object store (started by ``run``)
     place                   unpack the code and lay out the data; request and answer are JSON on stdin and stdout
     manifest                list files with their digests; the same
     stream                  files as a tar stream, to the machine and from it
     download LIST.json      fetch data from the web
+    restore                 fetch the newest checkpoint from an object store; JSON in and out
     environment …           build a Python environment
     trainer FOLDER WHEEL    make the trainer a command beside the machine's own Python
     probe                   try the GPU in the job's environment
@@ -24,10 +26,12 @@ COMMANDS = {
     "run": "start",
     "sweep": "sweep",
     "guard": "guard",
+    "push": "push",
     "place": "place",
     "manifest": "manifest",
     "stream": "stream",
     "download": "download",
+    "restore": "restore",
     "environment": "environment",
     "trainer": "trainer",
     "probe": "probe",

@@ -5,8 +5,8 @@ from __future__ import annotations
 import os
 from typing import List
 
+from . import guard, push
 from .files import utc
-from .guard import arm
 from .lock import take_lock
 from .orders import read_orders
 from .output import Output
@@ -33,7 +33,8 @@ def main(arguments: List[str]) -> int:
         reason = "another start of this stage still runs"
         status.finish(phase="ended", exit_code=1, reason=reason, ended_at=utc())
         return 1
-    arm(orders)
+    guard.arm(orders)
+    push.arm(orders, arguments[0])
     adopt_orphans()
     status.change()
     output = Output(paths["segments"], orders["log"]["segment_bytes"], orders["log"]["total_bytes"])

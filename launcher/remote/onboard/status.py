@@ -73,6 +73,7 @@ def first_status(orders: Dict[str, Any]) -> Dict[str, Any]:
         "log": {"start": 0, "bytes": 0},
         "metrics": {"bytes": 0, "step": None, "total": None, "steps_per_s": None, "values": {}},
         "checkpoints": [],
+        "mirrored": [],
         "resumed_from": None,
         "setup_s": None,
     }

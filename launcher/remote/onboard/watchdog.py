@@ -24,6 +24,7 @@ from .gpu import GpuUse
 from .host import HostMetrics
 from .leftover import Idleness
 from .metrics import Metrics
+from .mirror import Mirror
 from .orders import job_environ
 from .output import Output
 from .processes import name_them, out_of_memory_kills
@@ -65,9 +66,11 @@ class Watchdog:
         self._rest = Idleness(orders["leftover_idle_s"])
         self._hasher = Worker(self._wake)
         self._network = Worker(self._wake)
+        self._uploader = Worker(self._wake)
         self._metrics = Metrics(self._paths["metrics"])
         settle_s = orders["intervals"]["scan_s"]
         self._checkpoints = Checkpoints(self._paths["checkpoints"], self._hasher, output.say, settle_s)
+        self._mirror = Mirror(orders, self._uploader, output.say)
         self._arrivals = FolderWatch()
         self._host = HostMetrics(self._paths["system"], self._paths["run"])
         self._gpu = GpuUse(self._children)
@@ -145,6 +148,7 @@ class Watchdog:
         self._reap()
         self._hasher.take()
         self._network.take()
+        self._uploader.take()
         self._end_if_over()
 
     def _tick(self) -> None:
@@ -171,6 +175,7 @@ class Watchdog:
         self._status.fields["log"] = {"start": self._output.start, "bytes": self._output.end}
         self._status.fields["metrics"] = self._metrics.summary()
         self._status.fields["checkpoints"] = self._checkpoints.summary()
+        self._status.fields["mirrored"] = self._mirror.summary()
 
     def _copy_output(self) -> bool:
         try:
@@ -305,13 +310,22 @@ class Watchdog:
             self._look_at_arrivals()
             ended_well = self._status.fields["exit_code"] in (0, EXIT_INTERRUPTED)
             self._checkpoints.final_scan(nobody_was_writing=ended_well)
-        if self._checkpoints.is_busy() and not self._is_late():
+        if (self._checkpoints.is_busy() or self._is_mirroring()) and not self._is_late():
             return
         while self._metrics.read():
             pass
         self._over = True
         self._update_status()
         self._status.finish(phase="ended", ended_at=utc())
+
+    def _is_mirroring(self) -> bool:
+        """Whoever goes on elsewhere needs the last checkpoint in the bucket; after a good end nobody does."""
+        fields = self._status.fields
+        if fields["exit_code"] == 0 and fields["cause"] == "none":
+            return False
+        if not self._checkpoints.is_busy():
+            self._mirror.look(self._checkpoints.complete(), last=True)
+        return self._mirror.is_busy
 
     # What comes from outside.
 
@@ -348,10 +362,11 @@ class Watchdog:
 
     def _scan(self) -> None:
         self._arrivals.add(self._paths["checkpoints"])  # the program may have replaced the folder
-        before = self._status.fields["checkpoints"]
+        before = [self._status.fields[name] for name in ("checkpoints", "mirrored")]
         self._checkpoints.scan()
+        self._mirror.look(self._checkpoints.complete())
         self._update_status()
-        if self._status.fields["checkpoints"] != before:
+        if [self._status.fields[name] for name in ("checkpoints", "mirrored")] != before:
             self._status.write()
 
     def _sample(self) -> None:

@@ -209,7 +209,7 @@ class TestWhatFollows:
     def test_defaults_of_what_happens_unattended(self) -> None:
         assert plan(T4).when_unattended is WhenUnattended.PARK
         assert plan(LAMBDA).when_unattended is WhenUnattended.LINGER
-        assert plan(T4, bucket_named=True).when_unattended is WhenUnattended.PUSH
+        assert plan(T4, bucket_of="aws").when_unattended is WhenUnattended.PUSH
         assert plan(T4, when_unattended=WhenUnattended.LINGER).when_unattended is WhenUnattended.LINGER
 
     def test_disk_is_computed_or_as_asked(self) -> None:

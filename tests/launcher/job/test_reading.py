@@ -280,7 +280,6 @@ def test_what_cannot_be_run_yet_is_refused_by_its_field() -> None:
             "stages": [{"name": "a", "run": "x"}],
             "smoke": {"run": "y"},
             "when_unattended": "push",
-            "checkpoint": {"mirror": "s3://bucket/ck"},
             "environment": {"lock": "uv.lock"},
             "file_mounts": {"d": "kaggle://competitions/d", "e": "/local", "f": "https://example.org/f"},
         }
@@ -289,7 +288,6 @@ def test_what_cannot_be_run_yet_is_refused_by_its_field() -> None:
         "stages",
         "smoke",
         "when_unattended",
-        "checkpoint.mirror",
         "environment.lock",
         "file_mounts.d",
     ]
@@ -297,3 +295,5 @@ def test_what_cannot_be_run_yet_is_refused_by_its_field() -> None:
         require_supported(job)
     assert "smoke, when_unattended" in (caught.value.hint or "")
     assert unsupported(Job(run="x")) == []
+    pushed = {"run": "x", "when_unattended": "push", "checkpoint": {"mirror": "s3://bucket/ck"}}
+    assert unsupported(Job.from_dict(pushed)) == []

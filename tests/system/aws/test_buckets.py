@@ -3,16 +3,21 @@
 from __future__ import annotations
 
 import io
+import json
 import zipfile
 from pathlib import Path
 
 import pytest
 
 from launcher import prepare
-from launcher.errors import UsageError
-from provisioning import BadCredentials, BadOption
+from launcher.errors import JobFileError, UsageError
+from launcher.orchestrate.orchestrator import Orchestrator
+from launcher.supervise import hold_lock
+from provisioning import BadCredentials, BadOption, InstanceRef, ProviderContext
+from provisioning.registry import provider
 from tests.provisioning.aws.cloud import KEY, SECRET, Ec2Cloud
-from tests.system.house import House, environ_with
+from tests.system.aws.test_address import follow
+from tests.system.house import House, environ_with, eventually, expected_outcome
 
 LISTS = "cd data && find -L . -type f -print0 | sort -z | xargs -0 sha256sum > $LAUNCH_OUTPUT_DIR/list.txt"
 
@@ -51,13 +56,77 @@ def test_the_machine_fetches_a_prefix_and_an_object_by_itself(
     assert_private(house)
 
 
+def test_checkpoints_go_to_the_bucket_and_the_next_machine_goes_on_from_there(
+    house: House, cloud: Ec2Cloud, bucket: str
+) -> None:
+    checkpoint = {"dir": "saved", "mirror": f"s3://{bucket}/runs/", "mirror_every": "1s"}
+    job = house.counting(total=30, gate=8, checkpoint=checkpoint, recovery={"max_restarts_on_errors": 0})
+    run = house.launch(job, provider="fake", instance="t4.1x", spot=True)
+    house.until_step(run, 8)
+    heads = f"runs/{run.id}/checkpoints/"
+    eventually(
+        lambda: any(key.startswith(heads) for key in cloud.buckets.keys(bucket)), "a checkpoint in the bucket"
+    )
+    run.interrupt(notice_s=20.0)
+    eventually(lambda: len(run.status().attempts) == 2, "the next machine")
+    house.open_gate()
+    result = run.wait(timeout_s=90)
+    assert result.state == "succeeded", result.reason
+    assert house.outcome(run) == expected_outcome(30)
+    assert [attempt.steps_lost for attempt in run.status().attempts] == [0, 0]
+    said = [event.message for event in run.events()]
+    assert any("is in the bucket" in words for words in said)
+    assert any("the machine has fetched checkpoint" in words for words in said)
+    assert not list(house.home.run(run.id).mirror.glob("*")), (
+        "nothing of it came through the connection at home"
+    )
+    house.audit(run)
+    assert_private(house)
+
+
+def test_what_nobody_fetched_is_pushed_and_comes_home_from_the_bucket(
+    house: House, cloud: Ec2Cloud, bucket: str
+) -> None:
+    job = house.counting(
+        total=12,
+        gate=5,
+        checkpoint={"dir": "saved", "mirror": f"s3://{bucket}"},
+        max_duration="5m",
+    )
+    with hold_lock(house.home) as held:
+        assert held
+        run = house.launch(job, provider="fake", instance="t4.1x")
+        orchestrator = Orchestrator(house.home, house.store, house.environ)
+        follow(orchestrator, run, to_step=5)
+        house.open_gate()  # and this computer falls asleep
+        pushed = f"{run.id}/outputs/1-1/"
+        eventually(
+            lambda: f"{pushed}parcel.json" in cloud.buckets.keys(bucket) and whole(cloud, bucket, pushed),
+            "a push",
+        )
+        ref = InstanceRef.parse(house.store.instances(run.id)[0].ref)
+        provider("fake", ProviderContext(home=house.state, environ=house.environ)).terminate(ref)
+        follow(orchestrator, run)
+    assert run.status().state == "succeeded", run.status().reason
+    assert house.outcome(run) == expected_outcome(12)
+    assert len(run.status().attempts) == 1, "nothing was done twice"
+    assert b"counted" in b"".join(run.logs())
+    assert not [key for key in cloud.buckets.keys(bucket) if key.startswith(pushed)], "it is home"
+    house.audit(run)
+    assert_private(house)
+
+
+def whole(cloud: Ec2Cloud, bucket: str, place: str) -> bool:
+    return bool(json.loads(cloud.buckets.content(bucket, f"{place}parcel.json"))["complete"])
+
+
 def assert_private(house: House) -> None:
     """What was signed is in private files of the run alone; credentials are nowhere."""
     for path in (item for item in house.state.rglob("*") if item.is_file()):
         content = path.read_bytes()
         assert SECRET.encode() not in content, path
         if b"Signature=" in content:
-            assert path.name == "downloads.json", path
+            assert path.name in ("downloads.json", "bucket.json"), path
             assert path.stat().st_mode & 0o077 == 0
             assert KEY.encode() in content
 
@@ -76,3 +145,8 @@ def test_what_is_wrong_is_said_before_anything_is_rented(house: House, bucket: s
         prepared(f"s3://{bucket}/sets", AWS_ACCESS_KEY_ID="", AWS_SECRET_ACCESS_KEY="")
     with pytest.raises(BadCredentials, match="InvalidAccessKeyId"):
         prepared(f"s3://{bucket}/sets", AWS_ACCESS_KEY_ID="AKIAOFSOMEBODYELSE00")
+    mirrored = house.job("true", checkpoint={"mirror": "s3://nothing-like-this/runs"})
+    with pytest.raises(BadOption, match="no bucket nothing-like-this"):
+        prepare(mirrored, provider="local", environ=house.environ)
+    with pytest.raises(JobFileError, match="push needs a bucket"):
+        house.launch(house.job("true", when_unattended="push"))
