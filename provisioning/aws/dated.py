@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING, Any, TextIO
 from provisioning.aws import prices
 from provisioning.aws.convert import to_offer
 from provisioning.aws.hardware import Hardware, family_of, read_hardware, refusal
+from provisioning.prices import Price
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
@@ -61,13 +62,13 @@ def types() -> dict[str, Hardware]:
     }
 
 
-def spot_table() -> Mapping[tuple[str, str], prices.Price]:
+def spot_table() -> Mapping[tuple[str, str], Price]:
     """Return typical spot prices, by (instance type, region)."""
     found = {}
     for row in _rows("spot.csv"):
         at = datetime.fromisoformat(row["as_of"]).replace(tzinfo=timezone.utc)
         unread = "" if row["evidence"] == "read" else ", not read again since"
-        price = prices.Price(float(row["usd_per_hour"]), at, f"spot, typical of {row['as_of']}{unread}")
+        price = Price(float(row["usd_per_hour"]), at, f"spot, typical of {row['as_of']}{unread}")
         found[row["instance_type"], row["region"]] = price
     return found
 
