@@ -99,6 +99,7 @@ def _over_ssh(
         transfers=lambda tools, facts: transfer_for(shell, tools, facts),
         is_foreign=True,
         may_have_secrets=origin is not HostKeyOrigin.FIRST_CONTACT,
+        demands=access.demands,
     )
 
 

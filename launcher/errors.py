@@ -17,6 +17,7 @@ LaunchError                    code, exit_code, .left_behind, .hint
       MachineNotReady          it answers and still boots
     MachineRefused             it answered and will not let us in, or we will not talk to it
       HostKeyRefused           it shows another key than it should
+    MachineUnfit               it was tried before anything was sent, and is not what the job needs
     CommandFailed              a command on the machine ended with another exit code than expected
     PlacementError             code or data could not be placed, or did not arrive whole
     FetchError                 outputs could not be brought home, or did not arrive whole
@@ -39,6 +40,7 @@ __all__ = [
     "MachineError",
     "MachineNotReady",
     "MachineRefused",
+    "MachineUnfit",
     "MachineUnreachable",
     "NameTaken",
     "NothingToRent",
@@ -180,6 +182,12 @@ class HostKeyRefused(MachineRefused):
     """The machine shows another host key than the one that is known; nothing was sent to it."""
 
     code = "host_key_refused"
+
+
+class MachineUnfit(MachineError):
+    """A machine that was just rented is not what the job needs: another one may be."""
+
+    code = "machine_unfit"
 
 
 class CommandFailed(MachineError):

@@ -18,6 +18,7 @@ __all__ = [
     "Capabilities",
     "Command",
     "DeadlineKind",
+    "Demands",
     "HostKey",
     "HostKeyOrigin",
     "HttpRequest",
@@ -153,6 +154,19 @@ class InstanceState(str, enum.Enum):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Demands:
+    """What a machine has to be good for. Marketplaces rent out what nobody has looked at: it is tried first."""
+
+    gpu: bool = False
+    """Its driver answers and, where the image has torch, torch can multiply on it."""
+    up_mbit_s: float = 0.0
+    """From here to the machine, over the way that the data will take."""
+    down_mbit_s: float = 0.0
+    disk_mb_s: float = 0.0
+    """Writing, until it is on the disk."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class SshAccess:
     """How to reach a machine by SSH."""
 
@@ -167,6 +181,8 @@ class SshAccess:
     """Set for every process on the machine, beside what a login there has."""
     host_key_origin: HostKeyOrigin | None = None
     """Of this way to the machine, where it is another than `Capabilities.host_keys` says: through a proxy, say."""
+    demands: Demands | None = None
+    """Tried before anything is sent; a machine that fails is given back. None where machines are what they seem."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -354,6 +370,11 @@ class Capabilities:
     bills: bool = True
     """Renting costs money; False for this computer, a host of one's own, and the fake cloud."""
     host_keys: HostKeyOrigin = HostKeyOrigin.TOLD
+    strangers: bool = False
+    """Whoever runs the machine is nobody in particular and can read everything on it.
+
+    Secrets go there only where the job names them in ``provider_options.<name>.trust_with``.
+    """
 
 
 def utc_now() -> datetime:

@@ -7,9 +7,9 @@ from dataclasses import replace
 from datetime import timedelta
 from typing import Any
 
-from launcher.errors import LaunchError, MachineError, MachineRefused, MachineUnreachable
+from launcher.errors import LaunchError, MachineError, MachineRefused, MachineUnfit, MachineUnreachable
 from launcher.events import Kind
-from launcher.orchestrate.budget import deadlines_allowed
+from launcher.orchestrate.budget import cost_of_attempt, deadlines_allowed
 from launcher.orchestrate.candidates import begin_attempt, furthest_step
 from launcher.orchestrate.context import RunContext
 from launcher.orchestrate.finish import bring_home, close_attempt, decide_end
@@ -35,7 +35,7 @@ from launcher.policy.recover import decide
 from launcher.policy.silence import Silence
 from launcher.policy.situation import Situation, Trouble
 from launcher.policy.states import Reason, RunState
-from launcher.quantities import duration
+from launcher.quantities import duration, usd
 from launcher.records import from_json, to_json
 from launcher.runners.base import Progress, Signal
 from provisioning import InstanceRef, InstanceState, NoCapacity, Parkable
@@ -153,6 +153,8 @@ def _unreachable(context: RunContext, seen: Seen, err: MachineUnreachable) -> fl
 
 def _trouble(context: RunContext, seen: Seen, err: LaunchError, *, permanent: bool) -> float:
     words = f"{err.message}" + (f" ({err.hint})" if err.hint else "")
+    if isinstance(err, MachineUnfit):
+        words += f"; finding that out has cost {usd(cost_of_attempt(context, seen.attempt))}"
     trouble = Trouble(reason=Reason.PLACEMENT, words=words, permanent=permanent)
     with context.store.together():
         context.report(Kind.WARNING, words, error=err.code)

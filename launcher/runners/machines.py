@@ -26,6 +26,7 @@ from launcher.remote.local import LocalShell
 from launcher.remote.placement import Download, Placement, downloads_of
 from launcher.remote.runfile import Intervals, Status, Step
 from launcher.remote.tools import Tools
+from launcher.remote.trial import try_machine
 from launcher.runners.base import (
     Area,
     Bucket,
@@ -51,6 +52,7 @@ if TYPE_CHECKING:
     from launcher.events import Report
     from launcher.remote.shell import Result, Shell
     from launcher.remote.transfer import Transfer
+    from provisioning import Demands
 
     TransferFor = Callable[[Tools, Facts], Transfer]
 
@@ -94,6 +96,7 @@ class MachineRunner:
         transfers: TransferFor | None = None,
         is_foreign: bool = False,
         may_have_secrets: bool = True,
+        demands: Demands | None = None,
         transfer_timeout_s: float = 24 * 3600.0,
         clock: Callable[[], datetime] = models.utc_now,
         sleep: Callable[[float], None] = time.sleep,
@@ -103,6 +106,7 @@ class MachineRunner:
         ``transfers`` chooses how many files or large ones travel; without it one by one through the shell.
         ``is_foreign``: nobody prepared the machine: packages that a run needs are installed there when they are
         missing, the trainer is brought along, and the GPU is tried before the job begins.
+        ``demands``: what the machine is tried for before anything is sent to it.
         ``may_have_secrets``: False where nobody can say whether it is the machine that it should be.
         """
         self._shell = shell
@@ -112,6 +116,7 @@ class MachineRunner:
         self._transfers = transfers
         self._is_foreign = is_foreign
         self._may_have_secrets = may_have_secrets
+        self._demands = demands
         self._transfer_timeout_s = transfer_timeout_s
         self._clock = clock
         self._sleep = sleep
@@ -144,6 +149,8 @@ class MachineRunner:
         tools = self._tools(start)
         self._make_private(start.control)
         tools.install()
+        if self._demands is not None:
+            self._try_once(start, tools, self._demands, report)
         placement = Placement(
             self._shell,
             tools,
@@ -185,6 +192,15 @@ class MachineRunner:
             self._shell.get(PurePosixPath(left.snapshot), dest)
         except OSError as err:
             raise PlacementError(f"the code of the run cannot be read from {left.snapshot}: {err}") from err
+
+    def _try_once(self, start: Start, tools: Tools, demands: Demands, report: Report) -> None:
+        """Try the machine before the first start on it; later ones find the note."""
+        note = start.control / "trial.json"
+        try:
+            self._shell.read(note, limit=1)
+        except FileNotFoundError:
+            found = try_machine(self._shell, tools, start.control, demands, report)
+            self._shell.write(note, json.dumps(asdict(found)).encode("ascii"))
 
     def _machine(self) -> Facts:
         if self._facts is None:

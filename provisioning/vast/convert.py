@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import datetime, timezone
 from typing import TYPE_CHECKING, Any
 
-from provisioning.models import HostKeyOrigin, Instance, InstanceRef, InstanceState, Offer, SshAccess
+from provisioning.models import Demands, HostKeyOrigin, Instance, InstanceRef, InstanceState, Offer, SshAccess
 from provisioning.vast.gpus import type_name
 from provisioning.vast.label import Label
 
@@ -196,15 +196,27 @@ def _access(row: Mapping[str, Any], label: Label | None, options: Options) -> Ss
     host = str(row.get("public_ipaddr") or "").strip()
     if direct and host and options.connect != "proxy":
         host_keys = (label.host_key,) if label and label.host_key else ()
-        return SshAccess(host=host, port=direct, user=options.ssh_user, host_keys=host_keys)
+        return SshAccess(
+            host=host, port=direct, user=options.ssh_user, host_keys=host_keys, demands=_demands(row, options)
+        )
     if row.get("ssh_host") and row.get("ssh_port") and options.connect != "direct":
         return SshAccess(
             host=str(row["ssh_host"]),
             port=int(row["ssh_port"]),
             user=options.ssh_user,
             host_key_origin=HostKeyOrigin.FIRST_CONTACT,  # whose key the proxy shows is not documented
+            demands=_demands(row, options),
         )
     return None
+
+
+def _demands(row: Mapping[str, Any], options: Options) -> Demands:
+    return Demands(
+        gpu=bool(row.get("num_gpus")),
+        up_mbit_s=options.probe_up_mbit_s,
+        down_mbit_s=options.probe_down_mbit_s,
+        disk_mb_s=options.probe_disk_mb_s,
+    )
 
 
 def _direct_port(row: Mapping[str, Any]) -> int | None:

@@ -58,6 +58,7 @@ class VastProvider:
         live_prices=True,
         stop_start=True,
         host_keys=HostKeyOrigin.INJECTED,
+        strangers=True,
     )
 
     def __init__(self, context: ProviderContext) -> None:
@@ -68,6 +69,13 @@ class VastProvider:
         self._notes = Notes(context.home / "vast", context.clock)
         self._newcomers = Newcomers(context.home / "vast" / "new", context.clock)
         self._credit_usd: float | None = None
+
+    @classmethod
+    def capabilities_with(cls, options: Mapping[str, Any]) -> Capabilities:
+        """Return what holds with these options: whose key a proxy shows nobody can say."""
+        if read_options(Options, options, "provider_options.vast").connect != "proxy":
+            return cls.capabilities
+        return replace(cls.capabilities, host_keys=HostKeyOrigin.FIRST_CONTACT)
 
     def __repr__(self) -> str:
         return f"VastProvider({self._options!r})"

@@ -12,6 +12,7 @@
     environment …           build a Python environment
     trainer FOLDER WHEEL    make the trainer a command beside the machine's own Python
     probe                   try the GPU in the job's environment
+    trial                   try a rented machine before any data is sent; JSON on stdin and stdout
 
 What ``run`` is told is ``run.json``; what it tells is ``status.json``; ``docs/run-directory.md`` describes both.
 """
@@ -35,6 +36,7 @@ COMMANDS = {
     "environment": "environment",
     "trainer": "trainer",
     "probe": "probe",
+    "trial": "trial",
 }
 
 
