@@ -2,11 +2,17 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import timedelta
 
+from launcher.errors import LaunchError
+from launcher.events import Kind
 from launcher.orchestrate.context import RunContext
+from launcher.planning.preparation import plan_again
+from launcher.policy.states import Reason
 from launcher.records import to_json
 from launcher.store import AttemptRow
+from provisioning import CloudError
 
 __all__ = [
     "CAPACITY_PATIENCE",
@@ -16,8 +22,11 @@ __all__ = [
     "next_candidate",
     "offer_elsewhere",
     "pause_between_rounds_s",
+    "renew_candidates",
 ]
 
+UNFIT = frozenset({Reason.PLACEMENT.value, Reason.NO_BOOT.value})
+"""Causes of an attempt's end that speak against its machine."""
 CAPACITY_PATIENCE = timedelta(hours=24)
 """For how long a run that was interrupted waits for a machine; waiting costs nothing."""
 FIRST_PAUSE_S = 30.0
@@ -33,7 +42,7 @@ def begin_attempt(
     candidates = context.plan.candidates
     chosen = 0 if last is None else last.candidate % len(candidates)
     if avoid_place and last is not None:
-        chosen = next_candidate(len(candidates), chosen)
+        chosen = _after(context, chosen)
     furthest = furthest_step(context)
     return context.add_attempt(
         AttemptRow(
@@ -62,18 +71,71 @@ def furthest_step(context: RunContext) -> int | None:
 def offer_elsewhere(context: RunContext, attempt: AttemptRow) -> AttemptRow | None:
     """Point an attempt that has no machine yet at the next candidate; None when all were asked in this round."""
     candidates = context.plan.candidates
-    asked = len(context.store.tries(context.run_id, attempt.n))
-    chosen = next_candidate(len(candidates), attempt.candidate)
+    asked = _asked(context, attempt)
+    chosen = _after(context, attempt.candidate)
     attempt = context.update_attempt(attempt, candidate=chosen, offer=to_json(candidates[chosen]))
     return None if asked % len(candidates) == 0 else attempt
 
 
+def renew_candidates(context: RunContext, attempt: AttemptRow) -> AttemptRow | None:
+    """Look at the market again when every candidate has refused, and point the attempt at the first of what is new.
+
+    Only where offers are good once (`Offer.offer_id`): elsewhere the same places are asked again later. What would be
+    rented unasked never costs more than was agreed. None when there is nothing new.
+    """
+    plan = context.plan
+    if not any(offer.offer_id for offer in plan.candidates):
+        return None
+    try:
+        found = plan_again(context.job, store=context.store, home=context.home, environ=context.environ)
+    except (CloudError, LaunchError) as err:
+        context.complain("market", f"the market could not be looked at again: {err}")
+        return None
+    agreed = max(plan.offer.usd_per_hour, context.limits.max_usd_per_hour or 0.0)
+    unfit = _unfit_places(context)
+    fresh = [
+        offer
+        for offer in found.candidates
+        if offer.usd_per_hour <= agreed and (offer.provider, offer.location) not in unfit
+    ]
+    if not fresh:
+        return None
+    context.memory.renewed_at = context.clock()
+    context.update_run(plan=replace(plan, candidates=tuple(fresh)).to_json())
+    context.memory.plan = None
+    words = f"all offers of the plan are gone; others on the market, within what was agreed: {len(fresh)}"
+    context.report(Kind.DECISION, words, action="renew_candidates")
+    return context.update_attempt(attempt, candidate=0, offer=to_json(fresh[0]))
+
+
 def pause_between_rounds_s(context: RunContext, attempt: AttemptRow) -> float:
     """Return how long to wait before all candidates are asked once more."""
-    rounds = len(context.store.tries(context.run_id, attempt.n)) // len(context.plan.candidates)
+    rounds = _asked(context, attempt) // len(context.plan.candidates)
     return float(min(LONGEST_PAUSE_S, FIRST_PAUSE_S * 2 ** min(max(0, rounds - 1), 16)))
 
 
 def next_candidate(count: int, present: int) -> int:
     """Return the index after ``present``, starting over at the end."""
     return (present + 1) % count
+
+
+def _asked(context: RunContext, attempt: AttemptRow) -> int:
+    """How often the present candidates were asked for this attempt."""
+    since = context.memory.renewed_at
+    tries = context.store.tries(context.run_id, attempt.n)
+    return len([row for row in tries if since is None or row.asked_at >= since])
+
+
+def _after(context: RunContext, present: int) -> int:
+    """Return the candidate after ``present`` that has not proved unfit; just the next one when all have."""
+    candidates, unfit = context.plan.candidates, _unfit_places(context)
+    count = len(candidates)
+    others = [(present + step) % count for step in range(1, count + 1)]
+    fit = [n for n in others if (candidates[n].provider, candidates[n].location) not in unfit]
+    return fit[0] if fit else next_candidate(count, present)
+
+
+def _unfit_places(context: RunContext) -> set[tuple[str, str]]:
+    """Single machines of a marketplace that did not come up for this run, or were not what they should be."""
+    ended = [context.offer_of(row) for row in context.attempts if row.cause in UNFIT]
+    return {(offer.provider, offer.location) for offer in ended if offer.offer_id}

@@ -55,6 +55,8 @@ class Memory:
     job: Job | None = None
     plan: tuple[datetime | None, Plan] | None = None
     """With the resume that it is of."""
+    renewed_at: datetime | None = None
+    """When the market was last looked at for new candidates."""
     said: dict[str, str] = field(default_factory=dict)
     """What was last said about each topic, so that it is not said again at every look."""
     progress_said_at: datetime | None = None

@@ -18,6 +18,7 @@ from launcher.orchestrate.candidates import (
     begin_attempt,
     offer_elsewhere,
     pause_between_rounds_s,
+    renew_candidates,
 )
 from launcher.orchestrate.context import Memory, RunContext
 from launcher.orchestrate.export import EventExport
@@ -163,6 +164,9 @@ class Orchestrator:
                 context.report(
                     Kind.DECISION, f"{error}: the next candidate is tried", action="next_candidate"
                 )
+                return 0.0
+            is_first = context.memory.renewed_at is None
+            if (is_first or context.run.working_since is not None) and renew_candidates(context, attempt):
                 return 0.0
         words = f"{error} ({error.hint})" if error.hint else str(error)
         had_begun = context.run.working_since is not None and not isinstance(error, BadOption)

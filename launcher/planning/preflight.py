@@ -24,7 +24,7 @@ from launcher.snapshot import WARN_BYTES, Manifest, kept_out, survey
 if TYPE_CHECKING:
     from launcher.job import Job
 
-__all__ = ["Finding", "Level", "Preflight", "install_line", "preflight"]
+__all__ = ["Finding", "Level", "Preflight", "install_line", "looks_like_credentials", "preflight"]
 
 WARN_FREE_BYTES = 5 * 2**30
 REFUSE_FREE_BYTES = 100 * 2**20
@@ -36,6 +36,11 @@ _CREDENTIALS = re.compile(
     r"|.*\.pem|\.aws/credentials|(.*[_-])?service[_-]account.*\.json|application_default_credentials\.json)"
 )
 """Files that hold keys by their usual names."""
+
+
+def looks_like_credentials(path: str) -> bool:
+    """Whether a file has one of the usual names of files that hold keys; ``path`` has slashes."""
+    return _CREDENTIALS.fullmatch(path) is not None
 
 
 class Level(str, enum.Enum):
@@ -204,7 +209,7 @@ def _code(job: Job, out: Path | None, home: Path | None) -> tuple[Manifest | Non
                 "code", f"{size} is much for code: {names}", "put data into file_mounts and .launchignore"
             )
         )
-    credentials = [entry.path for entry in manifest.entries if _CREDENTIALS.fullmatch(entry.path)]
+    credentials = [entry.path for entry in manifest.entries if looks_like_credentials(entry.path)]
     if credentials:
         found.append(
             _warning(

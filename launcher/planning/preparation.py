@@ -24,6 +24,7 @@ from launcher.planning.buckets import look_at_mirror, look_at_sources
 from launcher.planning.plan import Plan, Wants, make_plan, price
 from launcher.planning.preflight import Finding, Level, preflight
 from launcher.planning.prices import ON_THIS_COMPUTER, Miss, ask, clouds_of, refuse_unknown_providers
+from launcher.planning.trust import for_strangers
 from launcher.snapshot import Manifest
 from launcher.store import Store
 from provisioning import Capabilities, CloudError, WhenUnattended
@@ -37,6 +38,7 @@ __all__ = [
     "Prepared",
     "nothing_to_rent",
     "others_of",
+    "plan_again",
     "plan_for",
     "prepare",
     "wants_of",
@@ -182,6 +184,7 @@ def prepare(
         capabilities = {
             cloud: capabilities_of(cloud, job.provider_options.get(cloud, {})) for cloud in clouds
         }
+        distrusted = for_strangers(job, checked.manifest, capabilities)
         plan = plan_for(job, wants, capabilities, home, env)
     except (CloudError, LaunchError):
         checked.require_ok()  # what is certain comes before what somebody else answered
@@ -189,7 +192,7 @@ def prepare(
     return Prepared(
         job=job,
         plan=plan,
-        findings=(*checked.findings, *sources, *mirror),
+        findings=(*checked.findings, *sources, *mirror, *distrusted),
         manifest=checked.manifest,
         variables=checked.variables,
         results_base=results.results_bases(job, out=out)[0],
@@ -241,6 +244,13 @@ def plan_for(
     if not market.offers and market.misses:
         raise nothing_to_rent(market.misses)
     return make_plan(market.offers, wants, capabilities=capabilities, now=utc_now())
+
+
+def plan_again(job: Job, *, store: Store, home: Home, environ: Mapping[str, str]) -> Plan:
+    """Plan a job that is on record already, with what its providers have now; raises as `prepare` does."""
+    clouds = clouds_of(job) or ()
+    capabilities = {cloud: capabilities_of(cloud, job.provider_options.get(cloud, {})) for cloud in clouds}
+    return plan_for(job, wants_of(job, None, store), capabilities, home, environ)
 
 
 def wants_of(

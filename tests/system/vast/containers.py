@@ -27,8 +27,8 @@ class Containers:
     cloud: VastCloud
     folder: Path
     running: dict[int, Sshd] = field(default_factory=dict)
-    has_gpu: bool = True
-    """False: the driver's tool is not there."""
+    without_driver: set[int] = field(default_factory=set)
+    """Machines whose host has lost its GPU driver."""
     starts: list[int] = field(default_factory=list)
 
     def __post_init__(self) -> None:
@@ -42,7 +42,7 @@ class Containers:
         for path in (home / ".ssh", tools):
             path.mkdir(parents=True, exist_ok=True)
         (home / ".bashrc").write_text(NOISE)
-        if self.has_gpu:
+        if row["machine_id"] not in self.without_driver:
             _tool(tools / "nvidia-smi", NVIDIA_SMI)
         for name in ("pkill", "killall"):  # nothing of the script may reach beyond the container
             _tool(tools / name, "#!/bin/sh\nexit 1\n")
