@@ -46,6 +46,7 @@ from provisioning.provider import (
     Provider,
     ProviderClass,
     ProviderContext,
+    QuotaAware,
 )
 
 __all__ = [
@@ -83,6 +84,7 @@ __all__ = [
     "ProviderClass",
     "ProviderContext",
     "Query",
+    "QuotaAware",
     "QuotaExceeded",
     "SelfDestroy",
     "SshAccess",

@@ -35,6 +35,7 @@ __all__ = [
     "Provider",
     "ProviderClass",
     "ProviderContext",
+    "QuotaAware",
 ]
 
 
@@ -162,6 +163,20 @@ class Firewalled(Protocol):
 
         Raises:
             BadOption: the machine's rules are not ours to change; says how to let the network in by hand.
+        """
+
+
+@runtime_checkable
+class QuotaAware(Protocol):
+    """A provider whose accounts have limits that can be asked for before anything is rented."""
+
+    def check_quota(self, offer: Offer) -> None:
+        """Make sure that the account's limit leaves room for ``offer`` when nothing else runs; free of charge.
+
+        Silent where the limit is unknown or may not be asked for: then renting tells.
+
+        Raises:
+            QuotaExceeded: the limit is smaller than the machine; names it, and the page where it can be raised.
         """
 
 

@@ -22,7 +22,7 @@ LOOKUP_ATTEMPTS = 3
 """Of calls that look things up. All others are made once: EC2's answer to "sold out" is an HTTP 500, which the
 SDK would repeat by itself, and what is repeated otherwise is for `provisioning.retry` to decide."""
 
-_LOOK_UPS = {"ssm", "pricing", "s3"}
+_LOOK_UPS = {"ssm", "pricing", "s3", "service-quotas"}
 _LOOK_UP_CALLS = {
     "describe_instance_types",
     "describe_instance_type_offerings",
@@ -30,7 +30,14 @@ _LOOK_UP_CALLS = {
     "describe_images",
     "describe_regions",
 }
-_PREFIXES = {"ec2": "ec2", "ssm": "ssm", "pricing": "pricing", "sts": "sts", "s3": "s3"}
+_PREFIXES = {
+    "ec2": "ec2",
+    "ssm": "ssm",
+    "pricing": "pricing",
+    "sts": "sts",
+    "s3": "s3",
+    "service-quotas": "servicequotas",
+}
 _PERMISSIONS = {
     "s3:HeadBucket": "s3:ListBucket",
     "s3:ListObjectsV2": "s3:ListBucket",

@@ -13,6 +13,7 @@ from provisioning.aws.client import client_for
 from provisioning.aws.convert import CARRIER_TAG, KEPT_TAG, PERSISTENT_TAG
 from provisioning.aws.errors import Refusal, create_error
 from provisioning.aws.images import Images
+from provisioning.aws.limits import AccountLimits
 from provisioning.aws.machines import Machines
 from provisioning.aws.market import Market
 from provisioning.aws.network import Network
@@ -68,6 +69,7 @@ class AwsProvider:
         self._lookup = {name: value for name, value in context.environ.items() if name == address.VARIABLE}
         self._client = client_for(context.environ, self._options.profile)
         self._market = Market(self._client, self._options, context.clock)
+        self._limits = AccountLimits(self._client)
         self._images = Images(self._client, self._options.ssh_user)
         self._network = Network(self._client, self._options.vpc)
         self._machines = Machines(self._client)
@@ -202,6 +204,10 @@ class AwsProvider:
         groups = convert.group_ids(machine) if machine else []
         changed = [self._network.follow(ref.location, group, cidr) for group in groups]
         return any(changed)
+
+    def check_quota(self, offer: Offer) -> None:
+        """Compare the account's vCPU quota with what the machine needs."""
+        self._limits.check(offer)
 
     def notice(self, instance: Instance) -> NoticeProbe | None:
         """Spot machines are told two minutes ahead, through their metadata service; others are not taken away."""

@@ -93,7 +93,9 @@ def endpoint_url(service: str, environ: Mapping[str, str]) -> str | None:
     """Return the redirection of a service (``AWS_ENDPOINT_URL_EC2``, ``AWS_ENDPOINT_URL``), or None."""
     if environ.get("AWS_IGNORE_CONFIGURED_ENDPOINT_URLS", "").lower() == "true":
         return None
-    return environ.get(f"AWS_ENDPOINT_URL_{service.upper()}") or environ.get("AWS_ENDPOINT_URL")
+    return environ.get(f"AWS_ENDPOINT_URL_{service.upper().replace('-', '_')}") or environ.get(
+        "AWS_ENDPOINT_URL"
+    )
 
 
 def region_of(session: Any, environ: Mapping[str, str]) -> str:

@@ -88,6 +88,8 @@ class Ec2Cloud:
     only_ours: frozenset[str] = frozenset()
     """Of the allowed calls, those that are for resources with our tag alone."""
     spot_usd: dict[tuple[str, str], float] = field(default_factory=dict)
+    quotas: dict[str, float | None] = field(default_factory=dict)
+    """By code, in vCPUs; None: the account has none of its own. 4096 for those that are not here."""
     listed_usd: dict[tuple[str, str], float] = field(default_factory=dict)
     parameters: dict[str, dict[str, str]] = field(default_factory=dict)
     boots: bool = True
@@ -183,6 +185,7 @@ class Ec2Cloud:
             "only_ours",
             "spot_usd",
             "listed_usd",
+            "quotas",
             "boots",
             "host_of",
         ):
@@ -279,7 +282,7 @@ class Layer:
             if fault and fault.kind == "hang_up":
                 return _hang_up(environ)
             if fault and fault.kind == "refuse":
-                is_json = call.service in ("ssm", "pricing")
+                is_json = call.service in ("ssm", "pricing", "servicequotas")
                 answer: Answer | None = refusal(fault.code, fault.message, fault.status, json_like=is_json)
             elif fault and fault.kind == "lag":
                 answer = xml(call.action, _LISTS[call.action], [])
@@ -313,7 +316,7 @@ class Layer:
 
     def _rules(self, call: Call) -> Answer | None:
         permission = f"{call.service}:{call.action}"
-        is_json = call.service in ("ssm", "pricing")
+        is_json = call.service in ("ssm", "pricing", "servicequotas")
         allowed = self.cloud.allowed is None or permission in self.cloud.allowed
         if not allowed or (permission in self.cloud.only_ours and not self._is_ours(call)):
             code = "AccessDeniedException" if is_json else "UnauthorizedOperation"
@@ -395,6 +398,18 @@ class Layer:
             if region == wanted["regionCode"] and wanted.get("instanceType") in (None, name)
         ]
         return as_json({"FormatVersion": "aws_v1", "PriceList": items})
+
+    def _GetServiceQuota(self, call: Call) -> Answer:
+        asked = json.loads(call.form["json"])
+        assert asked["ServiceCode"] == "ec2"
+        value = self.cloud.quotas.get(asked["QuotaCode"], 4096.0)
+        if value is None:
+            return refusal("NoSuchResourceException", "The request failed", 400, json_like=True)
+        return as_json({"Quota": {"QuotaCode": asked["QuotaCode"], "Value": value, "Unit": "None"}})
+
+    def _GetAWSDefaultServiceQuota(self, call: Call) -> Answer:
+        code = json.loads(call.form["json"])["QuotaCode"]
+        return as_json({"Quota": {"QuotaCode": code, "Value": 0.0, "Unit": "None"}})
 
     def _GetParameters(self, call: Call) -> Answer:
         known = self.cloud.parameters[call.region]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Callable
+from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -12,8 +13,9 @@ from typing import Any
 import httpx
 import pytest
 
-from provisioning import InstanceRef, PermissionDenied, ProviderContext, Query, WhenUnattended
+from provisioning import InstanceRef, PermissionDenied, ProviderContext, Query, QuotaExceeded, WhenUnattended
 from provisioning.aws.provider import AwsProvider
+from provisioning.aws.quotas import quota_of
 from provisioning.storage import Place, read_small, store_for
 from tests.provisioning.aws.cloud import Ec2Cloud
 from tests.provisioning.machines import spec
@@ -49,6 +51,10 @@ def everything(build: Build, cloud: Ec2Cloud) -> None:
     provider.check()
     provider.offers(Query(gpu_name="T4"))
     offer = provider.offers(Query(instance_type="g4dn.xlarge", zone="us-east-1a", spot=False))[0]
+    provider.check_quota(offer)
+    cloud.quotas[quota_of("g4dn.xlarge", spot=True).code] = None
+    with pytest.raises(QuotaExceeded):
+        provider.check_quota(replace(offer, spot=True))
     parking = spec("a-0001", when_unattended=WhenUnattended.PARK)
     ref = provider.create(offer, parking).ref
     provider.get(ref)
