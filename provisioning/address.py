@@ -19,28 +19,33 @@ __all__ = ["DEFAULT_URL", "VARIABLE", "admitted_cidr", "as_cidr", "my_cidr"]
 
 VARIABLE = "LAUNCH_ADDRESS_URL"
 DEFAULT_URL = "https://checkip.amazonaws.com"
+DEFAULT_URL_IPV6 = "https://api6.ipify.org"
+"""Answers over IPv6 alone, so that it tells the address that an IPv6 machine will see."""
 TIMEOUT_S = 10.0
 HINT = f"say who may log in, --ssh-from ADDRESS/32, or set {VARIABLE} to a service that tells your address"
 
 
-def my_cidr(environ: Mapping[str, str]) -> str:
+def my_cidr(environ: Mapping[str, str], *, ipv6: bool = False) -> str:
     """Ask for this computer's public address and return it as a network of one: ``203.0.113.7/32``.
 
     Raises:
-        Unreachable: no answer, or one that is no address.
+        Unreachable: no answer, or one that is no address; with ``ipv6``, none of that kind.
     """
     import httpx  # a slow import that only this call needs
 
-    url = environ.get(VARIABLE) or DEFAULT_URL
+    url = environ.get(VARIABLE) or (DEFAULT_URL_IPV6 if ipv6 else DEFAULT_URL)
     try:
         answer = httpx.get(url, timeout=TIMEOUT_S, follow_redirects=True)
         answer.raise_for_status()
     except (httpx.HTTPError, httpx.InvalidURL) as error:
         raise Unreachable(f"{url} does not tell this computer's address: {error}", hint=HINT) from error
     try:
-        return as_cidr(answer.text.strip())
+        cidr = as_cidr(answer.text.strip())
     except ValueError:
         raise Unreachable(f"{url} answered {answer.text[:80]!r}, which is no address", hint=HINT) from None
+    if ipv6 and ":" not in cidr:
+        raise Unreachable(f"{url} says {cidr}; the machine is reached by IPv6 alone", hint=HINT)
+    return cidr
 
 
 def admitted_cidr(environ: Mapping[str, str], spec: InstanceSpec, provider: str) -> str:

@@ -29,7 +29,6 @@ COMMAND = "launcher.command"
 
 NOT_YET: Mapping[str, str] = {
     "--smoke": "a small run on the real machine before the long one does not exist in this release",
-    "--ssh-from": "no provider of this release has a firewall to open",
 }
 """Options that are known and cannot be honoured yet: refused in words, and left out of the help."""
 
@@ -138,6 +137,7 @@ _AS_THEY_ARE = (
     "until",
     "name",
     "out",
+    "ssh_from",
 )
 
 

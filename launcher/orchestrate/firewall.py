@@ -20,7 +20,7 @@ def follow_address(context: RunContext, row: InstanceRow) -> None:
     """
     ref = InstanceRef.parse(row.ref)
     provider, memory, now = context.provider(ref.provider), context.memory, context.monotonic()
-    if not isinstance(provider, Firewalled):
+    if not isinstance(provider, Firewalled) or context.plan.ssh_from is not None:
         return
     if memory.address_asked_at is not None and now - memory.address_asked_at < EVERY_S:
         return

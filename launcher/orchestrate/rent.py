@@ -130,6 +130,7 @@ def _spec(context: RunContext, attempt: AttemptRow, offer: Offer, number: int) -
         image_id=job.resources.image_id,
         ssh_public_keys=keys,
         host_key=host_key,
+        allowed_cidr=plan.ssh_from,
         max_usd_per_hour=max(offer.usd_per_hour, context.limits.max_usd_per_hour or 0.0),
         labels=dict(job.resources.labels or {}),
     )

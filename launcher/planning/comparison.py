@@ -49,6 +49,7 @@ def compare(
     max_duration_s: float | None = None,
     until: datetime | None = None,
     accept_client_deadline: bool | None = None,  # an option of a launch, and no matter of price
+    ssh_from: str | None = None,  # the same
     offline: bool = False,
     environ: Mapping[str, str] | None = None,
     **told: Any,

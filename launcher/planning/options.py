@@ -41,6 +41,9 @@ class Options(TypedDict, total=False):
     """Of the run; unique among live runs."""
     out: Path | None
     """Results come home to a folder of the run's own in here."""
+    ssh_from: str | None
+    """The address or network that may log in, where the provider has a firewall: ``203.0.113.7/32``. None: this
+    computer's own address, which is followed when it changes."""
     accept_client_deadline: bool | None
     """Rent also where nothing but this computer would end the machine: if it dies, billing goes on."""
     environ: Mapping[str, str] | None

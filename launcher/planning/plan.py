@@ -66,6 +66,7 @@ class Wants:
     until: datetime | None = None
     up_bytes_per_s: float | None = None
     down_bytes_per_s: float | None = None
+    ssh_from: str | None = None
     out: Path | None = None
 
 
@@ -103,6 +104,8 @@ class Plan:
     bills: bool
     """Renting costs money."""
     warnings: tuple[str, ...] = ()
+    ssh_from: str | None = None
+    """Who may log in instead of this computer's own address."""
     out: Path | None = None
     """Where the user wants results, when not in the usual place."""
 
@@ -234,6 +237,7 @@ def _plan_for(
             *_about_access(chosen.offer, capabilities),
         ),
         out=wants.out,
+        ssh_from=wants.ssh_from,
     )
 
 

@@ -137,6 +137,7 @@ def prepare(
     until: datetime | None = None,
     name: str | None = None,
     out: Path | None = None,
+    ssh_from: str | None = None,
     accept_client_deadline: bool | None = None,
     environ: Mapping[str, str] | None = None,
 ) -> Prepared:
@@ -180,12 +181,14 @@ def prepare(
             until=until,
             out=out,
             in_buckets_bytes=in_buckets_bytes,
+            ssh_from=ssh_from,
         )
         capabilities = {
             cloud: capabilities_of(cloud, job.provider_options.get(cloud, {})) for cloud in clouds
         }
         distrusted = for_strangers(job, checked.manifest, capabilities)
         plan = plan_for(job, wants, capabilities, home, env)
+        _require_firewall(plan, capabilities)
     except (CloudError, LaunchError):
         checked.require_ok()  # what is certain comes before what somebody else answered
         raise
@@ -200,6 +203,16 @@ def prepare(
         environ=env,
         accepts_client_deadline=bool(accept_client_deadline),
     )
+
+
+def _require_firewall(plan: Plan, capabilities: Mapping[str, Capabilities]) -> None:
+    """Refuse to promise a closed door where there is none."""
+    provider = plan.offer.provider
+    if plan.ssh_from is not None and not capabilities[provider].firewall:
+        raise UsageError(
+            f"--ssh-from: {provider} has no firewall of ours to close to others",
+            hint="leave it out; only the run's own keys can log in",
+        )
 
 
 def with_options(
@@ -261,6 +274,7 @@ def wants_of(
     until: datetime | None = None,
     out: Path | None = None,
     in_buckets_bytes: int | None = None,
+    ssh_from: str | None = None,
 ) -> Wants:
     """Return what a job asks of a plan; ``manifest`` is what goes up, ``store`` knows earlier runs of it.
 
@@ -294,6 +308,7 @@ def wants_of(
         max_duration_s=duration.total_seconds() if duration is not None else None,
         until=until,
         out=out,
+        ssh_from=ssh_from,
     )
 
 

@@ -215,13 +215,20 @@ def _from_tags(tags: Mapping[str, str]) -> dict[str, Any]:
 
 def _access(machine: Mapping[str, Any], tags: Mapping[str, str], address: str) -> SshAccess | None:
     field = {"public": "PublicIpAddress", "private": "PrivateIpAddress", "ipv6": "Ipv6Address"}[address]
-    host = machine.get(field)
+    host = machine.get(field) or (_ipv6_of(machine) if address == "ipv6" else None)
     if not host:
         return None
     host_key = tags.get(HOST_KEY_TAG)
     return SshAccess(
         host=str(host), user=tags.get(USER_TAG) or "ubuntu", host_keys=(host_key,) if host_key else ()
     )
+
+
+def _ipv6_of(machine: Mapping[str, Any]) -> str | None:
+    for nic in machine.get("NetworkInterfaces") or ():
+        for held in nic.get("Ipv6Addresses") or ():
+            return str(held["Ipv6Address"])
+    return None
 
 
 def _reason(machine: Mapping[str, Any]) -> str:

@@ -39,13 +39,22 @@ def admitted(group: Mapping[str, Any]) -> Iterator[str]:
 class Network:
     """VPCs, subnets and security groups of one account."""
 
-    def __init__(self, client: Client, vpc: str | None) -> None:
+    def __init__(self, client: Client, vpc: str | None, *, ipv6: bool = False) -> None:
+        """``ipv6``: only subnets with IPv6 will do."""
         self._client = client
         self._vpc = vpc
-        self._vpcs: dict[str, str] = {}
+        self._ipv6 = ipv6
+        self._vpcs: dict[str, dict[str, Any]] = {}
 
     def vpc_of(self, region: str) -> str:
         """Return the VPC to rent in; `BadOption` where the region has no default one and none was named."""
+        return str(self._found(region)["VpcId"])
+
+    def cidr_of(self, region: str) -> str:
+        """Return the VPC's own addresses: from where machines are reached that have no public one."""
+        return str(self._found(region)["CidrBlock"])
+
+    def _found(self, region: str) -> dict[str, Any]:
         if region not in self._vpcs:
             filters = (
                 [{"Name": "vpc-id", "Values": [self._vpc]}]
@@ -59,7 +68,7 @@ class Network:
                     f"aws {region}: {what}",
                     hint=f"`aws ec2 create-default-vpc --region {region}`, or provider_options.aws.vpc",
                 )
-            self._vpcs[region] = found[0]["VpcId"]
+            self._vpcs[region] = found[0]
         return self._vpcs[region]
 
     def subnet(self, region: str, zone: str | None) -> str:
@@ -68,6 +77,13 @@ class Network:
         if zone:
             filters.append({"Name": "availability-zone", "Values": [zone]})
         found = self._client.pages("ec2", region, "describe_subnets", "Subnets", Filters=filters)
+        if found and self._ipv6:
+            found = [subnet for subnet in found if subnet.get("Ipv6CidrBlockAssociationSet")]
+            if not found:
+                raise BadOption(
+                    f"aws {region}: no subnet in {zone or region} of VPC {self.vpc_of(region)} has IPv6 addresses",
+                    hint="give the VPC and a subnet an IPv6 block in the console, or leave out address: ipv6",
+                )
         if not found:
             raise BadOption(
                 f"aws {region}: VPC {self.vpc_of(region)} has no subnet in {zone or region}",

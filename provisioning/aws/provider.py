@@ -71,7 +71,7 @@ class AwsProvider:
         self._market = Market(self._client, self._options, context.clock)
         self._limits = AccountLimits(self._client)
         self._images = Images(self._client, self._options.ssh_user)
-        self._network = Network(self._client, self._options.vpc)
+        self._network = Network(self._client, self._options.vpc, ipv6=self._options.address == "ipv6")
         self._machines = Machines(self._client)
         self._newcomers = Newcomers(context.home / "aws" / "new", context.clock)
         self._keys = KeptKeys(context.home / "aws" / "kept")
@@ -101,9 +101,7 @@ class AwsProvider:
             self._options,
             image=image,
             subnet=self._network.subnet(region, offer.zone),
-            group=self._network.admit(
-                region, address.admitted_cidr(self._lookup, spec, self.name), home_tags(spec)
-            ),
+            group=self._network.admit(region, self._admitted(region, spec), home_tags(spec)),
         )
         quota = quota_of(offer.instance_type, spot=offer.spot)
         answer = self._client.run_instances(
@@ -197,7 +195,12 @@ class AwsProvider:
             self._carry(ref, disk, deadline)
 
     def admit(self, ref: InstanceRef, cidr: str) -> bool:
-        """Let ``cidr`` in to the machine, which is that of all machines of this home in the region."""
+        """Let ``cidr`` in to the machine and, with it, to all machines of this home in the region.
+
+        Machines that are reached by another address than the public one let in who that is, whatever ``cidr`` says.
+        """
+        if self._options.address != "public":
+            cidr = self._mine(ref.location)
         machine = self._machines.describe(ref.location, ref.id)
         if machine is None or machine["State"]["Name"] == "terminated":
             machine = self._machines.carrier(ref.location, ref.id)
@@ -239,7 +242,7 @@ class AwsProvider:
             for name, value in convert.tags_of(disk).items()
             if name in ("launch-home", "launch-owner")
         }
-        group = self._network.admit(region, address.my_cidr(self._lookup), tags)
+        group = self._network.admit(region, self._mine(region), tags)
         request = carrier_request(
             disk,
             keys,
@@ -272,6 +275,17 @@ class AwsProvider:
                 state_reason=f"its disk {volume} is being attached",
             )
         return instance
+
+    def _mine(self, region: str) -> str:
+        """From where machines are reached: this computer, or the VPC's own network for those without a public address."""
+        if self._options.address == "private":
+            return self._network.cidr_of(region)
+        return address.my_cidr(self._lookup, ipv6=self._options.address == "ipv6")
+
+    def _admitted(self, region: str, spec: InstanceSpec) -> str:
+        if spec.allowed_cidr is None:
+            return self._mine(region)
+        return address.admitted_cidr(self._lookup, spec, self.name)
 
     def _hardware(self, offer: Offer) -> Any:
         try:

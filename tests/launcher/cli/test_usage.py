@@ -37,7 +37,11 @@ def write_job(folder: Path, text: str, name: str = "launch.yaml") -> Path:
         (["--set", "resources.cpus"], "expected path=value such as resources.cpus=8", "--help"),
         (["--env", "=1"], "expected key=value such as LEARNING_RATE=0.1, came '=1'", "--help"),
         (["--smoke", "--", "true"], "--smoke: a small run on the real machine", "leave --smoke out"),
-        (["--ssh-from", "10.0.0.0/8", "--", "true"], "--ssh-from: no provider of this release", "leave"),
+        (
+            ["--provider", "fake", "--ssh-from", "10.0.0.0/8", "--", "true"],
+            "--ssh-from: fake has no firewall",
+            "leave",
+        ),
         (["status"], "Missing argument 'RUN'", "`launch status --help`"),
         (["exec", "demo"], "no command", "launch exec demo -- CMD"),
         (["stop", "nothing-here"], "nothing-here", "launch ls"),

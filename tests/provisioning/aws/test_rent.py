@@ -211,6 +211,28 @@ def test_the_address_by_which_machines_are_reached(build: Build, cloud: Ec2Cloud
     assert isinstance(access, SshAccess)
     assert access.host == cloud.machine(ref.id).private_ip
     assert cloud.machine(ref.id).public_ip is None
+    assert admitted(cloud) == {"172.31.0.0/16"}, "who comes through a jump host has an address of the VPC"
+    assert not provider.admit(ref, "203.0.113.9/32"), "and no other, wherever home is"
+
+
+def test_ipv6_needs_it_at_both_ends(build: Build, cloud: Ec2Cloud) -> None:
+    provider = build(address="ipv6")
+    with pytest.raises(BadOption, match="has IPv6 addresses"):
+        provider.create(offer_of(provider), spec())
+    for subnet in cloud.backend().describe_subnets():
+        cloud.backend().associate_subnet_cidr_block(subnet.id, "2001:db8:1:1::/64")
+    with pytest.raises(Unreachable, match="reached by IPv6 alone"):
+        build(address="ipv6").create(offer_of(provider), spec("b-0001"))
+    cloud.address = "2001:db8::7"
+    provider = build(address="ipv6")
+    ref = provider.create(offer_of(provider), spec("c-0001")).ref
+    assert admitted(cloud) == {"2001:db8::7/128"}
+    form = cloud.actions("RunInstances")[-1].form
+    assert form["NetworkInterface.1.Ipv6AddressCount"] == "1"
+    assert form["NetworkInterface.1.AssociatePublicIpAddress"] == "false"
+    assert provider.get(ref).ref == ref
+    for subnet in cloud.backend().describe_subnets():
+        subnet.ipv6_cidr_block_associations.clear()
 
 
 def test_a_spot_price_that_rose_is_not_paid(provider: AwsProvider, cloud: Ec2Cloud) -> None:
