@@ -66,6 +66,7 @@ class Console:
         self._quiet = quiet
         self._drawn = 0
         self._log = logging.Logger("trainer")  # not registered: a second run in this process gets its own
+        self._log.addHandler(logging.NullHandler())  # without any, logging itself writes warnings to stderr
         if log_file is not None:
             log_file.parent.mkdir(parents=True, exist_ok=True)
             handler = logging.FileHandler(log_file, encoding="utf-8")

@@ -13,7 +13,9 @@ if TYPE_CHECKING:
     import argparse
 
     from trainer.lm.decoders import SentenceDecoder
+    from trainer.lm.evaluate import Rescorer
     from trainer.lm.options import DecoderOptions
+    from trainer.lm.rescore import LlmRescorer, RescoringOptions
     from trainer.progress import Console
 
 __all__ = ["add_arguments", "evaluate", "wants_words"]
@@ -62,6 +64,31 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add("--jobs", type=int, default=0, metavar="N", help="sentences decoded at once (default: one per core)")
     add("--fresh", action="store_true", help="decode again what an earlier evaluation had finished")
     add_decoder_options(group)
+    add_llm_options(group)
+
+
+def add_llm_options(parser: argparse._ActionsContainer) -> None:
+    """Declare the options of rescoring."""
+    add = parser.add_argument
+    add(
+        "--llm",
+        metavar="NAME",
+        help="rescore with this causal language model: a folder, or a name of the hub",
+    )
+    add("--alpha", type=float, metavar="X", help="weight of that model against the n-grams, 0 to 1 (0.55)")
+    add(
+        "--llm-batch-size",
+        type=int,
+        default=64,
+        metavar="N",
+        help="sentences at once, halved when memory runs out (64)",
+    )
+    add("--llm-length-penalty", type=float, default=0.0, metavar="X", help="taken off for every token (0)")
+    add("--llm-context", default="", metavar="TEXT", help="text before every candidate, not scored itself")
+    add(
+        "--recombine-top", type=int, default=20, metavar="N",
+        help="exchange words among so many of the best to make more candidates; 0 makes none (20)",
+    )  # fmt: skip
 
 
 def add_decoder_options(parser: argparse._ActionsContainer) -> None:
@@ -90,17 +117,43 @@ def chosen_options(args: argparse.Namespace) -> dict[str, Any]:
     return {name: getattr(args, name) for name in names if getattr(args, name) is not None}
 
 
+def rescoring(
+    args: argparse.Namespace, acoustic_scale: float
+) -> tuple[Callable[[], Rescorer | None], dict[str, Any]]:
+    """How the rescorer is opened, and what decides its order; (None, nothing) without --llm."""
+    if args.llm is None:
+        if args.alpha is not None:
+            raise ConfigError("--alpha weighs a large language model, and --llm names none")
+        return (lambda: None), {}
+    from trainer.lm.rescore import CausalScorer, LlmRescorer, RescoringOptions
+
+    options = RescoringOptions(
+        acoustic_scale=acoustic_scale, alpha=0.55 if args.alpha is None else args.alpha,
+        length_penalty=args.llm_length_penalty, recombine_top=args.recombine_top, context=args.llm_context,
+    )  # fmt: skip
+
+    def opened() -> LlmRescorer:
+        scorer = CausalScorer.load(args.llm, device=args.device or "auto", batch_size=args.llm_batch_size)
+        return LlmRescorer(scorer, options)
+
+    return opened, {"llm": args.llm, "rescoring": _as_dict(options)}
+
+
 def evaluate(args: argparse.Namespace) -> int:
     """Decode, report and, for the test split, write the submission."""
     from trainer.lm.evaluate import WordsRequest, evaluate_words
     from trainer.lm.logits import Member
+    from trainer.lm.options import DecoderOptions
     from trainer.progress import Console
 
     console = Console()
     opened, identity, known = _decoder(args, console)
+    scale = args.acoustic_scale if args.acoustic_scale is not None else DecoderOptions().acoustic_scale
+    open_rescorer, more = rescoring(args, scale)
     request = WordsRequest(
         members=[Member.of(args.run_dir, args.checkpoint), *(Member.of(other) for other in args.ensemble)],
-        data_dir=args.data_dir, split=args.split, open_decoder=opened, identity=identity, known=known,
+        data_dir=args.data_dir, split=args.split, open_decoder=opened,
+        identity={**identity, **more}, known=known, open_rescorer=open_rescorer,
         device=args.device, output_dir=args.words_dir, limit_batches=args.limit_batches, fresh=args.fresh,
     )  # fmt: skip
     return evaluate_words(request, console)
@@ -151,7 +204,7 @@ def _graph(args: argparse.Namespace, console: Console) -> Choice:
     return lambda: GraphDecoder(graph, options, jobs=threads), identity, graph.words.__contains__
 
 
-def _as_dict(options: DecoderOptions) -> dict[str, Any]:
+def _as_dict(options: DecoderOptions | RescoringOptions) -> dict[str, Any]:
     import dataclasses
 
     return dataclasses.asdict(options)
