@@ -22,6 +22,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         actions.add_parser("build", help="a decoding graph from a text and a pronunciation dictionary")
     )
     _add_info(actions.add_parser("info", help="what a graph holds, and whether it fits the memory"))
+    _add_tune(actions.add_parser("tune", help="find the weights with the fewest word errors on validation"))
     _add_serve(actions.add_parser("serve", help="answer the official evaluation script over Redis"))
     for action in actions.choices.values():
         action.add_argument("--debug", action="store_true", help="show tracebacks")
@@ -148,3 +149,71 @@ def _serve(args: argparse.Namespace) -> int:
         console.say(f"serving {args.graph} over {link}; Ctrl-C ends it")
         service.run(lambda: not interrupt.requested)
     return Exit.DONE
+
+
+def _add_tune(parser: argparse.ArgumentParser) -> None:
+    from trainer.lm.evaluate_cli import add_decoder_options, add_llm_options
+
+    add = parser.add_argument
+    add(
+        "--run-dir",
+        type=Path,
+        required=True,
+        metavar="DIR",
+        help="run folder of the model; the result is kept there",
+    )
+    add("--checkpoint", type=Path, metavar="FILE", help="another checkpoint than the best")
+    add("--data-dir", type=Path, metavar="DIR", help="session folders (default: LAUNCH_DATA_DIR)")
+    add("--graph", type=Path, required=True, metavar="DIR", help="graph folder")
+    add(
+        "--ensemble", type=Path, action="append", default=[], metavar="RUN_DIR",
+        help="another run whose probabilities are averaged with this one's",
+    )  # fmt: skip
+    add("--device", metavar="NAME", help="auto, cpu, cuda or cuda:N")
+    add("--sentences", type=int, default=200, metavar="N", help="validation sentences that are tried (200)")
+    add("--acoustic-scales", type=float, nargs="+", metavar="X", help="tried (0.2 0.325 0.5 0.8)")
+    add("--blank-penalties", type=float, nargs="+", metavar="X", help="tried (9 90 300)")
+    add("--alphas", type=float, nargs="+", metavar="X", help="tried with --llm (0 0.25 0.4 0.55 0.7 0.85)")
+    add("--jobs", type=int, default=0, metavar="N", help="sentences decoded at once (default: one per core)")
+    add_decoder_options(parser)
+    add_llm_options(parser)
+    parser.set_defaults(handler=_tune)
+
+
+def _tune(args: argparse.Namespace) -> int:
+    from trainer.evaluate import run_config
+    from trainer.lm import tune
+    from trainer.lm.evaluate_cli import chosen_options, jobs, members
+    from trainer.lm.graph_folder import DecodingGraph
+    from trainer.lm.logits import collect
+    from trainer.lm.options import DecoderOptions
+    from trainer.lm.rescore import CausalScorer, RescoringOptions
+    from trainer.progress import Console
+    from trainer.run_folder import locate_data
+
+    console = Console()
+    alphas = (0.0,) if args.llm is None else tuple(args.alphas or (0.0, 0.25, 0.4, 0.55, 0.7, 0.85))
+    usual = tune.TuningGrid()
+    grid = tune.TuningGrid(
+        acoustic_scales=tuple(args.acoustic_scales or usual.acoustic_scales),
+        blank_penalties=tuple(args.blank_penalties or usual.blank_penalties), alphas=alphas,
+    )  # fmt: skip
+    options, threads = DecoderOptions().changed(chosen_options(args)), jobs(args)
+    rescoring = RescoringOptions(
+        length_penalty=args.llm_length_penalty, recombine_top=args.recombine_top if args.llm else 0,
+        context=args.llm_context,
+    )  # fmt: skip
+    graph = DecodingGraph.load(args.graph, threads=threads)
+    config = run_config(args.run_dir, args.device)
+    data_dir = locate_data(config, args.data_dir, JobEnvironment.read())
+    cache = args.run_dir / "words_val" / "logits.npz"
+    everything = collect(members(args), data_dir, "val", device=args.device, cache=cache, console=console)
+    utterances = tune.sample(everything, args.sentences)
+    scorer = None
+    if args.llm is not None:
+        scorer = CausalScorer.load(args.llm, device=args.device or "auto", batch_size=args.llm_batch_size)
+    return tune.tune(
+        utterances, graph, options, grid, jobs=threads, scorer=scorer, rescoring=rescoring,
+        record=tune.tuning_record(args.run_dir), identity=tune.identity_of(cache, graph, args.llm, utterances, options),
+        console=console,
+    )  # fmt: skip

@@ -19,7 +19,7 @@ from trainer.lm.corpora import Corpora
 from trainer.lm.decoders import SentenceDecoder
 from trainer.lm.errors import LanguageModelError
 from trainer.lm.journal import Journal
-from trainer.lm.logits import Member, Utterance, collect
+from trainer.lm.logits import Member, Utterance, collect, fingerprint_digest
 from trainer.lm.report import score, summary, table, unsayable
 from trainer.lm.search import Hypothesis
 from trainer.progress import Console, Speed, duration_words
@@ -76,7 +76,7 @@ def evaluate_words(request: WordsRequest, console: Console) -> Exit:
         limit_batches=request.limit_batches,
     )  # fmt: skip
     _tell_unsayable(request, utterances, console)
-    identity = {**request.identity, "logits": _digest(folder / "logits.npz")}
+    identity = {**request.identity, "logits": fingerprint_digest(folder / "logits.npz")}
     with Interrupt() as interrupt, Journal(folder, identity, fresh=request.fresh) as journal:
         left = [u for u in utterances if u.id not in journal.finished]
         if len(left) < len(utterances):
@@ -94,16 +94,6 @@ def evaluate_words(request: WordsRequest, console: Console) -> Exit:
         journal.finish({u.id: _about(u) for u in utterances})
         _write(request, utterances, journal, data_dir, folder, console)
     return Exit.DONE
-
-
-def _digest(path: Path) -> str:
-    """Digest of the logits' own description: two runs over the same weights and data agree."""
-    import hashlib
-
-    import numpy as np
-
-    with np.load(path, allow_pickle=False) as file:
-        return hashlib.sha256(str(file["about"]).encode()).hexdigest()
 
 
 def _about(utterance: Utterance) -> dict[str, Any]:

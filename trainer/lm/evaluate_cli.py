@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import dataclasses
 import os
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -14,8 +16,8 @@ if TYPE_CHECKING:
 
     from trainer.lm.decoders import SentenceDecoder
     from trainer.lm.evaluate import Rescorer
-    from trainer.lm.options import DecoderOptions
-    from trainer.lm.rescore import LlmRescorer, RescoringOptions
+    from trainer.lm.logits import Member
+    from trainer.lm.rescore import LlmRescorer
     from trainer.progress import Console
 
 __all__ = ["add_arguments", "evaluate", "wants_words"]
@@ -118,17 +120,17 @@ def chosen_options(args: argparse.Namespace) -> dict[str, Any]:
 
 
 def rescoring(
-    args: argparse.Namespace, acoustic_scale: float
+    args: argparse.Namespace, acoustic_scale: float, alpha: float | None
 ) -> tuple[Callable[[], Rescorer | None], dict[str, Any]]:
     """How the rescorer is opened, and what decides its order; (None, nothing) without --llm."""
     if args.llm is None:
-        if args.alpha is not None:
+        if alpha is not None:
             raise ConfigError("--alpha weighs a large language model, and --llm names none")
         return (lambda: None), {}
     from trainer.lm.rescore import CausalScorer, LlmRescorer, RescoringOptions
 
     options = RescoringOptions(
-        acoustic_scale=acoustic_scale, alpha=0.55 if args.alpha is None else args.alpha,
+        acoustic_scale=acoustic_scale, alpha=0.55 if alpha is None else alpha,
         length_penalty=args.llm_length_penalty, recombine_top=args.recombine_top, context=args.llm_context,
     )  # fmt: skip
 
@@ -136,34 +138,46 @@ def rescoring(
         scorer = CausalScorer.load(args.llm, device=args.device or "auto", batch_size=args.llm_batch_size)
         return LlmRescorer(scorer, options)
 
-    return opened, {"llm": args.llm, "rescoring": _as_dict(options)}
+    return opened, {"llm": args.llm, "rescoring": dataclasses.asdict(options)}
 
 
 def evaluate(args: argparse.Namespace) -> int:
     """Decode, report and, for the test split, write the submission."""
     from trainer.lm.evaluate import WordsRequest, evaluate_words
-    from trainer.lm.logits import Member
-    from trainer.lm.options import DecoderOptions
     from trainer.progress import Console
 
     console = Console()
-    opened, identity, known = _decoder(args, console)
-    scale = args.acoustic_scale if args.acoustic_scale is not None else DecoderOptions().acoustic_scale
-    open_rescorer, more = rescoring(args, scale)
+    choice = _decoder(args, console)
+    open_rescorer, more = rescoring(args, choice.acoustic_scale, choice.alpha)
     request = WordsRequest(
-        members=[Member.of(args.run_dir, args.checkpoint), *(Member.of(other) for other in args.ensemble)],
-        data_dir=args.data_dir, split=args.split, open_decoder=opened,
-        identity={**identity, **more}, known=known, open_rescorer=open_rescorer,
-        device=args.device, output_dir=args.words_dir, limit_batches=args.limit_batches, fresh=args.fresh,
+        members=members(args), data_dir=args.data_dir, split=args.split, open_decoder=choice.open_decoder,
+        identity={**choice.identity, **more}, known=choice.known, open_rescorer=open_rescorer, device=args.device,
+        output_dir=args.words_dir, limit_batches=args.limit_batches, fresh=args.fresh,
     )  # fmt: skip
     return evaluate_words(request, console)
 
 
-Choice = tuple["Callable[[], SentenceDecoder]", "dict[str, Any]", "Callable[[str], bool] | None"]
-"""How the decoder is opened, what decides its answers, and which words it can say."""
+def members(args: argparse.Namespace) -> list[Member]:
+    """The models whose probabilities are averaged."""
+    from trainer.lm.logits import Member
+
+    return [Member.of(args.run_dir, args.checkpoint), *(Member.of(other) for other in args.ensemble)]
 
 
-def _decoder(args: argparse.Namespace, console: Console) -> Choice:
+@dataclass(frozen=True, kw_only=True)
+class _Choice:
+    """One of the ways to decode."""
+
+    open_decoder: Callable[[], SentenceDecoder]
+    identity: dict[str, Any]
+    """What decides its answers."""
+    known: Callable[[str], bool] | None
+    """Which words it can say, where that is known."""
+    acoustic_scale: float
+    alpha: float | None
+
+
+def _decoder(args: argparse.Namespace, console: Console) -> _Choice:
     if (args.graph is None) == (args.redis is None):
         raise ConfigError(
             "sentences need a language model, and none was named"
@@ -174,37 +188,42 @@ def _decoder(args: argparse.Namespace, console: Console) -> Choice:
     return _redis(args, console) if args.graph is None else _graph(args, console)
 
 
-def _redis(args: argparse.Namespace, console: Console) -> Choice:
+def _redis(args: argparse.Namespace, console: Console) -> _Choice:
+    from trainer.lm.options import DecoderOptions
     from trainer.lm.redis_process import open_decoder
 
-    options = chosen_options(args)
-    identity = {"redis": args.redis, "command": args.lm_command, "options": options}
-    return (
-        lambda: open_decoder(
-            args.redis, args.lm_command, patience_s=args.redis_patience, say=console.warn, options=options
-        ),
-        identity,
-        None,
-    )
+    given = chosen_options(args)
+
+    def opened() -> SentenceDecoder:
+        patience_s = args.redis_patience
+        return open_decoder(
+            args.redis, args.lm_command, patience_s=patience_s, say=console.warn, options=given
+        )
+
+    return _Choice(
+        open_decoder=opened, identity={"redis": args.redis, "command": args.lm_command, "options": given}, known=None,
+        acoustic_scale=DecoderOptions().changed(given).acoustic_scale, alpha=args.alpha,
+    )  # fmt: skip
 
 
-def _graph(args: argparse.Namespace, console: Console) -> Choice:
+def _graph(args: argparse.Namespace, console: Console) -> _Choice:
     from trainer.lm.decoders import GraphDecoder
     from trainer.lm.graph_folder import DecodingGraph
     from trainer.lm.options import DecoderOptions
+    from trainer.lm.tune import kept_options
 
-    threads = jobs(args)
-    options: DecoderOptions = DecoderOptions().changed(chosen_options(args))
+    threads, given = jobs(args), chosen_options(args)
+    DecoderOptions().changed(given)  # raises before anything is loaded
     graph = DecodingGraph.load(args.graph, threads=threads)
     console.say(
         f"graph: {args.graph}, {len(graph.arcs.final):,} states, {len(graph.arcs.ilabel):,} arcs, "
         f"{len(graph.words):,} words; {threads} threads"
     )
-    identity = {"graph": graph.digest, "options": _as_dict(options)}
-    return lambda: GraphDecoder(graph, options, jobs=threads), identity, graph.words.__contains__
-
-
-def _as_dict(options: DecoderOptions | RescoringOptions) -> dict[str, Any]:
-    import dataclasses
-
-    return dataclasses.asdict(options)
+    tuned: dict[str, float] = kept_options(args.run_dir, graph.digest, args.llm, console.say)
+    alpha = tuned.pop("alpha", None)
+    options = DecoderOptions().changed({**tuned, **given})
+    return _Choice(
+        open_decoder=lambda: GraphDecoder(graph, options, jobs=threads),
+        identity={"graph": graph.digest, "options": dataclasses.asdict(options)}, known=graph.words.__contains__,
+        acoustic_scale=options.acoustic_scale, alpha=alpha if args.alpha is None else args.alpha,
+    )  # fmt: skip

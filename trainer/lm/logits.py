@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import io
 import json
 from collections.abc import Sequence
@@ -26,7 +27,7 @@ from trainer.sessions import data_root, find_test_sessions, split_file
 from trainer.setup import cache_dir, choose_compute
 from trainer.smoothing import Smoother
 
-__all__ = ["Member", "Utterance", "collect"]
+__all__ = ["Member", "Utterance", "collect", "fingerprint_digest"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -185,6 +186,12 @@ def _utterances(
                 )
             )  # fmt: skip
     return found
+
+
+def fingerprint_digest(path: Path) -> str:
+    """A digest of what kept logits were made of: equal for the same weights, data and precision."""
+    with np.load(path, allow_pickle=False) as file:
+        return hashlib.sha256(str(file["about"]).encode()).hexdigest()
 
 
 def _read(path: Path, fingerprint: dict[str, Any]) -> dict[Key, np.ndarray[Any, Any]] | None:
