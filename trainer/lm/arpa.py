@@ -11,7 +11,7 @@ from typing import TextIO
 
 from trainer.lm.errors import BadText
 
-__all__ = ["BEGIN", "END", "UNKNOWN", "NgramModel", "perplexity", "read_arpa", "write_arpa"]
+__all__ = ["BEGIN", "END", "UNKNOWN", "NgramModel", "perplexity", "read_arpa", "read_unigrams", "write_arpa"]
 
 BEGIN, END, UNKNOWN = "<s>", "</s>", "<unk>"
 Ngram = tuple[str, ...]
@@ -89,6 +89,24 @@ def read_arpa(path: Path) -> NgramModel:
             return _parse(path, enumerate(file, start=1))
     except (OSError, EOFError, UnicodeDecodeError) as error:
         raise BadText(f"{path} cannot be read: {error}") from error
+
+
+def read_unigrams(path: Path) -> dict[str, float]:
+    """Only ln p of the single words, without reading the longer n-grams. Raises `BadText`."""
+    table: dict[Ngram, float] = {}
+    try:
+        with _open(path) as file:
+            for number, raw in enumerate(file, start=1):
+                line = raw.strip()
+                if line.startswith("\\2-grams:") or line == "\\end\\":
+                    break
+                if line and line[0] in "-0123456789":
+                    _entry(path, number, line, 1, table, {})
+    except (OSError, EOFError, UnicodeDecodeError) as error:
+        raise BadText(f"{path} cannot be read: {error}") from error
+    if not table:
+        raise BadText(f"{path}: is no ARPA file: it has no 1-grams")
+    return {word: value for (word,), value in table.items()}
 
 
 def _open(path: Path) -> TextIO:

@@ -50,6 +50,17 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="another run whose probabilities are averaged with this one's; may be repeated",
     )  # fmt: skip
     add(
+        "--decoder", choices=("graph", "lexicon"), default="graph",
+        help="lexicon decodes without TLG.fst, from lexicon.txt and lm.arpa of the folder: less memory, not exact",
+    )  # fmt: skip
+    add(
+        "--lexicon-beam-size",
+        type=int,
+        default=500,
+        metavar="N",
+        help="paths kept by --decoder lexicon (500)",
+    )
+    add(
         "--redis", metavar="HOST:PORT",
         help="decode by a language-model process of the official protocol behind this Redis; private starts a Redis "
         "of its own, for --lm-command",
@@ -185,7 +196,9 @@ def _decoder(args: argparse.Namespace, console: Console) -> _Choice:
             else "--graph and --redis: one",
             hint="--graph DIR names a decoding graph (trainer lm build makes one), --redis a process that has one",
         )
-    return _redis(args, console) if args.graph is None else _graph(args, console)
+    if args.graph is None:
+        return _redis(args, console)
+    return _lexicon(args, console) if args.decoder == "lexicon" else _graph(args, console)
 
 
 def _redis(args: argparse.Namespace, console: Console) -> _Choice:
@@ -226,4 +239,31 @@ def _graph(args: argparse.Namespace, console: Console) -> _Choice:
         open_decoder=lambda: GraphDecoder(graph, options, jobs=threads),
         identity={"graph": graph.digest, "options": dataclasses.asdict(options)}, known=graph.words.__contains__,
         acoustic_scale=options.acoustic_scale, alpha=alpha if args.alpha is None else args.alpha,
+    )  # fmt: skip
+
+
+def _lexicon(args: argparse.Namespace, console: Console) -> _Choice:
+    from trainer.durable import file_digest
+    from trainer.lm.graph_folder import ARPA, DICTIONARY
+    from trainer.lm.lexicon_decoder import LexiconDecoder
+    from trainer.lm.options import DecoderOptions
+
+    if args.lexicon_beam_size < 1:
+        raise ConfigError(f"--lexicon-beam-size must be at least 1, found {args.lexicon_beam_size}")
+    options = DecoderOptions().changed(chosen_options(args))
+    decoder = LexiconDecoder(args.graph, options, beam_size=args.lexicon_beam_size, jobs=jobs(args))
+    console.say(f"lexicon and {ARPA} of {args.graph}; {decoder.max_jobs} threads")
+    if decoder.num_dropped:
+        console.warn(
+            f"{decoder.num_dropped} pronunciations are those of too many words: the rarest of those are left out"
+        )
+    digests = [file_digest(args.graph / name) for name in (ARPA, DICTIONARY)]
+    identity = {
+        "lexicon": digests,
+        "beam_size": args.lexicon_beam_size,
+        "options": dataclasses.asdict(options),
+    }
+    return _Choice(
+        open_decoder=lambda: decoder, identity=identity, known=decoder.__contains__,
+        acoustic_scale=options.acoustic_scale, alpha=args.alpha,
     )  # fmt: skip
