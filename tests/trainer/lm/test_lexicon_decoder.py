@@ -32,8 +32,9 @@ def test_the_best_sentence_is_that_of_the_graph_and_scores_come_apart(house: Pat
         logits = say(line.split(), HOUSE, rng, noise=1.5)
         found, expected = without.decode(logits), exact.decode(logits)
         assert found[0].text == expected[0].text == line
-        # No silence costs anything here, so the alignment may be a better one.
-        assert expected[0].acoustic - 1e-2 <= found[0].acoustic <= expected[0].acoustic + 5
+        # No silence is weighed here, so that the alignment may be a better one, within what silences cost a graph.
+        silences = 2.2 / options.acoustic_scale * (len(line.split()) + 1)
+        assert expected[0].acoustic - 1e-2 <= found[0].acoustic <= expected[0].acoustic + silences
         assert len({h.text for h in found}) == len(found)
         words = ("<s>", *line.split(), "</s>")
         ngram = sum(model.log_probability(words[max(0, i - 2) : i + 1]) for i in range(1, len(words)))
@@ -60,7 +61,7 @@ def test_of_too_many_homophones_the_rarest_are_left_out_and_counted(tmp_path: Pa
     decoder = LexiconDecoder(tmp_path / "g", DecoderOptions())
     found = decoder.decode(say(["worda"], dictionary, np.random.default_rng(0)))
     assert decoder.num_dropped == 2
-    assert [h.text for h in found] == [f"word{c}" for c in "abcdef"]
+    assert [h.text for h in found if " " not in h.text] == [f"word{c}" for c in "abcdef"]
 
 
 def test_what_is_missing_or_too_large_is_refused(house: Path, tmp_path: Path) -> None:
