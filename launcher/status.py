@@ -78,6 +78,8 @@ class Status:
     """What would be lost with the machine at this moment; None while the job does not run."""
     estimate: Mapping[str, Any] = field(default_factory=dict)
     """What was promised at launch: ``{"hours": {...}, "usd": {...}}``."""
+    forecast: Mapping[str, Any] = field(default_factory=dict)
+    """The same by the pace of the run's first minutes; empty before, and where the job reports no steps."""
     limits: Mapping[str, Any] = field(default_factory=dict)
 
     @property
@@ -132,6 +134,7 @@ def status_of(
         looked_at=run.looked_at,
         loss_now=_loss_now(run, attempts, newest, disk_gib, now),
         estimate={key: run.plan.get("estimate", {}).get(key, {}) for key in ("hours", "usd")},
+        forecast={key: run.calibrated[key] for key in ("hours", "usd") if key in run.calibrated},
         limits=run.limits,
     )
 

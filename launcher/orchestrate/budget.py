@@ -8,6 +8,7 @@ from datetime import datetime
 
 from launcher.events import Kind
 from launcher.job import Job
+from launcher.orchestrate.calibrate import calibrate_if_due, with_calibration
 from launcher.orchestrate.context import RunContext
 from launcher.policy.limits import LimitWarning, Spent, deadlines_of, forecast_usd, new_warnings
 from launcher.policy.reserve import Measured, Reserve, reserve_for
@@ -49,9 +50,10 @@ def deadlines_now(context: RunContext, offer: Offer | None = None) -> Deadlines:
     attempt = context.attempt
     row = None if attempt is None else context.machine_of(attempt)
     if row is None or row.deadline is None or row.stopped_at is not None or row.deadline >= reckoned.hard:
-        return reckoned
+        return with_calibration(context, reckoned)
     earlier = reckoned.hard - row.deadline
-    return replace(reckoned, hard=row.deadline, soft=reckoned.soft - earlier)
+    armed = replace(reckoned, hard=row.deadline, soft=reckoned.soft - earlier)
+    return with_calibration(context, armed)
 
 
 def deadlines_allowed(context: RunContext, offer: Offer | None = None) -> Deadlines:
@@ -103,6 +105,7 @@ def warn_about_limits(context: RunContext) -> None:
     if attempt is None:
         return
     spent = spent_now(context)
+    calibrate_if_due(context, spent, reserve_now(context))
     remaining_s = None
     if run.step is not None and run.total and run.steps_per_s:
         remaining_s = max(0.0, (run.total - run.step) / run.steps_per_s)

@@ -103,6 +103,8 @@ def cost(status: Status) -> str:
         parts.append(f"{words.usd_per_hour(status.usd_per_hour_now)} now")
     if estimated := status.estimate.get("usd"):
         parts.append(f"estimated {words.span(estimated, words.usd)}")
+    if (forecast := status.forecast.get("usd")) and status.is_live and forecast["high"]:
+        parts.append(f"by its pace {words.span(forecast, words.usd)}")
     if limit := status.limits.get("max_cost_usd"):
         parts.append(f"limit {words.usd(limit)}")
     return SEP.join(parts)

@@ -132,6 +132,7 @@ class Store:
             "intent": Intent.NONE,
             "intent_options": {},
             "warned": (),
+            "calibrated": {},
             "resumed_at": now,
             "updated_at": now,
         }

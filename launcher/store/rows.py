@@ -69,6 +69,8 @@ class RunRow:
     """When the job first began to run."""
     resumed_at: datetime | None = None
     """When a person last made it go on; plan and limits may have changed then."""
+    calibrated: Mapping[str, Any] = field(default_factory=dict)
+    """What it is expected to come to, by the pace of its first minutes; empty before."""
     warned: tuple[str, ...] = ()
     """Which warnings about the limits have been said."""
     measured: Mapping[str, Any] = field(default_factory=dict)

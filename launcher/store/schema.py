@@ -106,6 +106,10 @@ MIGRATIONS: tuple[str, ...] = (
     ALTER TABLE speeds ADD COLUMN batch_size REAL;
     ALTER TABLE speeds ADD COLUMN precision TEXT;
     """,
+    # 7: what the first minutes of a run say about the rest of it
+    """
+    ALTER TABLE runs ADD COLUMN calibrated TEXT NOT NULL DEFAULT '{}';
+    """,
 )
 
 

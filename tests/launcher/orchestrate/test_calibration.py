@@ -1,0 +1,88 @@
+"""The first minutes of a run correct its estimate, and end it where it now breaks its limit."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from datetime import datetime, timedelta
+
+import pytest
+
+from launcher import Run
+from launcher.orchestrate.orchestrator import Orchestrator
+from launcher.supervise import hold_lock
+from provisioning.models import utc_now
+from tests.system.house import House
+
+STEPS = """
+step=0
+while [ "$step" -lt {steps} ]; do
+    step=$((step + 1))
+    echo "{{\\"step\\": $step, \\"total\\": {total}}}" >> "$LAUNCH_METRICS_FILE"
+    if [ "$step" = 3 ]; then echo saved > "$LAUNCH_OUTPUT_DIR/saved.txt"; fi
+    while [ "$step" = 40 ] && [ ! -e "{gate}" ]; do sleep 0.1; done
+    sleep 0.05
+done
+"""
+
+
+def follow(house: House, run: Run, clock: Callable[[], datetime], until: Callable[[], bool]) -> None:
+    """Be the supervisor, by a clock of our own."""
+    orchestrator = Orchestrator(house.home, house.store, house.environ, clock=clock)
+    give_up_at = time.monotonic() + 120
+    next_look_s: float | None = 0.0
+    while next_look_s is not None and not until():
+        assert time.monotonic() < give_up_at, run.status()
+        time.sleep(min(next_look_s, 0.1))
+        next_look_s = orchestrator.advance(run.id)
+
+
+def has_a_pace(run: Run) -> bool:
+    status = run.status()
+    return status.step is not None and status.step > 30 and bool(status.steps_per_s)
+
+
+def test_a_run_that_breaks_its_limit_by_its_own_pace_is_saved_and_stopped(house: House) -> None:
+    """Ten million steps were said to take minutes on a T4; at some twenty a second they take a week."""
+    job = house.job(
+        STEPS.format(steps=100_000, total=10_000_000, gate="/dev/null"),
+        work={"hours": 0.1, "on": "T4"},
+        max_cost=2.0,
+    )
+    with hold_lock(house.home) as held:
+        assert held
+        run = house.launch(job, provider="fake", instance="t4.1x")
+        follow(house, run, utc_now, until=lambda: has_a_pace(run))
+        assert not run.status().forecast, "some seconds are not enough to say anything"
+        follow(house, run, lambda: utc_now() + timedelta(minutes=4), until=lambda: False)
+    status = run.status()
+    assert (status.state, status.reason_code) == ("stopped", "budget")
+    assert status.forecast["usd"]["low"] > 2.0 > status.cost_usd
+    told = [event.message for event in run.events() if event.data.get("action") == "calibrated"]
+    assert len(told) == 1 and "saved and stopped now" in told[0] and f"launch resume {run.id}" in told[0]
+    assert (house.results / run.id / "outputs/saved.txt").read_text() == "saved\n"
+    house.audit(run)
+
+
+def test_a_run_within_its_limit_is_told_what_it_will_come_to(house: House) -> None:
+    job = house.job(
+        STEPS.format(steps=60, total=60, gate=house.gate), work={"hours": 0.1, "on": "T4"}, max_cost=2.0
+    )
+    with hold_lock(house.home) as held:
+        assert held
+        run = house.launch(job, provider="fake", instance="t4.1x")
+        follow(house, run, utc_now, until=lambda: has_a_pace(run))
+        follow(
+            house, run, lambda: utc_now() + timedelta(minutes=4), until=lambda: bool(run.status().forecast)
+        )
+        house.open_gate()
+        follow(house, run, utc_now, until=lambda: False)
+    status = run.status()
+    assert status.state == "succeeded"
+    assert 0.0 < status.forecast["usd"]["low"] <= status.forecast["usd"]["high"] < 2.0
+    # The account is kept, by line, and the next estimate of this job knows its pace.
+    row = house.store.accounts()[0]
+    assert row.run_id == run.id
+    assert sum(line["usd"] for line in row.account["lines"]) == pytest.approx(status.cost_usd, abs=1e-5)
+    assert house.store.speeds(row.job_digest)[0].steps_per_s > 0
+    house.audit(run)
