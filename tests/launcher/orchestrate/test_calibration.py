@@ -15,6 +15,7 @@ from provisioning.models import utc_now
 from tests.system.house import House
 
 STEPS = """
+trap "exit 75" TERM
 step=0
 while [ "$step" -lt {steps} ]; do
     step=$((step + 1))
