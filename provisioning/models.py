@@ -71,6 +71,9 @@ class Offer:
     egress_usd_per_gib: float = 0.0
     interruptions_per_hour: float = 0.0
     """Expected rate; 0 for what is never taken away."""
+    link_down_bytes_per_s: float | None = None
+    """The machine's own link, from the internet to it; None where it is faster than what it is used for."""
+    link_up_bytes_per_s: float | None = None
     offer_id: str | None = None
     """The provider's own handle for exactly this offer, on marketplaces."""
     notes: tuple[str, ...] = ()

@@ -6,13 +6,17 @@ what was measured or given.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from types import MappingProxyType
+from typing import TYPE_CHECKING, Any
 
 from launcher.forecast.money import GIB
 from launcher.forecast.ranges import Range
 
-__all__ = ["Conditions", "Disk", "Sizes", "default_conditions", "disk_gib", "disk_of"]
+if TYPE_CHECKING:
+    from provisioning import Offer
+
+__all__ = ["Conditions", "Disk", "Sizes", "default_conditions", "disk_gib", "disk_of", "over_links_of"]
 
 _ASSUMED_BOOT_S = MappingProxyType(
     {
@@ -164,6 +168,24 @@ def default_conditions(
         on_this_computer=here,
         notice_s=_NOTICE_S.get(provider, 0.0),
     )
+
+
+def over_links_of(offer: Offer, conditions: Conditions) -> Conditions:
+    """Return the conditions on a machine whose own link is known: no way is faster than its slower end.
+
+    What marketplaces say of a link is its best hour, shared with everybody on the host: half of it is likely.
+    """
+    down, up = offer.link_down_bytes_per_s, offer.link_up_bytes_per_s
+    changes: dict[str, Any] = {}
+    if down:
+        changes |= {"up": _at_most(conditions.up, down), "fetch": Range(0.25 * down, 0.5 * down, down)}
+    if up:
+        changes["down"] = _at_most(conditions.down, up)
+    return replace(conditions, **changes)
+
+
+def _at_most(link: Range, limit: float) -> Range:
+    return Range(min(link.low, limit), min(link.likely, limit), min(link.high, limit))
 
 
 def _link(measured: float | None, assumed: Range) -> Range:

@@ -11,7 +11,7 @@ from typing import Any
 
 from launcher.errors import NothingToRent
 from launcher.forecast.benchmarks import benchmarks
-from launcher.forecast.conditions import Conditions, Sizes, default_conditions, disk_of
+from launcher.forecast.conditions import Conditions, Sizes, default_conditions, disk_of, over_links_of
 from launcher.forecast.estimates import Estimate, estimate, idle_gpus
 from launcher.forecast.experience import Experience
 from launcher.forecast.throughput import EarlierRun, Source, Work
@@ -261,7 +261,7 @@ def _conditions(offer: Offer, wants: Wants, capabilities: Capabilities) -> Condi
         keep_checkpoints=wants.keep_checkpoints,
         linked=base.on_this_computer,
     )
-    known = wants.experience.conditions(offer, base)
+    known = over_links_of(offer, wants.experience.conditions(offer, base))
     return replace(
         known,
         save_every_s=wants.save_every_s or 0.0,

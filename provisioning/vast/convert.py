@@ -30,6 +30,7 @@ DISK_MONTH = 730.0 / 720.0
 """Vast's month of storage has 30 days; ours is a twelfth of a year."""
 GIB_PER_GB = 1.073741824
 """Traffic is sold by 10^9 bytes. Disks need no factor: as many of Vast's "GB" are rented as GiB are wanted."""
+BYTES_PER_MBIT = 1e6 / 8
 BID_INTERRUPTIONS_PER_HOUR = 1.0 / 12.0
 """Assumed: Vast publishes nothing, and every on-demand renter displaces a bid."""
 _BROKEN_WORDS = (
@@ -70,6 +71,8 @@ def to_offer(ask: Mapping[str, Any], *, spot: bool, usd_per_hour: float, now: da
         ingress_usd_per_gib=_number(ask, "inet_down_cost") * GIB_PER_GB,
         egress_usd_per_gib=_number(ask, "inet_up_cost") * GIB_PER_GB,
         interruptions_per_hour=BID_INTERRUPTIONS_PER_HOUR if spot else 0.0,
+        link_down_bytes_per_s=_number(ask, "inet_down") * BYTES_PER_MBIT or None,
+        link_up_bytes_per_s=_number(ask, "inet_up") * BYTES_PER_MBIT or None,
         offer_id=str(ask["id"]),
         notes=_notes(ask),
     )
