@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from typing import TYPE_CHECKING
 
+from launcher.job.notebook import notebook_of, notebook_problem, with_packages
 from launcher.job.problem import FieldError, Path, nearest
 from launcher.runners.base import Environment as PlacedEnvironment
 
@@ -33,6 +34,9 @@ def _missing(job: Job) -> Iterator[FieldError]:
     for target, source in job.file_mounts.items():
         if "://" not in source and not job.home_path(source).exists():
             yield _error(job.home_path(source), "does not exist", ("file_mounts", target))
+    notebook = notebook_of(job.run)
+    if notebook is not None:
+        yield from _notebook(job.workdir_path / notebook)
     yield from _missing_environment_files(job, job.environment, ())
     for position, stage in enumerate(job.stages):
         if stage.environment is not None:
@@ -49,6 +53,13 @@ def _missing_environment_files(job: Job, environment: Environment, above: Path) 
         if text is not None and not job.home_path(text).is_file():
             what = "is not a file" if job.home_path(text).exists() else "does not exist"
             yield _error(job.home_path(text), what, (*above, "environment", name))
+
+
+def _notebook(path: pathlib.Path) -> Iterator[FieldError]:
+    if not path.is_file():
+        yield _error(path, "does not exist", ("run",))
+    elif (problem := notebook_problem(path)) is not None:
+        yield FieldError(f"{path} {problem}", path=("run",))
 
 
 def _error(path: pathlib.Path, what: str, field: Path) -> FieldError:
@@ -84,7 +95,7 @@ def mount_above(job: Job, path: str) -> str | None:
 
 
 def environment_at_launch(job: Job, environment: Environment | None) -> PlacedEnvironment:
-    """Read what the environment is made from, as it is now: later edits change nothing.
+    """Read what the environment is made from, as it is now: later edits change nothing. A notebook brings what executes it.
 
     Raises:
         JobFileError: the requirements file is not there or is not text.
@@ -99,4 +110,6 @@ def environment_at_launch(job: Job, environment: Environment | None) -> PlacedEn
     except (OSError, UnicodeDecodeError) as err:
         reason = err.strerror if isinstance(err, OSError) else "not UTF-8 text"
         raise FieldError(f"{path} cannot be read: {reason}", path=("environment", "requirements")) from None
+    if notebook_of(job.run) is not None:
+        text = with_packages(text)
     return PlacedEnvironment(python=environment.python, requirements=text)

@@ -87,7 +87,7 @@ class Job(Record):
     setup: str | None = field(default=None, metadata=ruled(Text(what="a shell script")))
     """Runs once on each machine, before ``run``, under ``bash -eo pipefail``."""
     run: str | None = field(default=None, metadata=ruled(Text(what="a shell script")))
-    """The job itself, under ``bash -eo pipefail``."""
+    """The job itself, under ``bash -eo pipefail``; or the path of a notebook, which is executed cell by cell."""
     environment: Environment = field(
         default_factory=Environment, metadata=ruled(RecordOf(type=lambda: Environment))
     )

@@ -96,10 +96,15 @@ def command_for(program: Program, project: Project) -> Command:
     inside = bool(folder) and _reads_beside_itself(program, folder, project)
     script = shlex.quote(name if inside else program.path)
     if program.is_notebook:
-        words = ["jupyter", "nbconvert", "--to", "notebook", "--execute", script]
-        words += ["--output-dir", '"$LAUNCH_OUTPUT_DIR"']
-    else:
-        words = ["python", script]
+        reason = "executed cell by cell; the executed copy comes home, also when a cell fails"
+        outputs = tuple(_outputs(program, inside="", into=None, saves=None))
+        return Command(
+            text=shlex.quote(program.path),
+            reasons=(reason,),
+            checkpoint_dir=_checkpoint_dir(program, given=False, inside=""),
+            outputs=outputs,
+        )
+    words = ["python", script]
     options = {option.word: option for option in program.options}
     reasons: list[str] = []
     missing: list[str] = []

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import io
 import json
+import shlex
 import zipfile
 from functools import cache
 from importlib import resources
@@ -43,6 +44,10 @@ class Tools:
     def argv(self, command: str, *arguments: str) -> tuple[str, ...]:
         """The command line of one of its commands."""
         return (self._python, *ISOLATED, str(self._file), command, *arguments)
+
+    def in_environment(self, command: str, *arguments: str) -> str:
+        """The line for a shell that runs one of its commands with the Python that is first in PATH, and its packages."""
+        return shlex.join(("python3", str(self._file), command, *arguments))
 
     def call(
         self, command: str, request: dict[str, Any], *, timeout_s: float

@@ -16,6 +16,7 @@ from pathlib import PurePosixPath
 from typing import TYPE_CHECKING, Any
 
 from launcher.errors import CommandFailed, MachineError, MachineRefused, PlacementError, StoreError
+from launcher.job.notebook import notebook_of
 from launcher.records import from_json, to_json
 from launcher.remote import runfile, tmux
 from launcher.remote.bootstrap import install_missing
@@ -251,7 +252,9 @@ class MachineRunner:
         steps = runfile.steps_of(start, submission, prepare, prove)
         if submission.setup:
             self._shell.write(start.control / "setup.sh", runfile.script_of(submission.setup))
-        self._shell.write(start.control / "run.sh", runfile.script_of(submission.run))
+        notebook = notebook_of(submission.run)
+        run = submission.run if notebook is None else f"exec {tools.in_environment('notebook', notebook)}"
+        self._shell.write(start.control / "run.sh", runfile.script_of(run))
         if submission.secrets:
             secrets = json.dumps(dict(submission.secrets)).encode("ascii")
             self._shell.write(start.secrets, secrets, mode=0o600)

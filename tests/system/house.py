@@ -166,6 +166,10 @@ class House:
         """Wait until the record says that the job has come so far."""
         eventually(lambda: (run.status().step or 0) >= step or not run.status().is_live, f"step {step}")
 
+    def until_log(self, run: Run, words: str) -> None:
+        """Wait until the job has said this."""
+        eventually(lambda: words in run.read_log(0).data.decode(errors="replace"), f"{words!r} in the log")
+
     def until(self, run: Run, *states: str) -> None:
         """Wait until the run is in one of these states."""
         eventually(lambda: run.status().state in states, f"{run.id} to be {' or '.join(states)}")

@@ -13,6 +13,7 @@
     trainer FOLDER WHEEL    make the trainer a command beside the machine's own Python
     probe                   try the GPU in the job's environment
     trial                   try a rented machine before any data is sent; JSON on stdin and stdout
+    notebook PATH           execute a notebook as the job
 
 What ``run`` is told is ``run.json``; what it tells is ``status.json``; ``docs/run-directory.md`` describes both.
 """
@@ -37,6 +38,7 @@ COMMANDS = {
     "trainer": "trainer",
     "probe": "probe",
     "trial": "trial",
+    "notebook": "notebook",
 }
 
 
