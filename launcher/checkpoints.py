@@ -7,7 +7,6 @@ is not complete and does not count. Deciding is apart from doing.
 from __future__ import annotations
 
 import glob
-import hashlib
 import os
 import re
 import shutil
@@ -18,6 +17,7 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import TYPE_CHECKING
 
+from launcher.remote.onboard.files import sha256_of
 from trainer.contract import DIGEST_SUFFIX
 
 if TYPE_CHECKING:
@@ -151,7 +151,7 @@ def what_is_wrong(folder: Path, name: str) -> str | None:
         return "its digest is not about it"
     for path, digest in mine.items():
         try:
-            actual = _sha256(folder / path)
+            actual = sha256_of(folder / path)
         except OSError as err:
             return f"{path} cannot be read: {err.strerror}"
         if actual != digest:
@@ -184,14 +184,6 @@ def _read_digests(text: bytes) -> dict[str, str]:
             name = re.sub(rb"\\(.)", lambda m: {b"n": b"\n", b"r": b"\r"}.get(m[1], m[1]), name)
         digests[os.path.normpath(os.fsdecode(name))] = match[2].decode().lower()
     return digests
-
-
-def _sha256(path: Path) -> str:
-    digest = hashlib.sha256()
-    with path.open("rb") as file:
-        while block := file.read(1 << 20):
-            digest.update(block)
-    return digest.hexdigest()
 
 
 def what_to_delete(names_by_age: Sequence[str], *, keep: int) -> tuple[str, ...]:

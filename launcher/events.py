@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import enum
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -10,7 +11,14 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
     from datetime import datetime
 
-__all__ = ["Event", "Kind", "Report"]
+__all__ = ["Event", "Kind", "Listen", "Report", "keep_going", "unreported"]
+
+Listen = Callable[[], None]
+"""What work that takes long calls about once a second: whoever has something to say raises it, and the work gives way."""
+
+
+def keep_going() -> None:
+    """Say nothing: a `Listen` for work that nobody interrupts."""
 
 
 class Kind(str, enum.Enum):
@@ -24,7 +32,8 @@ class Kind(str, enum.Enum):
     INSTANCE = "instance"
     """The provider's word on an instance changed; data: ``ref``, ``state``, ``reason``."""
     TRANSFER = "transfer"
-    """Code, data or outputs on their way; data: ``what``, ``bytes``, ``files``."""
+    """Code, data or outputs on their way; data: ``what``, ``bytes``, and ``files`` once they have arrived, before that
+    ``total_bytes``, ``bytes_per_s``, ``seconds_left``."""
     PROGRESS = "progress"
     """The job's own words; data: ``step``, ``total`` and any numbers it reported."""
     CHECKPOINT = "checkpoint"
@@ -58,3 +67,7 @@ class Report(Protocol):
 
     def __call__(self, kind: Kind, message: str, **data: Any) -> None:
         """Append one event."""
+
+
+def unreported(kind: Kind, message: str, **data: Any) -> None:
+    """Tell nobody: a `Report` for work that nobody follows."""

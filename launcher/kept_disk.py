@@ -12,6 +12,7 @@ from pathlib import Path
 from launcher.connect import runner_for
 from launcher.errors import MachineUnreachable, WrongState
 from launcher.events import Kind
+from launcher.orchestrate.attention import NOBODY, Onlooker
 from launcher.orchestrate.context import RunContext
 from launcher.orchestrate.export import EventExport
 from launcher.orchestrate.homecoming import bring_everything, bring_outputs
@@ -55,7 +56,9 @@ class KeptDisks:
         pairs = [(row, attempts[row.attempt]) for row in self.rows]
         return [(row, attempt) for row, attempt in pairs if attempt.handle is not None]
 
-    def pull(self, dest: Path | None = None, *, missing_only: bool = False) -> tuple[FetchReport, ...]:
+    def pull(
+        self, dest: Path | None = None, *, missing_only: bool = False, onlooker: Onlooker = NOBODY
+    ) -> tuple[FetchReport, ...]:
         """Start each machine, bring its outputs home, and park it again; SPENDS MONEY for as long as that takes.
 
         An attempt that the run has gone on from without its disk must not overwrite what came later: its outputs go
@@ -72,7 +75,7 @@ class KeptDisks:
             assert attempt.handle is not None
             handle = from_json(Handle, attempt.handle)
             with self._started(row, handle) as runner:
-                reports += self._bring(runner, handle, attempt, dest)
+                reports += self._bring(runner, handle, attempt, dest, onlooker)
         return tuple(reports)
 
     def end(self) -> None:
@@ -99,20 +102,29 @@ class KeptDisks:
             self._park()
 
     def _bring(
-        self, runner: MachineRunner, handle: Handle, attempt: AttemptRow, dest: Path | None
+        self,
+        runner: MachineRunner,
+        handle: Handle,
+        attempt: AttemptRow,
+        dest: Path | None,
+        onlooker: Onlooker,
     ) -> tuple[FetchReport, ...]:
         newest = self.context.attempt
         if newest is not None and newest.n != attempt.n:
             results = Path(self.context.run.results_dir)
             aside = dest or results.parent
             reports = bring_outputs(
-                self.context, runner, handle, dest=aside / f"{results.name}-attempt-{attempt.n}"
+                self.context,
+                runner,
+                handle,
+                dest=aside / f"{results.name}-attempt-{attempt.n}",
+                onlooker=onlooker,
             )
             self.context.update_attempt(attempt, fetched=True)
             return reports
         if dest is not None:
-            return bring_outputs(self.context, runner, handle, dest=dest)
-        return bring_everything(self.context, runner, handle, attempt)
+            return bring_outputs(self.context, runner, handle, dest=dest, onlooker=onlooker)
+        return bring_everything(self.context, runner, handle, attempt, onlooker=onlooker)
 
     @contextlib.contextmanager
     def _started(self, row: InstanceRow, handle: Handle) -> Iterator[MachineRunner]:

@@ -11,9 +11,10 @@ from typing import Any
 
 from launcher.connect import runner_for
 from launcher.errors import MachineUnreachable, RunFailed, WrongState
-from launcher.events import Event
+from launcher.events import Event, Kind, Report
 from launcher.home import Home
 from launcher.kept_disk import KeptDisks
+from launcher.orchestrate.attention import NOBODY, Onlooker
 from launcher.orchestrate.context import RunContext
 from launcher.orchestrate.homecoming import bring_outputs
 from launcher.orchestrate.pushed import runner_for_pushed
@@ -276,21 +277,25 @@ class Run:
             return None
         return Start.of_handle(from_json(Handle, attempt.handle)).folder.root
 
-    def pull(self, dest: Path | None = None) -> FetchReport:
+    def pull(
+        self, dest: Path | None = None, *, on_event: Callable[[Event], None] | None = None
+    ) -> FetchReport:
         """Bring outputs home now, verified; what is home already is not copied again.
 
         With ``dest`` the files go to a folder of the run's id in there, and the run's own results are left alone. A
         machine that was stopped with its disk kept is started for it, which costs a little, and stopped again; what a
-        machine has pushed to a bucket before it ended is read from there.
+        machine has pushed to a bucket before it ended is read from there. ``on_event`` is told every few seconds how
+        far it is.
 
         Raises:
             WrongState: there is no machine, or nothing was started on it.
             MachineUnreachable, FetchError: what came so far is kept; call again.
         """
         context = self._context()
+        onlooker = Onlooker(report=self._told_to(on_event)) if on_event is not None else NOBODY
         kept = KeptDisks(context)
         if kept.readable:
-            return _together(kept.pull(dest))
+            return _together(kept.pull(dest, onlooker=onlooker))
         attempt = context.attempt
         if attempt is None or attempt.handle is None:
             raise WrongState(f"{self.id} has not started anything yet", hint=f"`launch status {self.id}`")
@@ -300,13 +305,20 @@ class Run:
             ref = InstanceRef.parse(machine.ref)
             instance = context.provider(ref.provider).get(ref)
             if instance.access is not None:
-                return _together(bring_outputs(context, self._runner_on(instance), handle, dest=dest))
+                runner = self._runner_on(instance)
+                return _together(bring_outputs(context, runner, handle, dest=dest, onlooker=onlooker))
             pushed = runner_for_pushed(context, attempt)
             if pushed is not None:
-                reports = bring_outputs(context, pushed, handle, dest=dest)
+                reports = bring_outputs(context, pushed, handle, dest=dest, onlooker=onlooker)
                 pushed.end(handle)
                 return _together(reports)
-        return _together(bring_outputs(context, self._runner(), handle, dest=dest))
+        return _together(bring_outputs(context, self._runner(), handle, dest=dest, onlooker=onlooker))
+
+    def _told_to(self, on_event: Callable[[Event], None]) -> Report:
+        def report(kind: Kind, message: str, **data: Any) -> None:
+            on_event(Event(kind=kind, message=message, at=utc_now(), run_id=self.id, data=data))
+
+        return report
 
     def execute(self, argv: Sequence[str], *, timeout_s: float | None = None) -> Result:
         """Run a command in the job's working folder on its machine and return what it left."""

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from launcher.buckets.parcels import part_links
 from launcher.errors import FetchError, MachineUnreachable
+from launcher.events import keep_going, unreported
 from launcher.remote.layout import Start
 from launcher.remote.onboard import download, parcel
 from launcher.runners.base import (
@@ -34,7 +35,7 @@ from provisioning import LocalAccess
 from trainer.contract import Cause
 
 if TYPE_CHECKING:
-    from launcher.events import Report
+    from launcher.events import Listen, Report
     from provisioning.storage import ObjectStore, Place
 
 __all__ = ["Pushed", "PushedRunner"]
@@ -63,7 +64,7 @@ class PushedRunner:
         self._is_here = False
         self._runner = MachineRunner.local(LocalAccess(work_root=pushed.folder))
 
-    def submit(self, submission: Submission, *, report: Report) -> Handle:
+    def submit(self, submission: Submission, *, report: Report, listen: Listen = keep_going) -> Handle:
         """The machine is gone."""
         raise MachineUnreachable("the machine has ended; its outputs are in the bucket")
 
@@ -82,10 +83,18 @@ class PushedRunner:
         return self._runner.logs(self._here(handle), offset, limit=limit)
 
     def fetch(
-        self, handle: Handle, patterns: Sequence[str], dest: Path, *, area: Area = Area.WORK
+        self,
+        handle: Handle,
+        patterns: Sequence[str],
+        dest: Path,
+        *,
+        area: Area = Area.WORK,
+        report: Report = unreported,
+        listen: Listen = keep_going,
     ) -> FetchReport:
         """Bring files to where they belong; see `launcher.runners.base.Runner.fetch`."""
-        return self._runner.fetch(self._here(handle), patterns, dest, area=area)
+        here = self._here(handle)
+        return self._runner.fetch(here, patterns, dest, area=area, report=report, listen=listen)
 
     def end(self, handle: Handle) -> None:
         """Delete what was unpacked here; the bucket keeps its own."""

@@ -40,8 +40,8 @@ def pull(screen: Screen, run_text: str, directory: Path | None) -> int:
         what = (
             f"Starting the machine whose disk was kept, bringing outputs of {run.id} home, parking it again"
         )
-    with screen.busy(what):
-        report = run.pull(directory)
+    with screen.busy(what) as show:
+        report = run.pull(directory, on_event=lambda event: show(words.plain(event.message)))
     dest = str(directory.absolute() / run.id if directory else run.status().results_dir)
     if screen.json:
         screen.document({"run_id": run.id, "dest": dest, **report_document(report)})

@@ -81,13 +81,16 @@ class Screen:
         click.echo(json.dumps({"schema": SCHEMA, **fields}, ensure_ascii=False))
 
     @contextlib.contextmanager
-    def busy(self, what: str) -> Iterator[None]:
-        """Show that something is being waited for, where a terminal shows it; it vanishes with the wait."""
+    def busy(self, what: str) -> Iterator[Callable[[str], None]]:
+        """Show that something is being waited for, where a terminal shows it; it vanishes with the wait.
+
+        The block is given what says how far it is; where nothing is drawn, those are lines on stderr.
+        """
         if not sys.stderr.isatty() or os.environ.get("TERM", "dumb") == "dumb":
-            yield
+            yield self.notice
             return
-        with _console(sys.stderr).status(f"{what}…"):
-            yield
+        with _console(sys.stderr).status(f"{what}…") as status:
+            yield lambda words: status.update(f"{what}… {words}")
 
     def confirm(self, question: str, *, default: bool, otherwise: str) -> bool:
         """Ask a person; after a no, say what that means (``otherwise``).

@@ -9,6 +9,7 @@ from typing import Any
 
 from launcher.errors import LaunchError, MachineError, MachineRefused, MachineUnfit, MachineUnreachable
 from launcher.events import Kind
+from launcher.orchestrate.attention import onlooker_of
 from launcher.orchestrate.budget import cost_of_attempt, deadlines_allowed
 from launcher.orchestrate.candidates import begin_attempt, furthest_step
 from launcher.orchestrate.context import RunContext
@@ -119,7 +120,8 @@ def _proceed(context: RunContext, seen: Seen, _: Proceed) -> float:
     assert runner is not None and instance is not None
     context.move(RunState.SYNCING, "code and data are placed")
     try:
-        handle = runner.submit(submission_for(context, attempt, instance), report=context.report)
+        submission, onlooker = submission_for(context, attempt, instance), onlooker_of(context)
+        handle = runner.submit(submission, report=onlooker.report, listen=onlooker.listen)
     except MachineUnreachable as err:
         return _unreachable(context, seen, err)
     except MachineError as err:

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from contextlib import suppress
-from datetime import timedelta
 from pathlib import PurePosixPath
 
 from launcher.errors import LaunchError, MachineError
 from launcher.events import Kind
 from launcher.forecast.bookkeeping import account_of, hours_beside_steps
 from launcher.forecast.history import account_row, speed_row
+from launcher.orchestrate.attention import LAST_CHANCE
 from launcher.orchestrate.budget import cost_of_attempt, deadlines_now
 from launcher.orchestrate.context import RunContext
 from launcher.orchestrate.homecoming import bring_everything
@@ -28,8 +28,6 @@ __all__ = ["bring_home", "close_attempt", "decide_end", "finish"]
 
 RETRY_S = 5.0
 CONFIRM_S = 2.0
-LAST_CHANCE = timedelta(minutes=2)
-"""Behind its hard deadline a machine that has not ended itself is ended from here: money wins."""
 
 
 def decide_end(context: RunContext, action: Finish) -> None:

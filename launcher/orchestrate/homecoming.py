@@ -6,6 +6,7 @@ import contextlib
 import fcntl
 import itertools
 import os
+import time
 from collections.abc import Iterator
 from dataclasses import replace
 from datetime import datetime
@@ -24,14 +25,18 @@ from launcher.checkpoints import (
 from launcher.errors import LaunchError
 from launcher.events import Kind
 from launcher.home import RunPaths
+from launcher.orchestrate.attention import NOBODY, GaveWay, Onlooker, onlooker_of
 from launcher.orchestrate.context import RunContext
+from launcher.orchestrate.progress import follow_progress
 from launcher.policy.reserve import Measured
 from launcher.policy.states import Reason
 from launcher.records import from_json, to_json
 from launcher.runners.base import Area, FetchReport, Handle, LogChunk, Progress, Runner
 from launcher.store import AttemptRow
+from trainer.contract import Phase
 
 if TYPE_CHECKING:
+    from launcher.events import Listen
     from launcher.orchestrate.observe import Seen
 
 __all__ = [
@@ -47,6 +52,9 @@ __all__ = [
 
 LOG_CHUNKS_PER_LOOK = 16
 """Of a mebibyte each: a job that floods its log must not keep us from looking at it."""
+LOOK_MEANWHILE_S = 5.0
+"""While a checkpoint is on its way."""
+LOCK_AGAIN_S = 0.25
 
 
 def bring_log_if_possible(context: RunContext, seen: Seen) -> None:
@@ -128,8 +136,16 @@ def mirror_checkpoints(
         # Before it comes: killed in between, we must know whose it is.
         known[entry.name] = Mirrored(modified_at=entry.modified_at)
         attempt = context.update_attempt(attempt, mirrored=to_json(known))
-        began = context.monotonic()
-        report = runner.fetch(handle, patterns_of(entry.name), context.paths.mirror, area=Area.CHECKPOINTS)
+        onlooker, began = _onlooker_meanwhile(context, runner, handle, progress), context.monotonic()
+        report = runner.fetch(
+            handle,
+            patterns_of(entry.name),
+            context.paths.mirror,
+            area=Area.CHECKPOINTS,
+            report=onlooker.report,
+            listen=onlooker.listen,
+        )
+        attempt = next(row for row in context.attempts if row.n == attempt.n)  # it was followed meanwhile
         if not report.files:  # the program deleted it meanwhile
             continue
         known[entry.name] = Mirrored(modified_at=entry.modified_at, at=context.clock())
@@ -141,6 +157,36 @@ def mirror_checkpoints(
     if due:
         prune(context.paths.mirror, keep=max(2, checkpoint.keep), order=_order(context))
     return attempt
+
+
+def _onlooker_meanwhile(context: RunContext, runner: Runner, handle: Handle, progress: Progress) -> Onlooker:
+    """While a checkpoint is on its way the job goes on: it is followed, and when it leaves that comes first."""
+    onlooker = onlooker_of(context)
+    looked_at = context.monotonic()
+
+    def listen() -> None:
+        nonlocal looked_at
+        onlooker.listen()
+        if progress.phase is not Phase.RUNNING or context.monotonic() - looked_at < LOOK_MEANWHILE_S:
+            return
+        looked_at = context.monotonic()
+        now = runner.poll(handle)
+        _follow_meanwhile(context, runner, handle, now)
+        if not now.alive or now.phase is not progress.phase:
+            raise GaveWay("what was on its way waits: the job is about to leave")
+
+    return Onlooker(onlooker.report, listen)
+
+
+def _follow_meanwhile(context: RunContext, runner: Runner, handle: Handle, progress: Progress) -> None:
+    attempt = context.attempt
+    assert attempt is not None
+    with context.store.together():
+        changes = follow_progress(context, attempt, progress)
+        context.update_run(looked_at=context.clock())
+        if changes:
+            attempt = context.update_attempt(attempt, **changes)
+    bring_log(context, runner, handle, attempt)
 
 
 def _order(context: RunContext) -> dict[str, tuple[int, datetime]]:
@@ -174,7 +220,12 @@ def is_newest(context: RunContext, attempt: AttemptRow, checkpoint: Path | None)
 
 
 def bring_outputs(
-    context: RunContext, runner: Runner, handle: Handle, *, dest: Path | None = None
+    context: RunContext,
+    runner: Runner,
+    handle: Handle,
+    *,
+    dest: Path | None = None,
+    onlooker: Onlooker = NOBODY,
 ) -> tuple[FetchReport, ...]:
     """Bring the outputs home, verified; what is home already is not copied again.
 
@@ -188,13 +239,16 @@ def bring_outputs(
     fetches = results.wanted(job, context.run_id, out=out)
     main = results.results_dir(job, context.run_id, out=out)
     own = dest is None or str(main) == context.run.results_dir
-    with _pulling(context.paths):
-        reports = [_fetch(context, runner, handle, fetch, main, own=own) for fetch in fetches]
+
+    def fetched(fetch: results.Fetch) -> FetchReport:
+        return _fetch(context, runner, handle, fetch, main, onlooker, own=own)
+
+    with _pulling(context.paths, onlooker.listen):
+        reports = [fetched(fetch) for fetch in fetches]
         work = [report for fetch, report in zip(fetches, reports, strict=True) if fetch.area is Area.WORK]
         if job.file_outputs and _has_finished(context) and (why := results.why_everything(job, work)):
             context.complain("outputs", why)
-            everything = results.everything_changed(job, context.run_id, out=out)
-            reports.append(_fetch(context, runner, handle, everything, main, own=own))
+            reports.append(fetched(results.everything_changed(job, context.run_id, out=out)))
         warning = results.point_latest(main) if own else None
     if warning:
         context.complain("latest", warning)
@@ -208,7 +262,12 @@ def _has_finished(context: RunContext) -> bool:
 
 
 def bring_everything(
-    context: RunContext, runner: Runner, handle: Handle, attempt: AttemptRow
+    context: RunContext,
+    runner: Runner,
+    handle: Handle,
+    attempt: AttemptRow,
+    *,
+    onlooker: Onlooker | None = None,
 ) -> tuple[FetchReport, ...]:
     """Bring the newest checkpoint, all outputs and the rest of the log home, and note that they are.
 
@@ -217,7 +276,7 @@ def bring_everything(
     """
     progress = runner.poll(handle)
     attempt = mirror_checkpoints(context, runner, handle, attempt, progress, force=True)
-    reports = bring_outputs(context, runner, handle)
+    reports = bring_outputs(context, runner, handle, onlooker=onlooker or onlooker_of(context))
     attempt = bring_log(context, runner, handle, attempt, to_the_end=True)
     files = {file.path for report in reports for file in report.files}
     size = sum(file.size_bytes for report in reports for file in report.files)
@@ -232,14 +291,28 @@ def bring_everything(
 
 
 def _fetch(
-    context: RunContext, runner: Runner, handle: Handle, fetch: results.Fetch, main: Path, *, own: bool
+    context: RunContext,
+    runner: Runner,
+    handle: Handle,
+    fetch: results.Fetch,
+    main: Path,
+    onlooker: Onlooker,
+    *,
+    own: bool,
 ) -> FetchReport:
     """Bring one part home; ``own``: into the run's own results, which the record lists."""
     results.claim(main, context.run_id)
     if not fetch.dest.is_relative_to(main):
         results.claim(fetch.dest, context.run_id)
     began = context.monotonic()
-    report = runner.fetch(handle, fetch.patterns, fetch.dest, area=fetch.area)
+    report = runner.fetch(
+        handle,
+        fetch.patterns,
+        fetch.dest,
+        area=fetch.area,
+        report=onlooker.report,
+        listen=onlooker.listen,
+    )
     with context.store.together():
         if own:
             _note_outputs(context, report, main)
@@ -274,11 +347,21 @@ def _note_outputs(context: RunContext, report: FetchReport, main: Path) -> None:
 
 
 @contextlib.contextmanager
-def _pulling(paths: RunPaths) -> Iterator[None]:
+def _pulling(paths: RunPaths, listen: Listen) -> Iterator[None]:
     """Let one process at a time write a run's results: a person may pull while the supervisor does."""
     descriptor = os.open(paths.pull_lock, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
     try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX)
+        while not _is_locked(descriptor):
+            time.sleep(LOCK_AGAIN_S)
+            listen()
         yield
     finally:
         os.close(descriptor)
+
+
+def _is_locked(descriptor: int) -> bool:
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True

@@ -11,6 +11,7 @@ from datetime import datetime, timedelta
 from launcher.events import Event, Kind
 from launcher.home import Home
 from launcher.orchestrate.act import act, decide_on
+from launcher.orchestrate.attention import GaveWay
 from launcher.orchestrate.budget import deadlines_now, warn_about_limits
 from launcher.orchestrate.candidates import (
     CAPACITY_PATIENCE,
@@ -77,6 +78,9 @@ class Orchestrator:
             context.complain("provider", f"{err}{hint}", error=type(err).__name__)
             self._end_if_hopeless(context, err)
             next_look_s = getattr(err, "retry_after_s", None) or ASK_AGAIN_S
+        except GaveWay as err:
+            context.report(Kind.TRANSFER, str(err))
+            next_look_s = 0.0
         else:
             context.is_well("provider")
             memory.failing_since = None

@@ -5,11 +5,11 @@ from __future__ import annotations
 import shlex
 from typing import TYPE_CHECKING
 
-from launcher.events import Kind
+from launcher.events import Kind, keep_going
 from launcher.remote.facts import look
 
 if TYPE_CHECKING:
-    from launcher.events import Report
+    from launcher.events import Listen, Report
     from launcher.remote.facts import Facts
     from launcher.remote.shell import Shell
 
@@ -20,7 +20,7 @@ REFRESH = {"apt-get": "apt-get update -q"}
 """Fresh images have no package lists."""
 
 
-def install_missing(shell: Shell, facts: Facts, report: Report) -> Facts:
+def install_missing(shell: Shell, facts: Facts, report: Report, listen: Listen = keep_going) -> Facts:
     """Install tmux, bash, Python and rsync when they are missing, as root or with a sudo that asks nothing.
 
     Returns what the machine has then; what could not be installed is said by `launcher.remote.facts.require`, and
@@ -36,7 +36,7 @@ def install_missing(shell: Shell, facts: Facts, report: Report) -> Facts:
     if facts.installer in REFRESH:
         script = f"{_as_root(facts, 'sudo ' + REFRESH[facts.installer])}\n{script}"
     try:
-        ended = shell.run(["sh", "-c", script], timeout_s=INSTALL_TIMEOUT_S)
+        ended = shell.run(["sh", "-c", script], timeout_s=INSTALL_TIMEOUT_S, listen=listen)
         output = (ended.stderr or ended.stdout).decode(errors="replace").strip()
         failed = output.splitlines()[-1:] if ended.exit_code else []
     except TimeoutError:

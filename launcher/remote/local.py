@@ -8,16 +8,20 @@ import shutil
 import signal
 import subprocess
 import sys
+import time
 from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from launcher.remote.shell import Result
+from launcher.events import keep_going
+from launcher.remote.shell import LISTEN_EVERY_S, Result, unwatched
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
     from pathlib import PurePosixPath
 
+    from launcher.events import Listen
+    from launcher.remote.shell import OnProgress
     from provisioning import LocalAccess
 
 __all__ = ["LocalShell"]
@@ -25,6 +29,8 @@ __all__ = ["LocalShell"]
 COMMAND_NOT_FOUND = 127
 COMMAND_NOT_EXECUTABLE = 126
 """What a POSIX shell answers, and therefore what the same command gives over SSH."""
+
+BLOCK_BYTES = 1 << 20
 
 PASSED_ON = frozenset(
     {
@@ -76,6 +82,7 @@ class LocalShell:
         cwd: PurePosixPath | None = None,
         environ: Mapping[str, str] | None = None,
         timeout_s: float = 60.0,
+        listen: Listen = keep_going,
     ) -> Result:
         """Run a command in a process group of its own; past ``timeout_s`` the whole group is killed."""
         if cwd is not None and not Path(cwd).is_dir():
@@ -99,7 +106,7 @@ class LocalShell:
             return _refused(argv, COMMAND_NOT_EXECUTABLE, "permission denied")
         with process:
             try:
-                stdout, stderr = process.communicate(stdin, timeout=timeout_s)
+                stdout, stderr = _communicate(process, stdin, timeout_s, listen)
             except BaseException as error:
                 _kill_group(process)
                 process.communicate()
@@ -132,13 +139,13 @@ class LocalShell:
             beside.unlink(missing_ok=True)
             raise
 
-    def put(self, local: Path, remote: PurePosixPath) -> None:
+    def put(self, local: Path, remote: PurePosixPath, *, on_progress: OnProgress = unwatched) -> None:
         """Copy one file, whole or not at all, with its mode and modification time; makes its parents."""
-        _copy(local, Path(remote))
+        _copy(local, Path(remote), on_progress)
 
-    def get(self, remote: PurePosixPath, local: Path) -> None:
+    def get(self, remote: PurePosixPath, local: Path, *, on_progress: OnProgress = unwatched) -> None:
         """Copy one file, whole or not at all, with its modification time; makes its parents."""
-        _copy(Path(remote), local)
+        _copy(Path(remote), local, on_progress)
 
     def with_terminal(self, argv: Sequence[str]) -> list[str]:
         """The command itself."""
@@ -177,11 +184,31 @@ def _beside(target: Path) -> Path:
     return target.with_name(f".{target.name[:200]}.{secrets.token_hex(4)}.tmp")
 
 
-def _copy(source: Path, target: Path) -> None:
+def _communicate(
+    process: subprocess.Popen[bytes], stdin: bytes, timeout_s: float, listen: Listen
+) -> tuple[bytes, bytes]:
+    give_up_at = time.monotonic() + timeout_s
+    to_send: bytes | None = stdin
+    while True:
+        left_s = max(0.0, give_up_at - time.monotonic())
+        try:
+            return process.communicate(to_send, timeout=min(left_s, LISTEN_EVERY_S))
+        except subprocess.TimeoutExpired:
+            if left_s <= LISTEN_EVERY_S:
+                raise
+        to_send = None  # what has not been taken yet is remembered
+        listen()
+
+
+def _copy(source: Path, target: Path, on_progress: OnProgress) -> None:
     target.parent.mkdir(parents=True, exist_ok=True)
     beside = _beside(target)
     try:
-        shutil.copyfile(source, beside)
+        with source.open("rb") as reading, beside.open("wb") as writing:
+            done = 0
+            while block := reading.read(BLOCK_BYTES):
+                done += writing.write(block)
+                on_progress(done)
         shutil.copystat(source, beside)
         beside.replace(target)
     except BaseException:

@@ -10,7 +10,8 @@ from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Any
 
 from launcher.errors import PlacementError
-from launcher.events import Kind
+from launcher.events import Kind, keep_going
+from launcher.remote.onboard.files import sha256_of
 from launcher.remote.runfile import link_of
 from launcher.remote.shell import check
 from launcher.remote.transfer import Pace, size_of
@@ -19,7 +20,7 @@ from trainer.contract import DIGEST_SUFFIX
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
-    from launcher.events import Report
+    from launcher.events import Listen, Report
     from launcher.remote.layout import RunFolder, Start
     from launcher.remote.shell import Shell
     from launcher.remote.tools import Tools
@@ -28,7 +29,8 @@ if TYPE_CHECKING:
 
 __all__ = ["Download", "Placement", "downloads_of"]
 
-HASH_BYTES = 1 << 20
+LARGE_BYTES = 8 << 20
+"""From here on it pays to move the code as data is moved: it goes on where it was cut."""
 _PUT_IN_PLACE = 'find "$1" -type f -exec touch {} + && touch "$2" && mv -- "$1" "$3"'
 """For ``sh``. From here on its times are those of the machine's clock, like the ones of what is saved after it."""
 
@@ -60,27 +62,35 @@ class Placement:
         *,
         shares_files: bool,
         timeout_s: float,
+        report: Report,
+        listen: Listen = keep_going,
         transfer: Transfer | None = None,
     ) -> None:
-        """``transfer``: how data and checkpoints travel; file by file without it."""
+        """``transfer``: how data and checkpoints travel; file by file without it.
+
+        How far they are goes to ``report``; what ``listen`` raises ends whatever goes on, and the next time goes on
+        from there.
+        """
         self._shell = shell
         self._tools = tools
         self._start = start
         self._folder: RunFolder = start.folder
         self._shares_files = shares_files
         self._timeout_s = timeout_s
+        self._report = report
+        self._listen = listen
         self._transfer = transfer
 
-    def place(self, submission: Submission, report: Report) -> PurePosixPath:
+    def place(self, submission: Submission) -> PurePosixPath:
         """Make the run folder, unpack the code unless that was done, and lay out the data; return the packed code's place.
 
         Raises:
             PlacementError: something did not arrive whole, or is in the way; nothing of the job's was touched.
         """
-        digest = _sha256(submission.snapshot)
+        digest = sha256_of(submission.snapshot)
         packed = self._send(submission.snapshot, digest)
         local = [mount for mount in submission.mounts if not _is_address(mount)]
-        sources = {mount.target: str(self._bring(mount, report)) for mount in local}
+        sources = {mount.target: str(self._bring(mount)) for mount in local}
         self._record_inputs(submission.mounts, sources)
         request = {
             "run": str(self._folder.root),
@@ -92,16 +102,18 @@ class Placement:
             "folders": [str(self._start.logs), str(self._folder.mounts)],
             "mounts": list(sources.items()),
         }
-        result, answer = self._tools.call("place", request, timeout_s=self._timeout_s)
+        result, answer = self._tools.call("place", request, timeout_s=self._timeout_s, listen=self._listen)
         if "placed" not in answer:
             words = answer.get("error") or result.stderr.decode(errors="replace").strip() or "no answer"
             raise PlacementError(f"code and data could not be placed: {words}")
         if answer["placed"]:
             size = submission.snapshot.stat().st_size
-            report(Kind.TRANSFER, f"code is in place ({size} bytes packed)", what="code", bytes=size, files=1)
+            self._report(
+                Kind.TRANSFER, f"code is in place ({size} bytes packed)", what="code", bytes=size, files=1
+            )
         return packed
 
-    def place_checkpoint(self, checkpoint: Path, report: Report, *, is_newest: bool = False) -> None:
+    def place_checkpoint(self, checkpoint: Path, *, is_newest: bool = False) -> None:
         """Put a checkpoint from home where the job looks for it, unless the machine has one that is as new.
 
         ``is_newest``: it was saved on another machine, after anything that may lie here. Only of what came from here
@@ -122,18 +134,18 @@ class Placement:
         )
         size = sum(file.stat().st_size for file in _files(checkpoint))
         if self._transfer is not None:
-            self._send_all(self._transfer, checkpoint, beside, report)
+            self._send_all(self._transfer, checkpoint, beside)
         else:
+            pace = Pace(checkpoint.name, size, self._report, listen=self._listen)
             for file in _files(checkpoint):
-                self._shell.put(
-                    file, beside / file.relative_to(checkpoint) if checkpoint.is_dir() else beside
-                )
+                target_file = beside / file.relative_to(checkpoint) if checkpoint.is_dir() else beside
+                self._shell.put(file, target_file, on_progress=pace)
         digest = target.with_name(target.name + DIGEST_SUFFIX)
         self._shell.write(digest, lines)
         words = ["sh", "-c", _PUT_IN_PLACE, "sh", str(beside), str(digest), str(target)]
         check(self._shell.run(words), what="placing a checkpoint")
         self._shell.write(self._resumed, mark)
-        report(
+        self._report(
             Kind.TRANSFER,
             f"checkpoint {checkpoint.name} is on the machine",
             what="checkpoint",
@@ -141,7 +153,7 @@ class Placement:
             files=1,
         )
 
-    def restore(self, stored: Sequence[StoredCheckpoint], report: Report) -> None:
+    def restore(self, stored: Sequence[StoredCheckpoint]) -> None:
         """Have the machine fetch the newest of these checkpoints that is whole, unless it has one of its own.
 
         Raises:
@@ -149,17 +161,17 @@ class Placement:
         """
         parcels = [{"head": dict(one.head), "parts": [link_of(part) for part in one.parts]} for one in stored]
         request = {"checkpoints": str(self._folder.checkpoints), "parcels": parcels}
-        result, answer = self._tools.call("restore", request, timeout_s=self._timeout_s)
+        result, answer = self._tools.call("restore", request, timeout_s=self._timeout_s, listen=self._listen)
         if "restored" not in answer or "error" in answer:
             words = answer.get("error") or result.stderr.decode(errors="replace").strip() or "no answer"
             raise PlacementError(f"a checkpoint could not be fetched from the bucket: {words}")
         for name, why in answer["problems"]:
             words = f"checkpoint {name} in the bucket is not used: {why}; falling back to the one before"
-            report(Kind.WARNING, words, name=name)
+            self._report(Kind.WARNING, words, name=name)
         if answer["restored"]:
             name, size = answer["restored"], answer["bytes"]
             words = f"the machine has fetched checkpoint {name} from the bucket"
-            report(Kind.TRANSFER, words, what="checkpoint", bytes=size, files=1)
+            self._report(Kind.TRANSFER, words, what="checkpoint", bytes=size, files=1)
 
     def _has_as_new(self, checkpoint: Path, mark: bytes, *, is_newest: bool) -> bool:
         there = self._complete_checkpoints()
@@ -186,8 +198,14 @@ class Placement:
     def _send(self, snapshot: Path, digest: str) -> PurePosixPath:
         """Have the packed snapshot on the machine, where whoever takes the run over finds it, unless it is there."""
         packed = self._folder.control / f"snapshot-{digest[:16]}.tar.gz"
-        if not self._is_placed(digest):
-            self._shell.put(snapshot, packed)
+        if self._is_placed(digest):
+            return packed
+        size = snapshot.stat().st_size
+        pace = Pace("code", size, self._report, listen=self._listen)
+        if self._transfer is not None and size >= LARGE_BYTES:
+            self._transfer.send(snapshot, packed, pace)
+        else:
+            self._shell.put(snapshot, packed, on_progress=pace)
         return packed
 
     def _is_placed(self, digest: str) -> bool:
@@ -198,7 +216,7 @@ class Placement:
             return False
         return bool(record.get("digest") == digest)
 
-    def _bring(self, mount: Mount, report: Report) -> PurePosixPath:
+    def _bring(self, mount: Mount) -> PurePosixPath:
         source = Path(mount.source)
         if not source.exists():
             raise PlacementError(f"file_mounts: {mount.target}: {source} does not exist at home any more")
@@ -209,34 +227,33 @@ class Placement:
         try:
             self._shell.read(complete, limit=1)
         except FileNotFoundError:
-            self._upload(source, target, report)
+            self._upload(source, target)
             self._shell.write(complete, b"")
         return target
 
-    def _upload(self, source: Path, target: PurePosixPath, report: Report) -> None:
+    def _upload(self, source: Path, target: PurePosixPath) -> None:
         """What is there with its size and time is passed over. Once complete, never again."""
         if self._transfer is not None:
-            self._send_all(self._transfer, source, target, report)
+            self._send_all(self._transfer, source, target)
             return
         there = self._listed(target.parent)
         sent = files = 0
+        pace = Pace(source.name, size_of(source).size_bytes, self._report, listen=self._listen)
         for file in _files(source):
             name = PurePosixPath(source.name) / file.relative_to(source)
             info = file.stat()
             if there.get(str(name)) != (info.st_size, info.st_mtime_ns):
-                self._shell.put(file, target.parent / name)
+                self._shell.put(file, target.parent / name, on_progress=pace.after(sent))
                 sent += info.st_size
                 files += 1
-        report(Kind.TRANSFER, f"{source.name} is on the machine", what=source.name, bytes=sent, files=files)
+        self._report(
+            Kind.TRANSFER, f"{source.name} is on the machine", what=source.name, bytes=sent, files=files
+        )
 
-    def _send_all(self, transfer: Transfer, source: Path, target: PurePosixPath, report: Report) -> None:
-        size = size_of(source)
-
-        def tell(words: str, done: int) -> None:
-            report(Kind.TRANSFER, words, what=source.name, bytes=done, total_bytes=size.size_bytes)
-
-        sent = transfer.send(source, target, Pace(source.name, size.size_bytes, tell))
-        report(
+    def _send_all(self, transfer: Transfer, source: Path, target: PurePosixPath) -> None:
+        size = size_of(source).size_bytes
+        sent = transfer.send(source, target, Pace(source.name, size, self._report, listen=self._listen))
+        self._report(
             Kind.TRANSFER,
             f"{source.name} is on the machine",
             what=source.name,
@@ -258,7 +275,7 @@ class Placement:
 
     def _listed(self, root: PurePosixPath) -> dict[str, tuple[int, int]]:
         request = {"root": str(root), "run": str(self._folder.root), "patterns": ["**"], "digests": False}
-        result, answer = self._tools.call("manifest", request, timeout_s=self._timeout_s)
+        result, answer = self._tools.call("manifest", request, timeout_s=self._timeout_s, listen=self._listen)
         if "files" not in answer:
             words = answer.get("error") or result.stderr.decode(errors="replace").strip() or "no answer"
             raise PlacementError(f"{root} on the machine cannot be listed: {words}")
@@ -315,13 +332,5 @@ def _modified_ns(checkpoint: Path) -> int:
 
 def _digest_lines(checkpoint: Path) -> bytes:
     base = checkpoint.parent
-    lines = (f"{_sha256(file)}  {file.relative_to(base)}\n" for file in _files(checkpoint))
+    lines = (f"{sha256_of(file)}  {file.relative_to(base)}\n" for file in _files(checkpoint))
     return "".join(lines).encode(errors="surrogateescape")
-
-
-def _sha256(path: Path) -> str:
-    digest = hashlib.sha256()
-    with path.open("rb") as file:
-        while block := file.read(HASH_BYTES):
-            digest.update(block)
-    return digest.hexdigest()

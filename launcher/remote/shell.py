@@ -6,16 +6,33 @@ machine are absolute `PurePosixPath`s and may hold any character but NUL.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
 
 from launcher.errors import CommandFailed
+from launcher.events import keep_going
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
     from pathlib import Path, PurePosixPath
 
-__all__ = ["Result", "Shell", "check"]
+    from launcher.events import Listen
+
+__all__ = ["LISTEN_EVERY_S", "OnProgress", "Result", "Shell", "check", "unwatched"]
+
+LISTEN_EVERY_S = 1.0
+"""How long work that takes its time is deaf to what others have to say."""
+
+OnProgress = Callable[[int], None]
+"""Told about once a second, in the caller's thread, how many bytes are there by now, also when nothing moves.
+
+What it raises ends the transfer and is passed on; what has arrived is kept where the way of moving can go on with it.
+"""
+
+
+def unwatched(_: int) -> None:
+    """Nobody wants to know."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -44,12 +61,16 @@ class Shell(Protocol):
         cwd: PurePosixPath | None = None,
         environ: Mapping[str, str] | None = None,
         timeout_s: float = 60.0,
+        listen: Listen = keep_going,
     ) -> Result:
         """Run a command to its end and return its exit code, whatever it is.
 
         As a POSIX shell has it: 127 for a command that is not there, 126 for one that may not be executed, 128 + n
-        for one that signal n ended. `FileNotFoundError` when ``cwd`` is not there. ``environ`` is added to the machine's own and is visible there in the process list: secrets travel
-        on ``stdin``. `TimeoutError` when it has not ended after ``timeout_s``; it is killed then with its children, where possible.
+        for one that signal n ended. `FileNotFoundError` when ``cwd`` is not there. ``environ`` is added to the
+        machine's own and is visible there in the process list: secrets travel on ``stdin``.
+
+        `TimeoutError` when it has not ended after ``timeout_s``; it is killed then with its children, where possible,
+        and so it is when ``listen`` raises something.
         """
 
     def read(self, path: PurePosixPath, *, offset: int = 0, limit: int | None = None) -> bytes:
@@ -58,10 +79,10 @@ class Shell(Protocol):
     def write(self, path: PurePosixPath, data: bytes, *, mode: int = 0o644) -> None:
         """Replace a file by ``data`` at once (beside, then rename), making its parents; private modes from the first byte."""
 
-    def put(self, local: Path, remote: PurePosixPath) -> None:
+    def put(self, local: Path, remote: PurePosixPath, *, on_progress: OnProgress = unwatched) -> None:
         """Copy one local file to the machine, whole or not at all, with its mode and modification time, making its parents."""
 
-    def get(self, remote: PurePosixPath, local: Path) -> None:
+    def get(self, remote: PurePosixPath, local: Path, *, on_progress: OnProgress = unwatched) -> None:
         """Copy one file from the machine, whole or not at all, with its modification time, making its parents."""
 
     def with_terminal(self, argv: Sequence[str]) -> list[str]:

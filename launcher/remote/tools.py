@@ -11,9 +11,12 @@ from functools import cache
 from importlib import resources
 from typing import TYPE_CHECKING, Any
 
+from launcher.events import keep_going
+
 if TYPE_CHECKING:
     from pathlib import PurePosixPath
 
+    from launcher.events import Listen
     from launcher.remote.shell import Result, Shell
 
 __all__ = ["Tools", "archive"]
@@ -50,11 +53,11 @@ class Tools:
         return shlex.join(("python3", str(self._file), command, *arguments))
 
     def call(
-        self, command: str, request: dict[str, Any], *, timeout_s: float
+        self, command: str, request: dict[str, Any], *, timeout_s: float, listen: Listen = keep_going
     ) -> tuple[Result, dict[str, Any]]:
         """Give a command its JSON request and return its answer, which is empty when it gave none."""
         stdin = json.dumps(request).encode("ascii")
-        result = self._shell.run(self.argv(command), stdin=stdin, timeout_s=timeout_s)
+        result = self._shell.run(self.argv(command), stdin=stdin, timeout_s=timeout_s, listen=listen)
         try:
             answer = json.loads(result.stdout)
         except ValueError:

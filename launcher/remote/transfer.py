@@ -4,22 +4,29 @@ from __future__ import annotations
 
 import os
 import time
+from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
 
+from launcher.events import Kind, keep_going
+from launcher.quantities import duration
+from launcher.quantities import size as size_words
 from launcher.remote.onboard.stream import walk
+from launcher.remote.shell import LISTEN_EVERY_S
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
     from pathlib import Path, PurePosixPath
 
-__all__ = ["OnProgress", "Pace", "Sent", "Size", "Transfer", "size_of"]
+    from launcher.events import Listen, Report
+    from launcher.remote.shell import OnProgress
 
-OnProgress = Callable[[int], None]
-"""Told how many bytes of the whole are there by now."""
+__all__ = ["Pace", "Sent", "Size", "Transfer", "pause", "size_of"]
 
-TOLD_EVERY_S = 5.0
+FIRST_TOLD_S, TOLD_EVERY_S = 2.0, 5.0
+RATE_OVER_S = 20.0
+"""The rate is that of the last seconds: a network that slows down is not hidden behind its beginnings."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,43 +75,72 @@ def size_of(source: Path) -> Size:
 
 
 class Pace:
-    """Turns bytes into words now and then: share, rate, time left."""
+    """Turns bytes into words now and then: share, rate, time left. Called as an `OnProgress`, it listens too."""
 
     def __init__(
         self,
         what: str,
         total_bytes: int,
-        tell: Callable[[str, int], None],
+        report: Report,
         *,
-        every_s: float = TOLD_EVERY_S,
+        listen: Listen = keep_going,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        """``tell`` is given the words and the bytes so far."""
         self._what = what
         self._total = total_bytes
-        self._tell = tell
-        self._every_s = every_s
+        self._report = report
+        self._listen = listen
         self._clock = clock
-        self._told_at = self._began_at = clock()
-        self._first: int | None = None
+        now = clock()
+        self._listened_at, self._due_at = now, now + FIRST_TOLD_S
+        self._lately: deque[tuple[float, int]] = deque()
+        """When, and how many bytes were there; the first one is that of `RATE_OVER_S` ago."""
 
     def __call__(self, done_bytes: int) -> None:
-        """Note progress; said when it is due."""
+        """Note how much is there, and say so when it is due."""
         now = self._clock()
-        if self._first is None:
-            self._first = done_bytes  # what was there already was not moved at any rate
-        if now - self._told_at < self._every_s:
-            return
-        self._told_at = now
-        rate = (done_bytes - self._first) / max(now - self._began_at, 1e-6)
-        self._tell(self._words(done_bytes, rate), done_bytes)
+        if now - self._listened_at >= LISTEN_EVERY_S:
+            self._listened_at = now
+            self._listen()
+        lately = self._lately
+        if not lately or now - lately[-1][0] >= LISTEN_EVERY_S or now >= self._due_at:
+            if lately and done_bytes < lately[-1][1]:
+                lately.clear()  # after a cut it counts from the beginning
+            lately.append((now, done_bytes))
+        while len(lately) > 2 and now - lately[1][0] >= RATE_OVER_S:
+            lately.popleft()
+        if now >= self._due_at:
+            self._due_at = now + TOLD_EVERY_S
+            self._tell(done_bytes)
 
-    def _words(self, done: int, rate: float) -> str:
-        share = f"{100 * done / self._total:.0f} %" if self._total else f"{done / 1e6:.0f} MB"
+    def after(self, before_bytes: int) -> OnProgress:
+        """For one of several files: what came before it counts."""
+        return lambda done_bytes: self(before_bytes + done_bytes)
+
+    def _tell(self, done: int) -> None:
+        (began, first), (now, last) = self._lately[0], self._lately[-1]
+        rate = (last - first) / max(now - began, 1e-6)
+        left_s = (self._total - done) / rate if rate > 0 and done < self._total else None
+        share = (
+            f"{100 * done / self._total:.0f} % of {size_words(self._total)}"
+            if self._total
+            else size_words(done)
+        )
         words = f"{self._what}: {share}, {rate / 1e6:.1f} MB/s"
-        if rate <= 0 or done >= self._total:
-            return words
-        left_s = int((self._total - done) / rate)
-        minutes, seconds = divmod(left_s, 60)
-        hours, minutes = divmod(minutes, 60)
-        return f"{words}, {hours}:{minutes:02d}:{seconds:02d} left"
+        self._report(
+            Kind.TRANSFER,
+            words if left_s is None else f"{words}, {duration(left_s)} left",
+            what=self._what,
+            bytes=done,
+            total_bytes=self._total,
+            bytes_per_s=round(rate),
+            seconds_left=None if left_s is None else round(left_s),
+        )
+
+
+def pause(seconds: float, listen: Listen, sleep: Callable[[float], None]) -> None:
+    """Sleep in short pieces, and listen between them."""
+    while seconds > 0:
+        sleep(min(seconds, LISTEN_EVERY_S))
+        seconds -= LISTEN_EVERY_S
+        listen()

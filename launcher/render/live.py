@@ -33,6 +33,9 @@ LINES_BESIDE_LOG = 14
 SHOWN_IN_THE_BLOCK = frozenset({"progress", "checkpoint", "output"})
 """Kinds of events that change the block, and would be noise above it."""
 
+TRANSFERS_SHOWN_IN = frozenset({"syncing", "pulling"})
+"""States of a run whose progress is that of a transfer; its words are the reason of the state."""
+
 _ESCAPES = re.compile(r"\x1b(?:\[[0-?]*[ -/]*[@-~]|\][^\x07\x1b]*(?:\x07|\x1b\\)?|[@-_])")
 _CONTROLS = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]")
 
@@ -75,15 +78,29 @@ def last_lines(tail: bytes, limit: int) -> list[str]:
     return [line for line in shown if line][-limit:] if limit > 0 else []
 
 
-def panel(status: Status, checkpoints: Checkpoints, log: Sequence[str], now: datetime) -> RenderableType:
-    """Draw the block: where the run stands, how far it is, what it costs, its last words."""
+def panel(
+    status: Status,
+    checkpoints: Checkpoints,
+    log: Sequence[str],
+    now: datetime,
+    moving: Event | None = None,
+) -> RenderableType:
+    """Draw the block: where the run stands, how far it is, what it costs, its last words.
+
+    ``moving``: the newest word on a transfer that is under way.
+    """
     parts: list[RenderableType] = [_head(status, now)]
-    if status.total and status.step is not None:
+    is_waited_for = moving is not None and status.state in TRANSFERS_SHOWN_IN
+    if moving is not None and is_waited_for:
+        done, total = moving.data["bytes"], moving.data["total_bytes"]
+        parts.append(Padding(_bar(done, max(total, 1)), (0, 0, 0, 2)))
+    elif status.total and status.step is not None:
         parts.append(Padding(_bar(status.step, status.total), (0, 0, 0, 2)))
     rows = [
         ("progress", facts.progress(status)),
         ("metrics", facts.metrics(status.metrics, at_most=facts.AT_A_GLANCE)),
         ("checkpoints", checkpoints.text(now)),
+        ("on its way", words.plain(moving.message) if moving is not None and not is_waited_for else ""),
         ("cost", facts.cost(status)),
         ("machine", facts.machine(status, now)),
     ]
@@ -119,6 +136,7 @@ class LiveView:
     def __init__(self, console: Console) -> None:
         self._console = console
         self._checkpoints = Checkpoints()
+        self._moving: Event | None = None
         self._live = Live(console=console, auto_refresh=False, transient=True, vertical_overflow="crop")
 
     def __enter__(self) -> LiveView:
@@ -134,11 +152,17 @@ class LiveView:
         """Take one event in: into the block, or as a line above it."""
         if event.kind.value == "checkpoint":
             self._checkpoints.note(event)
-        if event.kind.value in SHOWN_IN_THE_BLOCK:
+        self._moving = event if _is_under_way(event) else None
+        if event.kind.value in SHOWN_IN_THE_BLOCK or self._moving is not None:
             return
         self._console.print(events_grid([event]))
 
     def look(self, status: Status, log_tail: bytes, now: datetime) -> None:
         """Redraw the block."""
         room = max(0, min(LOG_LINES, self._console.size.height - LINES_BESIDE_LOG))
-        self._live.update(panel(status, self._checkpoints, last_lines(log_tail, room), now), refresh=True)
+        block = panel(status, self._checkpoints, last_lines(log_tail, room), now, self._moving)
+        self._live.update(block, refresh=True)
+
+
+def _is_under_way(event: Event) -> bool:
+    return event.kind.value == "transfer" and "total_bytes" in event.data

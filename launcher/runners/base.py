@@ -13,11 +13,12 @@ from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
+from launcher.events import keep_going, unreported
 from provisioning import NoticeProbe, SelfDestroy
 from trainer.contract import Cause, Phase
 
 if TYPE_CHECKING:
-    from launcher.events import Report
+    from launcher.events import Listen, Report
     from provisioning.storage import SignedUrl
 
 __all__ = [
@@ -301,8 +302,11 @@ class Runner(Protocol):
 
     capabilities: RunnerCapabilities
 
-    def submit(self, submission: Submission, *, report: Report) -> Handle:
+    def submit(self, submission: Submission, *, report: Report, listen: Listen = keep_going) -> Handle:
         """Place code and data and start the stage; the same (run, attempt, stage, start) is never started twice.
+
+        How far large transfers are goes to ``report``. What ``listen`` raises ends them and is passed on; the next
+        call goes on from there.
 
         Raises:
             PlacementError: something did not arrive whole; nothing was started.
@@ -327,11 +331,19 @@ class Runner(Protocol):
         """
 
     def fetch(
-        self, handle: Handle, patterns: Sequence[str], dest: Path, *, area: Area = Area.WORK
+        self,
+        handle: Handle,
+        patterns: Sequence[str],
+        dest: Path,
+        *,
+        area: Area = Area.WORK,
+        report: Report = unreported,
+        listen: Listen = keep_going,
     ) -> FetchReport:
         """Bring files home: incremental, checksummed, atomic per file. Paths stay relative to the area.
 
         ``patterns`` are shell patterns relative to the area; ``**`` spans folders, a trailing ``/`` means all below.
+        ``report`` and ``listen`` as for `submit`.
 
         Raises:
             FetchError: a file changed or broke while it was fetched, after retries; what came is kept.

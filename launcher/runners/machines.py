@@ -16,6 +16,7 @@ from pathlib import PurePosixPath
 from typing import TYPE_CHECKING, Any
 
 from launcher.errors import CommandFailed, MachineError, MachineRefused, PlacementError, StoreError
+from launcher.events import keep_going, unreported
 from launcher.job.notebook import notebook_of
 from launcher.records import from_json, to_json
 from launcher.remote import runfile, tmux
@@ -50,7 +51,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
     from pathlib import Path
 
-    from launcher.events import Report
+    from launcher.events import Listen, Report
     from launcher.remote.shell import Result, Shell
     from launcher.remote.transfer import Transfer
     from provisioning import Demands
@@ -72,6 +73,13 @@ _EXECUTE = (
     'exec "$@"'
 )
 """A script for ``sh``: $1 is put before PATH, the rest is the command."""
+NAMES = {
+    Area.WORK: "outputs",
+    Area.CHANGED: "outputs",
+    Area.CHECKPOINTS: "checkpoint",
+    Area.LOGS: "logs",
+}
+"""What is said to be on its way."""
 PASSING_TROUBLE = (
     "duplicate session",
     "server exited",
@@ -132,7 +140,7 @@ class MachineRunner:
 
     # Starting.
 
-    def submit(self, submission: Submission, *, report: Report) -> Handle:
+    def submit(self, submission: Submission, *, report: Report, listen: Listen = keep_going) -> Handle:
         """Place code and data and start the stage; see `launcher.runners.base.Runner.submit`."""
         start = Start.of_submission(self._work_root, submission)
         if self._has_begun(start):
@@ -145,7 +153,7 @@ class MachineRunner:
                 hint="a provider that can be told or asked for host keys (docs/ssh.md), or a job without secrets",
             )
         if self._is_foreign:
-            self._facts = install_missing(self._shell, self._machine(), report)
+            self._facts = install_missing(self._shell, self._machine(), report, listen)
         require(self._machine())
         tools = self._tools(start)
         self._make_private(start.control)
@@ -158,13 +166,15 @@ class MachineRunner:
             start,
             shares_files=self._shares_files,
             timeout_s=self._transfer_timeout_s,
+            report=report,
+            listen=listen,
             transfer=self._transfer(tools),
         )
-        packed = placement.place(submission, report)
+        packed = placement.place(submission)
         if submission.resume_from is not None:
-            placement.place_checkpoint(submission.resume_from, report, is_newest=submission.resume_is_newest)
+            placement.place_checkpoint(submission.resume_from, is_newest=submission.resume_is_newest)
         if submission.stored:
-            placement.restore(submission.stored, report)
+            placement.restore(submission.stored)
         if submission.bucket is not None:
             self._write_bucket(start, submission.bucket)
         self._write_orders(start, submission, tools, placement)
@@ -453,7 +463,14 @@ class MachineRunner:
             self._write_downloads(start, downloads)
 
     def fetch(
-        self, handle: Handle, patterns: Sequence[str], dest: Path, *, area: Area = Area.WORK
+        self,
+        handle: Handle,
+        patterns: Sequence[str],
+        dest: Path,
+        *,
+        area: Area = Area.WORK,
+        report: Report = unreported,
+        listen: Listen = keep_going,
     ) -> FetchReport:
         """Bring files home; see `launcher.runners.base.Runner.fetch`."""
         start = Start.of_handle(handle)
@@ -468,6 +485,9 @@ class MachineRunner:
                 dest,
                 transfer=self._transfer(tools),
                 timeout_s=self._transfer_timeout_s,
+                what=NAMES[area],
+                report=report,
+                listen=listen,
             )
 
     @contextlib.contextmanager

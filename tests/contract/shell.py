@@ -155,6 +155,36 @@ class ShellContract:
         assert [path.name for path in tmp_path.iterdir() if path.name.startswith((".", "kept"))] == ["kept"]
         assert (tmp_path / "kept").read_text() == "old"
 
+    def test_whoever_listens_can_end_a_command_with_all_its_children(
+        self, shell: Shell, far: PurePosixPath
+    ) -> None:
+        marker = far / "child"
+        script = 'sleep 600 & echo $! > "$1"; wait'
+
+        def listen() -> None:
+            raise InterruptedError("somebody said stop")
+
+        with pytest.raises(InterruptedError, match="said stop"):
+            shell.run(["sh", "-c", script, "sh", str(marker)], listen=listen)
+        child = shell.read(marker).decode().strip()
+        look = ["sh", "-c", 'while kill -0 "$1" 2>/dev/null; do sleep 0.01; done', "sh", child]
+        assert shell.run(look, timeout_s=60).exit_code == 0
+
+    def test_a_copy_is_watched_and_what_is_ended_leaves_nothing(
+        self, shell: Shell, far: PurePosixPath, tmp_path: Path
+    ) -> None:
+        here = tmp_path / "large"
+        with here.open("wb") as file:
+            file.truncate(8 << 30)  # nothing of it on the disk
+
+        def stop(done: int) -> None:
+            raise InterruptedError(f"stopped at {done}")
+
+        with pytest.raises(InterruptedError):
+            shell.put(here, far / "folder" / "copy", on_progress=stop)
+        listed = shell.run(["sh", "-c", 'ls -A "$1"', "sh", str(far / "folder")])
+        assert listed.stdout == b""
+
     def test_check_turns_a_failure_into_words(self, shell: Shell) -> None:
         with pytest.raises(CommandFailed, match="asking failed with exit code 4: last words") as caught:
             check(shell.run(["sh", "-c", "echo first; echo last words; exit 4"]), what="asking")

@@ -8,7 +8,7 @@ import json
 import os
 import time
 from datetime import datetime, timezone
-from typing import Any, Optional
+from typing import Any, Callable, Optional, Union
 
 
 def utc(seconds: Optional[float] = None) -> str:
@@ -62,10 +62,16 @@ def read_text(path: str) -> str:
         return ""
 
 
-def sha256_of(path: str) -> str:
-    """Digest of a file's bytes, as hex digits."""
+def sha256_of(
+    path: Union[str, "os.PathLike[str]"], on_progress: Optional[Callable[[int], None]] = None
+) -> str:
+    """Digest of a file's bytes, as hex digits; ``on_progress`` is told how many were read."""
     digest = hashlib.sha256()
+    done = 0
     with open(path, "rb") as file:
         for block in iter(lambda: file.read(1 << 20), b""):
             digest.update(block)
+            done += len(block)
+            if on_progress is not None:
+                on_progress(done)
     return digest.hexdigest()

@@ -9,12 +9,16 @@ import time
 from typing import TYPE_CHECKING
 
 from launcher.errors import MachineUnreachable
+from launcher.events import keep_going
+from launcher.remote.shell import LISTEN_EVERY_S
 from launcher.remote.ssh.connection import is_alive
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
 
     import paramiko
+
+    from launcher.events import Listen
 
 __all__ = ["exchange"]
 
@@ -35,8 +39,9 @@ def exchange(
     on_stderr: Callable[[bytes], None],
     deadline: Callable[[], float],
     silence_s: float = SILENCE_S,
+    listen: Listen = keep_going,
 ) -> int:
-    """Run ``line`` to its end and return its exit code.
+    """Run ``line`` to its end and return its exit code. What ``listen`` raises closes the channel and is passed on.
 
     Raises:
         TimeoutError: it has not ended at ``deadline()`` (of `time.monotonic`), which is asked again and again.
@@ -49,9 +54,9 @@ def exchange(
         with _limited(channel, ANSWER_S):
             channel.exec_command(line)
         feeding = _Feeding(channel, stdin)
-        _listen(channel, on_stdout, on_stderr, deadline, silence_s)
-    except _ReceiverFailed as failed:
-        raise failed.error from None
+        _hear(channel, on_stdout, on_stderr, deadline, silence_s, listen)
+    except _NotTheConnection as ours:
+        raise ours.error from None
     except (SSHException, EOFError, OSError) as error:
         if isinstance(error, TimeoutError):
             _drop_if_dead(channel)
@@ -73,10 +78,10 @@ def _close(channel: paramiko.Channel) -> None:
         channel.close()
 
 
-class _ReceiverFailed(Exception):
-    """Whoever takes the output could not; not to be taken for an error of the connection."""
+class _NotTheConnection(Exception):
+    """Whoever takes the output could not, or whoever is listened to said stop."""
 
-    def __init__(self, error: OSError) -> None:
+    def __init__(self, error: Exception) -> None:
         super().__init__(str(error))
         self.error = error
 
@@ -112,18 +117,22 @@ class _Feeding:
             raise self._error
 
 
-def _listen(
+def _hear(
     channel: paramiko.Channel,
     on_stdout: Callable[[bytes], None],
     on_stderr: Callable[[bytes], None],
     deadline: Callable[[], float],
     silence_s: float,
+    listen: Listen,
 ) -> None:
     """Until the command has ended and all it said is here."""
-    heard_at = time.monotonic()
+    heard_at = listened_at = time.monotonic()
     with selectors.DefaultSelector() as selector:
         selector.register(channel.fileno(), selectors.EVENT_READ)
         while True:
+            if time.monotonic() - listened_at >= LISTEN_EVERY_S:
+                _ours(listen)
+                listened_at = time.monotonic()
             if _drain(channel, on_stdout, on_stderr):
                 heard_at = time.monotonic()
                 continue
@@ -149,7 +158,7 @@ def _listen(
                 channel.status_event.wait(min(0.5, left_s))
             else:
                 # An exit code wakes nobody: ask for it now and then, once nothing has come for a while.
-                quiet_s = HELD_OPEN_S if now - heard_at < 10 * HELD_OPEN_S else 10 * HELD_OPEN_S
+                quiet_s = HELD_OPEN_S if now - heard_at < 10 * HELD_OPEN_S else LISTEN_EVERY_S
                 selector.select(min(quiet_s, silence_s, left_s))
 
 
@@ -182,19 +191,20 @@ def _drain(
 ) -> bool:
     heard = False
     while channel.recv_ready():
-        _hand_over(channel.recv(READ_BYTES), on_stdout)
+        _ours(on_stdout, channel.recv(READ_BYTES))
         heard = True
     while channel.recv_stderr_ready():
-        _hand_over(channel.recv_stderr(READ_BYTES), on_stderr)
+        _ours(on_stderr, channel.recv_stderr(READ_BYTES))
         heard = True
     return heard
 
 
-def _hand_over(data: bytes, take: Callable[[bytes], None]) -> None:
+def _ours(call: Callable[..., object], *arguments: object) -> None:
+    """Call somebody of ours, whose errors must not be taken for those of the connection."""
     try:
-        take(data)
-    except OSError as error:
-        raise _ReceiverFailed(error) from error
+        call(*arguments)
+    except Exception as error:
+        raise _NotTheConnection(error) from error
 
 
 def _has_more(channel: paramiko.Channel) -> bool:

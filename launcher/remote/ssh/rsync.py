@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import selectors
 import shutil
 import signal
 import subprocess
@@ -13,15 +14,16 @@ from contextlib import suppress
 from typing import IO, TYPE_CHECKING
 
 from launcher.errors import FetchError, HostKeyRefused, MachineRefused, MachineUnreachable, PlacementError
+from launcher.remote.shell import LISTEN_EVERY_S
 from launcher.remote.ssh.openssh import ssh
-from launcher.remote.transfer import Sent
+from launcher.remote.transfer import Sent, pause
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
     from pathlib import Path, PurePosixPath
 
+    from launcher.remote.shell import OnProgress
     from launcher.remote.ssh.shell import SshShell
-    from launcher.remote.transfer import OnProgress
 
 __all__ = ["Rsync", "UncleanShell", "is_rsync", "local_rsync"]
 
@@ -133,6 +135,9 @@ class Rsync:
             moved = done
             on_progress(done)
 
+        def listen() -> None:
+            on_progress(moved)
+
         while True:
             moved = 0
             code, said, words = self._once(arguments, progress, stdin)
@@ -148,7 +153,7 @@ class Rsync:
                     f"{self._connection.destination} could not be reached for a transfer: {_last(words)}",
                     left_behind="what has arrived stays there and is not sent again",
                 )
-            self._sleep(pause_s)
+            pause(pause_s, listen, self._sleep)
 
     def _once(
         self, arguments: Sequence[str], on_progress: OnProgress, stdin: IO[bytes] | None
@@ -203,15 +208,24 @@ class Rsync:
 
 def _follow(stdout: IO[bytes], on_progress: OnProgress) -> str:
     """Read to the end; progress is what comes between carriage returns."""
-    kept, line = bytearray(), b""
-    while chunk := os.read(stdout.fileno(), 1 << 16):
-        *lines, line = (line + chunk).replace(b"\n", b"\n\r").split(b"\r")
-        for one in lines:
-            found = PROGRESS.match(one)
-            if found:
-                on_progress(int(found[1].replace(b",", b"")))
-            else:
-                kept += one
+    kept, line, done = bytearray(), b"", 0
+    with selectors.DefaultSelector() as selector:
+        selector.register(stdout, selectors.EVENT_READ)
+        while True:
+            if not selector.select(LISTEN_EVERY_S):
+                on_progress(done)
+                continue
+            chunk = os.read(stdout.fileno(), 1 << 16)
+            if not chunk:
+                break
+            *lines, line = (line + chunk).replace(b"\n", b"\n\r").split(b"\r")
+            for one in lines:
+                found = PROGRESS.match(one)
+                if found:
+                    done = int(found[1].replace(b",", b""))
+                    on_progress(done)
+                else:
+                    kept += one
     return (bytes(kept) + line).decode(errors="replace")
 
 

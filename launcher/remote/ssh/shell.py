@@ -10,7 +10,8 @@ from datetime import datetime, timezone
 from typing import IO, TYPE_CHECKING, TypeVar
 
 from launcher.errors import MachineUnreachable
-from launcher.remote.shell import Result
+from launcher.events import keep_going
+from launcher.remote.shell import Result, unwatched
 from launcher.remote.ssh import scripts
 from launcher.remote.ssh.command import Begun, CommandLine, begun, error_in
 from launcher.remote.ssh.exchange import SILENCE_S, exchange
@@ -20,6 +21,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
     from pathlib import Path, PurePosixPath
 
+    from launcher.events import Listen
+    from launcher.remote.shell import OnProgress
     from launcher.remote.ssh.connection import Connection
 
 __all__ = ["SshShell"]
@@ -67,6 +70,7 @@ class SshShell:
         cwd: PurePosixPath | None = None,
         environ: Mapping[str, str] | None = None,
         timeout_s: float = 60.0,
+        listen: Listen = keep_going,
     ) -> Result:
         """Run a command; ``timeout_s`` after it began it is killed with all that shares its process group.
 
@@ -82,6 +86,7 @@ class SshShell:
             cwd=cwd,
             environ=environ,
             timeout_s=timeout_s,
+            listen=listen,
         )
         return Result(argv=tuple(argv), exit_code=exit_code, stdout=bytes(stdout), stderr=bytes(stderr))
 
@@ -95,8 +100,9 @@ class SshShell:
         cwd: PurePosixPath | None = None,
         environ: Mapping[str, str] | None = None,
         timeout_s: float = TRANSFER_TIMEOUT_S,
+        listen: Listen = keep_going,
     ) -> int:
-        """As `run`, with input and output in pieces as they come."""
+        """As `run`, with input and output in pieces as they come; ``stdin`` is read in another thread."""
         token = f"launch-{secrets.token_hex(12)}"
         line = CommandLine.of(argv, token=token, cwd=cwd, environ={**self.environ, **(environ or {})})
         output, words = _Output(token, on_stdout), _Output(token, on_stderr, is_stderr=True)
@@ -111,6 +117,7 @@ class SshShell:
                 on_stderr=words.take,
                 deadline=lambda: output.begun_at + timeout_s if output.begun else asked_at + BEGIN_S,
                 silence_s=self._silence_s,
+                listen=listen,
             )
         except TimeoutError:
             if output.begun is None:
@@ -119,6 +126,10 @@ class SshShell:
             raise TimeoutError(f"{argv[0]} had not ended after {timeout_s:g} s") from None
         except MachineUnreachable:
             self.connection.close()
+            raise
+        except Exception:  # of `listen`, or of whoever takes the output: nobody wants it any more
+            if output.begun is not None:
+                self._kill(output.begun)
             raise
         finally:
             with suppress(EOFError, OSError):
@@ -162,7 +173,7 @@ class SshShell:
         """Replace a file by ``data`` at once; the bytes are never readable under a wider mode."""
         self._send(path, lambda: [data], len(data), mode=mode, modified=None)
 
-    def put(self, local: Path, remote: PurePosixPath) -> None:
+    def put(self, local: Path, remote: PurePosixPath, *, on_progress: OnProgress = unwatched) -> None:
         """Copy one file, whole or not at all, with its mode and modification time; makes its parents."""
         info = local.stat()
         with local.open("rb") as file:
@@ -171,14 +182,21 @@ class SshShell:
                 file.seek(0)
                 return _blocks(file, info.st_size)
 
-            self._send(remote, blocks, info.st_size, mode=info.st_mode & 0o7777, modified=info.st_mtime_ns)
+            self._send(
+                remote,
+                blocks,
+                info.st_size,
+                mode=info.st_mode & 0o7777,
+                modified=info.st_mtime_ns,
+                listen=lambda: on_progress(file.tell()),
+            )
 
-    def get(self, remote: PurePosixPath, local: Path) -> None:
+    def get(self, remote: PurePosixPath, local: Path, *, on_progress: OnProgress = unwatched) -> None:
         """Copy one file, whole or not at all, with its modification time; makes its parents."""
         local.parent.mkdir(parents=True, exist_ok=True)
         beside = local.with_name(f".{local.name[:200]}.{secrets.token_hex(4)}.tmp")
         try:
-            modified_ns = self._again(lambda: self._receive(remote, beside))
+            modified_ns = self._again(lambda: self._receive(remote, beside, on_progress))
             os.utime(beside, ns=(modified_ns, modified_ns))
             beside.replace(local)
         finally:
@@ -200,6 +218,7 @@ class SshShell:
         *,
         mode: int,
         modified: int | None,
+        listen: Listen = keep_going,
     ) -> None:
         beside = path.with_name(f".{path.name[:200]}.{secrets.token_hex(4)}.tmp")
         times = ("", "") if modified is None else _touch_times(modified)
@@ -208,12 +227,12 @@ class SshShell:
 
         def attempt() -> int:
             words.clear()
-            return self.stream(argv, blocks(), on_stdout=words.extend, on_stderr=words.extend)
+            return self.stream(argv, blocks(), on_stdout=words.extend, on_stderr=words.extend, listen=listen)
 
         if self._again(attempt) != 0:
             raise error_in(bytes(words), path)
 
-    def _receive(self, remote: PurePosixPath, beside: Path) -> int:
+    def _receive(self, remote: PurePosixPath, beside: Path, on_progress: OnProgress) -> int:
         """Write the content to ``beside``; return its time of modification on the machine."""
         words, head = bytearray(), bytearray()
         with beside.open("wb") as file:
@@ -229,7 +248,14 @@ class SshShell:
                     file.write(rest)
 
             argv = ["sh", "-c", scripts.GET, "sh", str(remote)]
-            if self.stream(argv, [], on_stdout=take, on_stderr=words.extend) != 0:
+            ended = self.stream(
+                argv,
+                [],
+                on_stdout=take,
+                on_stderr=words.extend,
+                listen=lambda: on_progress(file.tell()),
+            )
+            if ended != 0:
                 raise error_in(bytes(words), remote)
         seconds, _, fraction = head.decode().strip().partition(".")
         return int(seconds) * 10**9 + int((fraction or "0").ljust(9, "0")[:9])

@@ -13,14 +13,15 @@ from typing import IO, TYPE_CHECKING, Any, TypeVar, cast
 
 from launcher.errors import FetchError, MachineUnreachable, PlacementError
 from launcher.remote.onboard import stream
-from launcher.remote.transfer import Sent
+from launcher.remote.transfer import Sent, pause
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
+    from launcher.events import Listen
+    from launcher.remote.shell import OnProgress
     from launcher.remote.ssh.shell import SshShell
     from launcher.remote.tools import Tools
-    from launcher.remote.transfer import OnProgress
 
 __all__ = ["Streaming"]
 
@@ -41,24 +42,26 @@ class Streaming:
     def send(self, source: Path, target: PurePosixPath, on_progress: OnProgress) -> Sent:
         """See `launcher.remote.transfer.Transfer.send`."""
         entries, root = _entries(source, target)
-        return self._again(lambda: self._send_once(entries, root, source.is_dir(), on_progress))
+        return self._again(
+            lambda: self._send_once(entries, root, source.is_dir(), on_progress), lambda: on_progress(0)
+        )
 
     def bring(self, root: PurePosixPath, names: Sequence[str], dest: Path, on_progress: OnProgress) -> None:
         """See `launcher.remote.transfer.Transfer.bring`."""
         dest.mkdir(parents=True, exist_ok=True)
-        self._again(lambda: self._bring_once(root, names, dest, on_progress))
+        self._again(lambda: self._bring_once(root, names, dest, on_progress), lambda: on_progress(0))
 
-    def _again(self, act: Callable[[], Answer]) -> Answer:
+    def _again(self, act: Callable[[], Answer], listen: Listen) -> Answer:
         for _ in range(TRIES - 1):
             with contextlib.suppress(MachineUnreachable):
                 return act()
-            self._sleep(PAUSE_S)
+            pause(PAUSE_S, listen, self._sleep)
         return act()
 
     def _send_once(
         self, entries: list[stream.Entry], root: PurePosixPath, owns_folder: bool, on_progress: OnProgress
     ) -> Sent:
-        there = self._ask({"action": "list", "root": str(root)})
+        there = self._answer(_request({"action": "list", "root": str(root)}), listen=lambda: on_progress(0))
         missing = [
             (entry, _have(entry, there["parts"])) for entry in entries if not _is_there(entry, there["files"])
         ]
@@ -76,10 +79,9 @@ class Streaming:
             yield from _request({"action": "receive", "root": str(root), "keep": keep})
             for block in stream.pack(missing, digests):
                 done += len(block)
-                on_progress(done)
                 yield block
 
-        answer = self._answer(counted())
+        answer = self._answer(counted(), listen=lambda: on_progress(done))
         broken = [name for name, digest in digests.items() if answer["digests"].get(name) != digest]
         if broken:
             raise PlacementError(f"{', '.join(broken[:3])} did not arrive as sent: did it change meanwhile?")
@@ -92,13 +94,14 @@ class Streaming:
         files = [[name, *parts.get(name, [0, 0, 0])] for name in names]
         receiver = stream.Receiver(str(dest))
         words = bytearray()
-        with _Pipe(receiver, on_progress) as pipe:
+        with _Pipe(receiver, sum(have for _, _, have in parts.values()), on_progress) as pipe:
             try:
                 code = self._shell.stream(
                     self._tools.argv("stream"),
                     _request({"action": "send", "root": str(root), "files": files}),
                     on_stdout=pipe.write,
                     on_stderr=words.extend,
+                    listen=pipe.tell,
                 )
             except BrokenPipeError:
                 code = 1
@@ -112,12 +115,15 @@ class Streaming:
         if code != 0:
             raise FetchError(f"the machine could not send files: {words.decode(errors='replace').strip()}")
 
-    def _ask(self, request: dict[str, Any]) -> dict[str, Any]:
-        return self._answer(_request(request))
-
-    def _answer(self, stdin: Iterator[bytes]) -> dict[str, Any]:
+    def _answer(self, stdin: Iterator[bytes], *, listen: Listen) -> dict[str, Any]:
         told, words = bytearray(), bytearray()
-        self._shell.stream(self._tools.argv("stream"), stdin, on_stdout=told.extend, on_stderr=words.extend)
+        self._shell.stream(
+            self._tools.argv("stream"),
+            stdin,
+            on_stdout=told.extend,
+            on_stderr=words.extend,
+            listen=listen,
+        )
         try:
             answer = json.loads(told)
         except ValueError:
@@ -136,10 +142,10 @@ class Streaming:
 class _Pipe:
     """Bytes as they come on one side, a tar stream to be read on the other; a thread lies in between."""
 
-    def __init__(self, receiver: stream.Receiver, on_progress: OnProgress) -> None:
+    def __init__(self, receiver: stream.Receiver, done: int, on_progress: OnProgress) -> None:
         self._receiver = receiver
         self._on_progress = on_progress
-        self._done = 0
+        self._done = done
         self.error: BaseException | None = None
         out, into = os.pipe()
         self._into: IO[bytes] = os.fdopen(into, "wb", buffering=0)
@@ -160,6 +166,9 @@ class _Pipe:
         while view:
             view = view[os.write(self._into.fileno(), view) :]
         self._done += len(data)
+
+    def tell(self) -> None:
+        """Say how much has come."""
         self._on_progress(self._done)
 
     def _read(self, out: int) -> None:

@@ -12,9 +12,10 @@ if TYPE_CHECKING:
     from pathlib import Path, PurePosixPath
 
     from launcher.remote.facts import Facts
+    from launcher.remote.shell import OnProgress
     from launcher.remote.ssh.shell import SshShell
     from launcher.remote.tools import Tools
-    from launcher.remote.transfer import OnProgress, Sent, Transfer
+    from launcher.remote.transfer import Sent, Transfer
 
 __all__ = ["transfer_for"]
 

@@ -202,9 +202,9 @@ def test_names_that_launch_keeps_for_itself_are_not_written(machine: Machine, ha
 class RotatingShell(LocalShell):
     """A machine whose program deletes a file between the listing and the copy."""
 
-    def get(self, remote: PurePosixPath, local: Path) -> None:
+    def get(self, remote: PurePosixPath, local: Path, **watched: Any) -> None:
         Path(remote).unlink(missing_ok=True)
-        super().get(remote, local)
+        super().get(remote, local, **watched)
 
 
 def test_a_file_that_the_program_deleted_meanwhile_is_no_failure(machine: Machine, handle: Handle) -> None:
@@ -279,10 +279,10 @@ def test_a_file_that_is_rewritten_again_and_again_is_an_error_and_the_rest_is_ke
     restless = machine.workdir(handle) / "restless.bin"
 
     class Restless(LocalShell):
-        def get(self, remote: PurePosixPath, local: Path) -> None:
+        def get(self, remote: PurePosixPath, local: Path, **watched: Any) -> None:
             if remote.name == "restless.bin":
                 restless.write_bytes(os.urandom(1000))
-            super().get(remote, local)
+            super().get(remote, local, **watched)
 
     shell = Restless(LocalAccess(work_root=machine.work_root))
     runner = MachineRunner(shell, PurePosixPath(machine.work_root), intervals=FAST)
@@ -300,11 +300,11 @@ def test_a_file_that_changes_once_is_fetched_again(machine: Machine, handle: Han
     class OnceChanged(LocalShell):
         changed = False
 
-        def get(self, remote: PurePosixPath, local: Path) -> None:
+        def get(self, remote: PurePosixPath, local: Path, **watched: Any) -> None:
             if not self.changed:
                 self.changed = True
                 source.write_text("the new content")
-            super().get(remote, local)
+            super().get(remote, local, **watched)
 
     shell = OnceChanged(LocalAccess(work_root=machine.work_root))
     runner = MachineRunner(shell, PurePosixPath(machine.work_root), intervals=FAST)

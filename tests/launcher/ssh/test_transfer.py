@@ -6,12 +6,15 @@ import contextlib
 import filecmp
 import os
 import subprocess
+import threading
 from collections.abc import Iterator
 from pathlib import Path, PurePosixPath
+from typing import Any
 
 import pytest
 
 from launcher.errors import FetchError, HostKeyRefused, PlacementError
+from launcher.events import Kind, Listen, keep_going
 from launcher.remote.facts import look
 from launcher.remote.onboard import stream
 from launcher.remote.ssh.rsync import Rsync, is_rsync, local_rsync
@@ -151,6 +154,49 @@ def test_a_large_file_goes_on_where_it_was_cut(
     shell.close()
 
 
+class StopNow(Exception):
+    """Somebody said so."""
+
+
+class StopsAfter:
+    """Somebody who watches until so much is there."""
+
+    def __init__(self, size: int) -> None:
+        self.size = size
+        self.thread = threading.get_ident()
+
+    def __call__(self, done: int) -> None:
+        assert threading.get_ident() == self.thread
+        if done >= self.size:
+            raise StopNow
+
+
+@pytest.mark.parametrize("name", WAYS)
+def test_whoever_watches_can_end_it_and_the_next_goes_on_from_there(
+    name: str, machine: Sshd, tools: Tools, proxy: Proxy, tmp_path: Path
+) -> None:
+    shell = shell_on(machine, port=proxy.port)
+    transfer = way(name, shell, Tools(shell, "python3", PurePosixPath(machine.home) / "tools"))
+    source, size = tmp_path / "large", 12 << 20
+    source.write_bytes(os.urandom(size))
+    far, home = PurePosixPath(machine.home) / f"stopped {name}" / "large", tmp_path / "home"
+    for move in (
+        lambda watch: transfer.send(source, far, watch),
+        lambda watch: transfer.bring(far.parent, ["large"], home, watch),
+    ):
+        proxy.bytes_per_s = 3e6
+        before = proxy.passed_bytes
+        with pytest.raises(StopNow):
+            move(StopsAfter(size // 3))
+        assert proxy.passed_bytes - before < 0.9 * size
+        proxy.bytes_per_s = None
+        move(no_progress)
+        assert proxy.passed_bytes - before < 1.3 * size
+    assert Path(far).read_bytes() == source.read_bytes() == (home / "large").read_bytes()
+    assert names(Path(far).parent) == names(home) == ["large"]
+    shell.close()
+
+
 @pytest.mark.parametrize("name", WAYS)
 def test_a_full_disk_is_said(name: str, machine: Sshd, shell: SshShell, tools: Tools, tmp_path: Path) -> None:
     with small_disk(machine.folder / f"small {name}") as disk:
@@ -243,14 +289,64 @@ def test_a_stream_does_not_write_behind_a_link(tmp_path: Path) -> None:
     assert names(outside) == []
 
 
+class Steps:
+    """A transfer that is noted at these moments."""
+
+    def __init__(self, total: int, *, listen: Listen = keep_going) -> None:
+        self.now = 0.0
+        self.told: list[tuple[str, dict[str, Any]]] = []
+        self.pace = Pace("data", total, self._report, listen=listen, clock=lambda: self.now)
+
+    def _report(self, kind: Kind, message: str, **data: Any) -> None:
+        assert kind is Kind.TRANSFER
+        self.told.append((message, data))
+
+    def note(self, *moments: tuple[float, int]) -> Steps:
+        for self.now, done in moments:
+            self.pace(done)
+        return self
+
+    @property
+    def words(self) -> list[str]:
+        return [message for message, _ in self.told]
+
+
 def test_pace_tells_share_rate_and_time_left() -> None:
-    now = 0.0
-    told: list[str] = []
-    pace = Pace("data", 1000_000_000, lambda words, _: told.append(words), every_s=5, clock=lambda: now)
-    for at, done in ((1.0, 0), (4.0, 40_000_000), (10.0, 100_000_000), (12.0, 110_000_000)):
-        now = at
-        pace(done)
-    assert told == ["data: 10 %, 10.0 MB/s, 0:01:30 left"]
+    steps = Steps(1000_000_000).note(
+        (1.0, 0), (1.9, 9_000_000), (4.0, 30_000_000), (5.0, 40_000_000), (9.0, 80_000_000)
+    )
+    assert steps.words == [
+        "data: 3 % of 1.0 GB, 10.0 MB/s, 1 min 37 s left",
+        "data: 8 % of 1.0 GB, 10.0 MB/s, 1 min 32 s left",
+    ]
+    assert steps.told[-1][1] == {
+        "what": "data",
+        "bytes": 80_000_000,
+        "total_bytes": 1000_000_000,
+        "bytes_per_s": 10_000_000,
+        "seconds_left": 92,
+    }
+
+
+def test_the_rate_is_that_of_the_last_seconds() -> None:
+    fast = [(float(at), at * 10_000_000) for at in range(30)]
+    stalled = [(30.0 + at, 290_000_000) for at in range(40)]
+    assert steps_end(fast) == "data: 27 % of 1.0 GB, 10.0 MB/s, 1 min 13 s left"
+    assert steps_end(fast + stalled) == "data: 29 % of 1.0 GB, 0.0 MB/s"
+    again = [(70.0, 0), (71.0, 5_000_000), (72.0, 10_000_000)]
+    assert steps_end(fast + stalled + again) == "data: 1 % of 1.0 GB, 5.0 MB/s, 3 min 18 s left"
+
+
+def steps_end(moments: list[tuple[float, int]]) -> str:
+    return Steps(1000_000_000).note(*moments).words[-1]
+
+
+def test_a_small_transfer_is_not_talked_about_and_everybody_is_heard_once_a_second() -> None:
+    heard: list[float] = []
+    steps = Steps(100, listen=lambda: heard.append(steps.now))
+    steps.note(*((at / 10, at) for at in range(19)))
+    assert steps.words == []
+    assert heard == [1.0]
 
 
 def test_sizes_are_known_beforehand(data: Path) -> None:
