@@ -37,8 +37,9 @@ class Batch:
     layout: BatchLayout
     table: Tensor | ResidentRows
     """(smoother.input_rows(rows), channels) float32 features before smoothing; trial i starts at row starts[i] + smoother.before."""
-    labels: np.ndarray[Any, np.dtype[np.int32]]
-    """All trials' labels one after the other."""
+    labels: np.ndarray[Any, np.dtype[np.int64]]
+    """All trials' labels one after the other; int64, because for int32 torch may turn to cuDNN's CTC, whose
+    conditions on lengths and devices differ between versions."""
     label_lengths: Tensor
     """(B,) int64 on the CPU."""
     output_lengths: Tensor
@@ -94,7 +95,7 @@ class Assembler:
             patch_size=model.patch_size, patch_stride=model.patch_stride, gap=self._smoother.gap,
         )  # fmt: skip
         table = self._table(positions, layout, cut)
-        labels = np.concatenate([item.trial.labels for item in items])
+        labels = np.concatenate([item.trial.labels for item in items]).astype(np.int64)
         return Batch(
             positions=tuple(int(p) for p in positions), slots=tuple(slots), layout=layout, table=table,
             labels=labels,

@@ -45,7 +45,7 @@ def evaluate_run(
     if not len(corpus):
         raise DataError(f"{root}: no session of this run has trials in the split {split}")
     model = load_model(checkpoint or run_dir / "checkpoint" / "best_checkpoint", config, compute.device)
-    evaluation = _decode(model, corpus, config, compute, limit_batches)
+    evaluation = _decode(model, corpus, config, compute, limit_batches, console)
     _report(evaluation, config, split, num_confusions, console)
     path = output or run_dir / f"evaluation_{split}.csv"
     replace_text(path, _csv(evaluation, corpus, config))
@@ -80,13 +80,13 @@ def run_config(run_dir: Path, device: str | None) -> Config:
 
 
 def _decode(
-    model: GRUDecoder, corpus: Corpus, config: Config, compute: Compute, limit: int | None
+    model: GRUDecoder, corpus: Corpus, config: Config, compute: Compute, limit: int | None, console: Console
 ) -> Evaluation:
     smoother = Smoother(config.dataset.data_transforms)
     assembler = Assembler(corpus, config, smoother, seed=0, noise_on_host=False)
     return evaluate(
         model, corpus, assembler, smoother, dtype=compute.precision.dtype, batch_size=config.dataset.batch_size,
-        device=compute.device, limit_batches=limit,
+        device=compute.device, limit_batches=limit, warn=console.warn,
     )  # fmt: skip
 
 

@@ -14,7 +14,9 @@ from torch import Tensor
 from trainer.batches import Assembler, Batch, Prefetcher
 from trainer.corpus import Corpus
 from trainer.ctc import align, ctc_loss, edit_distance, greedy_decode
+from trainer.errors import OutOfMemory
 from trainer.layers import on_device
+from trainer.memory import is_out_of_memory, release_cached
 from trainer.model import GRUDecoder
 from trainer.peers import Peers
 from trainer.sampling import validation_batches
@@ -93,24 +95,57 @@ def evaluate(
     model: GRUDecoder, corpus: Corpus, assembler: Assembler, smoother: Smoother, *, dtype: torch.dtype, batch_size: int,
     device: torch.device, days: Sequence[int] | None = None, limit_batches: int | None = None,
     keep_logits: bool = False, peers: Peers | None = None, on_batch: Callable[[int], None] | None = None,
+    warn: Callable[[str], None] | None = None,
 ) -> Evaluation:  # fmt: skip
     """Decode every trial of `corpus`, or of some sessions, once; `peers` share the work and all get the result.
 
-    `on_batch` is told how many trials are done, after each batch.
+    `on_batch` is told how many trials are done, after each batch. A batch that does not fit the device's
+    memory is decoded in halves, which `warn` hears of once. Raises `OutOfMemory` when not even one trial fits.
     """
     by_day = {d: p for d, p in corpus.by_day.items() if days is None or d in days}
     keys = list(validation_batches(by_day, batch_size))[:limit_batches]
     peers = Peers() if peers is None else peers
     keys = [keys[i] for i in peers.share(len(keys))]
     results: list[TrialResult] = []
+
+    def decode(batch: Batch) -> list[TrialResult]:
+        table = smoother(batch.table.to(device, non_blocking=True), batch.layout.rows)
+        logits = model.forward_packed(table, batch.layout, None, dtype)
+        return _results(logits, batch, corpus, keep_logits)
+
     with Prefetcher(keys, assembler.plain_batch, num_threads=1, ahead=3) as batches:
         for batch in batches:
-            table = smoother(batch.table.to(device, non_blocking=True), batch.layout.rows)
-            logits = model.forward_packed(table, batch.layout, None, dtype)
-            results.extend(_results(logits, batch, corpus, keep_logits))
+            found, pieces = _decode_what_fits(batch, decode, assembler, device)
+            results.extend(found)
+            if pieces > 1 and warn is not None:
+                warn(f"out of memory: {len(batch.positions)} trials were decoded in {pieces} pieces")
+                warn = None
             if on_batch is not None:
                 on_batch(len(results))
     return Evaluation(trials=tuple(sorted(peers.gather(results), key=lambda r: r.position)))
+
+
+def _decode_what_fits(
+    batch: Batch, decode: Callable[[Batch], list[TrialResult]], assembler: Assembler, device: torch.device
+) -> tuple[list[TrialResult], int]:
+    """Results of a batch, and into how many pieces the device's memory forced it."""
+    try:
+        return decode(batch), 1
+    except (RuntimeError, MemoryError) as error:
+        if not is_out_of_memory(error):
+            raise
+    release_cached(device)
+    count = len(batch.positions)
+    if count == 1:
+        raise OutOfMemory(
+            f"a trial of {batch.layout.num_bins[0]} bins does not fit the memory of {device}, even alone",
+            hint="take a device with more memory, or lower model.n_units",
+        )
+    results, pieces = [], 0
+    for part in (batch.positions[: count // 2], batch.positions[count // 2 :]):
+        found, number = _decode_what_fits(assembler.plain_batch(part), decode, assembler, device)
+        results, pieces = results + found, pieces + number
+    return results, pieces
 
 
 def _results(logits: Tensor, batch: Batch, corpus: Corpus, keep_logits: bool) -> list[TrialResult]:

@@ -13,9 +13,10 @@ from trainer.contract import Exit
 from trainer.errors import CheckpointNotSaved, OutOfMemory, TrainerError, TrainingDiverged
 from trainer.evaluation import Evaluation, evaluate
 from trainer.interrupt import Interrupt
+from trainer.memory import is_out_of_memory
 from trainer.metrics import StepRow
 from trainer.progress import Speed, duration_words
-from trainer.step import StepValues, is_out_of_memory
+from trainer.step import StepValues
 from trainer.training_run import TrainingRun
 
 __all__ = ["TrainingLoop"]
@@ -111,12 +112,12 @@ class TrainingLoop:
             try:
                 loss = training.runner.accumulate(step, micro_batches, self._config.dataset.batch_size)
                 break
-            except RuntimeError as error:
+            except (RuntimeError, MemoryError) as error:
                 if not is_out_of_memory(error):
                     raise
-                del micro_batches
-                self._shrink(step)
-                micro_batches = training.micro_batches(step)
+            # Not in the except clause: there the traceback still holds the tensors of the failed pass.
+            self._shrink(step)
+            micro_batches = training.micro_batches(step)
         if training.peers.size == 1:
             return loss
         return training.peers.sum_gradients(training.trained_parameters(step), loss)
@@ -198,6 +199,7 @@ class TrainingLoop:
             dtype=training.precision.dtype, batch_size=training.validation_batch_size, device=training.device,
             days=training.val_days, limit_batches=training.limit_batches, keep_logits=self._config.save_val_logits,
             peers=training.peers, on_batch=self._leave_when_asked if training.peers.size == 1 else None,
+            warn=training.console.warn,
         )  # fmt: skip
         self._flush(evaluation)
         best = training.record_validation(evaluation)

@@ -15,17 +15,13 @@ from trainer.config import Config
 from trainer.ctc import ctc_loss
 from trainer.evaluation import padded_log_probs
 from trainer.layers import on_device
+from trainer.memory import release_cached
 from trainer.model import DropoutSource, GRUDecoder
 from trainer.precision import Precision
 from trainer.randomness import numpy_generator, stream_seed
 from trainer.smoothing import Smoother
 
-__all__ = ["StepRunner", "StepValues", "is_out_of_memory"]
-
-
-def is_out_of_memory(error: RuntimeError) -> bool:
-    """Whether an allocation failed, on a GPU or on the CPU."""
-    return isinstance(error, torch.cuda.OutOfMemoryError) or "can't allocate memory" in str(error)
+__all__ = ["StepRunner", "StepValues"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,7 +56,6 @@ class StepRunner:
         Returns this process's share of the loss.
         """
         self.optimizer.zero_grad(set_to_none=True)
-        torch.manual_seed(stream_seed(self.seed, "device-dropout", step))
         total = torch.zeros((), device=self._device)
         for batch in micro_batches:
             loss = self._loss(step, batch).sum() / num_trials
@@ -71,8 +66,7 @@ class StepRunner:
     def release_memory(self) -> None:
         """Drop gradients and cached blocks after an allocation failed."""
         self.optimizer.zero_grad(set_to_none=True)
-        if self._device.type == "cuda":
-            torch.cuda.empty_cache()
+        release_cached(self._device)
 
     def update(self, loss: Tensor) -> StepValues:
         """Clip, and step unless the gradient is not finite; the decision is taken on the device."""
@@ -101,7 +95,9 @@ class StepRunner:
     def _loss(self, step: int, batch: Batch) -> Tensor:
         """CTC loss of each trial of a micro-batch, (B,)."""
         table = self._smoother(self.device_table(step, batch), batch.layout.rows)
+        # The first slot tells micro-batches and processes apart: none repeats the masks of another.
         dropout = DropoutSource(numpy_generator(self.seed, "dropout", step, batch.slots[0]))
+        torch.manual_seed(stream_seed(self.seed, "device-dropout", step, batch.slots[0]))
         logits = self.model.forward_packed(table, batch.layout, dropout, self._dtype)
         log_probs = padded_log_probs(logits, batch)
         labels = on_device(batch.labels, self._device)
