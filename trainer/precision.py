@@ -10,7 +10,7 @@ import torch
 from trainer.config import Config
 from trainer.errors import DeviceUnavailable
 
-__all__ = ["Precision", "choose_device", "choose_precision", "cpu_flags"]
+__all__ = ["Precision", "choose_device", "choose_precision", "cpu_flags", "for_gpu"]
 
 DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 
@@ -63,13 +63,12 @@ def choose_precision(config: Config, device: torch.device) -> Precision:
     wanted = config.compute.precision
     if wanted == "fp16" and device.type == "cpu":
         raise DeviceUnavailable("compute.precision: fp16 needs a GPU", hint="use bf16 or fp32 on the CPU")
-    if wanted != "auto":
-        return Precision(wanted, "asked for")
-    if not config.use_amp:
-        return Precision("fp32", "use_amp is false")
     if device.type == "cpu":
-        return _for_cpu(cpu_flags())
-    return _for_cuda(torch.cuda.get_device_name(device), torch.cuda.get_device_capability(device))
+        if wanted != "auto":
+            return Precision(wanted, "asked for")
+        return _for_cpu(cpu_flags()) if config.use_amp else Precision("fp32", "use_amp is false")
+    name, capability = torch.cuda.get_device_name(device), torch.cuda.get_device_capability(device)
+    return for_gpu(wanted, config.use_amp, name, capability)
 
 
 def _for_cpu(flags: frozenset[str]) -> Precision:
@@ -79,11 +78,22 @@ def _for_cpu(flags: frozenset[str]) -> Precision:
     return Precision("fp32", "this CPU has neither AMX nor AVX512-bf16")
 
 
-def _for_cuda(name: str, capability: tuple[int, int]) -> Precision:
+def for_gpu(wanted: str, use_amp: bool, name: str, capability: tuple[int, int]) -> Precision:
+    """The precision on a GPU of this name and compute capability; `wanted` is auto or the one asked for."""
+    has_bf16, has_fp16 = capability >= (8, 0), capability >= (7, 0)
     number = f"compute capability {capability[0]}.{capability[1]}"
-    if capability >= (8, 0):
+    tf32 = "; its large products in TF32" if has_bf16 else ""
+    if wanted == "bf16" and not has_bf16:
+        return Precision("bf16", f"asked for, but slow: {name}, {number}, has no bf16 units")
+    if wanted == "fp32":
+        return Precision("fp32", f"asked for{tf32}")
+    if wanted != "auto":
+        return Precision(wanted, "asked for")
+    if not use_amp:
+        return Precision("fp32", f"use_amp is false{tf32}")
+    if has_bf16:
         return Precision("bf16", f"{name}, {number}, has bf16 units")
-    if capability >= (7, 0):
+    if has_fp16:
         return Precision("fp16", f"{name}, {number}, has fp16 units but no bf16; with loss scaling")
     return Precision("fp32", f"{name}, {number}, has neither bf16 nor fp16 tensor units")
 

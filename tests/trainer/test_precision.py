@@ -1,0 +1,49 @@
+"""Which precision a device gets, by what it can do: no GPU is needed to decide."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from trainer.precision import cpu_flags, for_gpu
+
+T4, V100, P100, A100, H100 = (
+    ("Tesla T4", (7, 5)), ("Tesla V100", (7, 0)), ("Tesla P100", (6, 0)), ("A100", (8, 0)), ("H100", (9, 0))
+)  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("wanted", "use_amp", "gpu", "name", "reason"),
+    [
+        ("auto", True, A100, "bf16", "A100, compute capability 8.0, has bf16 units"),
+        ("auto", True, H100, "bf16", "has bf16 units"),
+        ("auto", True, T4, "fp16", "has fp16 units but no bf16; with loss scaling"),
+        ("auto", True, V100, "fp16", "has fp16 units but no bf16; with loss scaling"),
+        ("auto", True, P100, "fp32", "has neither bf16 nor fp16 tensor units"),
+        ("auto", False, T4, "fp32", "use_amp is false"),
+        ("auto", False, A100, "fp32", "use_amp is false; its large products in TF32"),
+        ("fp32", True, A100, "fp32", "asked for; its large products in TF32"),
+        (
+            "bf16",
+            True,
+            T4,
+            "bf16",
+            "asked for, but slow: Tesla T4, compute capability 7.5, has no bf16 units",
+        ),
+        ("fp16", True, A100, "fp16", "asked for"),
+    ],
+)
+def test_a_gpu_computes_in_what_it_has_units_for(
+    wanted: str, use_amp: bool, gpu: tuple[str, tuple[int, int]], name: str, reason: str
+) -> None:
+    chosen = for_gpu(wanted, use_amp, *gpu)
+    assert chosen.name == name
+    assert chosen.reason.endswith(reason)
+    assert chosen.needs_scaler is (name == "fp16")
+
+
+def test_what_a_cpu_can_do_is_read_from_the_system(tmp_path: Path) -> None:
+    (tmp_path / "cpuinfo").write_text("processor : 0\nflags\t\t: fpu avx512_bf16 amx_bf16\n")
+    assert {"avx512_bf16", "amx_bf16"} <= cpu_flags(tmp_path / "cpuinfo")
+    assert cpu_flags(tmp_path / "absent") == frozenset()
