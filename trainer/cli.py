@@ -215,6 +215,7 @@ def _train(args: argparse.Namespace) -> int:
 
 def _train_in_workers(args: argparse.Namespace) -> int:
     """Start the same command once per process, without the option that asks for several."""
+    from trainer.config_reader import load_config
     from trainer.errors import ConfigError
     from trainer.workers import run_workers
 
@@ -229,6 +230,7 @@ def _train_in_workers(args: argparse.Namespace) -> int:
         raise ConfigError(f"--nproc-per-node: expected a number of processes or auto, found {wanted}")
     if os.environ.get("WORLD_SIZE", "1") != "1":
         raise ConfigError("--nproc-per-node within torchrun: it has started the processes already")
+    load_config(args.config, _overrides(args))  # a mistake is said once, and not by every worker
     return run_workers(["train", *_without_option(args.arguments, "--nproc-per-node")], count)
 
 

@@ -12,6 +12,8 @@ TrainerError              (every error has .hint, what to do next, .left_behind 
     CheckpointNotSaved    the disk refused the newest state; older ones are untouched
   TrainingDiverged        too many steps in a row without a finite gradient
   OutOfMemory             even one trial at a time does not fit the device
+  RunFolderBusy           another process trains in the same run folder
+  PeerFailed              another of the processes that train one model together gave up
 """
 
 from __future__ import annotations
@@ -29,6 +31,8 @@ __all__ = [
     "DeviceUnavailable",
     "NoCheckpoint",
     "OutOfMemory",
+    "PeerFailed",
+    "RunFolderBusy",
     "TrainerError",
     "TrainingDiverged",
 ]
@@ -97,3 +101,15 @@ class TrainingDiverged(TrainerError):
 
 class OutOfMemory(TrainerError):
     """The device's memory does not hold even a micro-batch of one trial."""
+
+
+class RunFolderBusy(TrainerError):
+    """Another process trains in the same run folder; two would overwrite each other's results."""
+
+
+class PeerFailed(TrainerError):
+    """Another process of this run gave up; its own error, with the details, is in its output."""
+
+    def __init__(self, message: str, *, exit_code: Exit) -> None:
+        super().__init__(message)
+        self.exit_code = exit_code

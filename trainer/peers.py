@@ -1,35 +1,45 @@
 """The processes that train one model together, as ``torchrun`` starts them; usually just this one.
 
 Every process holds the whole model and takes its share of each batch; gradients are summed, so the
-effective batch and the order of trials do not depend on how many there are.
+effective batch and the order of trials do not depend on how many there are. Gradients on GPUs travel by
+NCCL; everything else by gloo between the hosts, the same way with and without GPUs.
 """
 
 from __future__ import annotations
 
 import contextlib
+import fcntl
 import os
-from collections.abc import Iterator, Sequence
+import socket
+import struct
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any, TypeVar
 
 import torch
 import torch.distributed as dist
 from torch import Tensor, nn
 
-__all__ = ["Peers"]
+from trainer.contract import Exit
+from trainer.errors import PeerFailed
+
+__all__ = ["Peers", "interface_to", "join", "world"]
 
 T = TypeVar("T")
+_SIOCGIFADDR = 0x8915
+"""Linux: the address of a network interface."""
 
 
 class Peers:
     """This process among its peers. With one process every method is free and does nothing."""
 
     def __init__(
-        self, rank: int = 0, size: int = 1, local_rank: int = 0, device: torch.device | None = None
+        self, rank: int = 0, size: int = 1, local_rank: int = 0, gradients: dist.ProcessGroup | None = None
     ) -> None:
         self.rank = rank
         self.size = size
         self.local_rank = local_rank
-        self._device = device if device is not None else torch.device("cpu")
+        self._gradients = gradients
+        """Who sums gradients, where it is not the same as everything else."""
 
     @property
     def is_first(self) -> bool:
@@ -53,7 +63,7 @@ class Peers:
                 parameter.grad = torch.zeros_like(parameter)
         gradients = [p.grad for p in parameters if p.grad is not None]
         flat = torch.cat([g.reshape(-1) for g in gradients] + [loss.reshape(1)])
-        dist.all_reduce(flat)
+        dist.all_reduce(flat, group=self._gradients)
         pieces = torch.split(flat, [g.numel() for g in gradients] + [1])
         for gradient, piece in zip(gradients, pieces, strict=False):
             gradient.copy_(piece.view_as(gradient))
@@ -63,7 +73,7 @@ class Peers:
         """Whether the flag is up on any process; waits for all."""
         if self.size == 1:
             return flag
-        value = torch.tensor(int(flag), device=self._device)
+        value = torch.tensor(int(flag))
         dist.all_reduce(value, op=dist.ReduceOp.MAX)
         return bool(value.item())
 
@@ -72,7 +82,7 @@ class Peers:
         if self.size == 1:
             return value
         box: list[Any] = [value]
-        dist.broadcast_object_list(box, src=0, device=self._device)
+        dist.broadcast_object_list(box, src=0)
         result: T = box[0]
         return result
 
@@ -84,14 +94,27 @@ class Peers:
         dist.all_gather_object(boxes, list(items))
         return [item for box in boxes for item in box]
 
-    @contextlib.contextmanager
-    def first_goes_first(self) -> Iterator[None]:
-        """Let the first process of each machine through, then the others: caches are built once."""
-        if self.size > 1 and self.local_rank:
-            dist.barrier()
-        yield
-        if self.size > 1 and not self.local_rank:
-            dist.barrier()
+    def first_then_others(self, work: Callable[[], T]) -> T:
+        """Do `work` in the first process of each machine, then in the others, which find its caches.
+
+        When it fails in one, that one raises its error and all others raise `PeerFailed` with its words.
+        """
+        if self.size == 1:
+            return work()
+        results: list[T] = []
+        own: BaseException | None = None
+        for first in (True, False):
+            if first is (self.local_rank == 0):
+                try:
+                    results.append(work())
+                except BaseException as error:  # also a wish to leave: nobody may be left waiting
+                    own = error
+            failed = self.gather([] if own is None else [(str(own), getattr(own, "exit_code", Exit.FAILED))])
+            if own is not None:
+                raise own
+            if failed:
+                raise PeerFailed(f"another process gave up: {failed[0][0]}", exit_code=failed[0][1])
+        return results[0]
 
 
 def world() -> tuple[int, int, int]:
@@ -102,14 +125,38 @@ def world() -> tuple[int, int, int]:
 
 @contextlib.contextmanager
 def join(device: torch.device) -> Iterator[Peers]:
-    """Meet the other processes: NCCL on GPUs, gloo on CPUs. Leaves the group at the end."""
+    """Meet the other processes. Leaves the group at the end."""
     rank, size, local_rank = world()
     if size == 1:
         yield Peers()
         return
-    dist.init_process_group("nccl" if device.type == "cuda" else "gloo")
+    interface = interface_to(os.environ.get("MASTER_ADDR", "127.0.0.1"))
+    if interface is not None:
+        os.environ.setdefault("GLOO_SOCKET_IFNAME", interface)
+    dist.init_process_group("gloo")
+    gradients = dist.new_group(backend="nccl") if device.type == "cuda" else None
     try:
-        yield Peers(rank, size, local_rank, device)
+        yield Peers(rank, size, local_rank, gradients)
         dist.barrier()  # nobody takes the connections down while others still speak
     finally:
         dist.destroy_process_group()
+
+
+def interface_to(address: str) -> str | None:
+    """Name of the network interface that leads to `address`; None where the system does not tell.
+
+    Left to itself gloo takes the address that the host's own name stands for, which is often 127.0.1.1.
+    """
+    try:
+        with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
+            probe.connect((address, 9))  # sends nothing
+            own = probe.getsockname()[0]
+            for _, name in socket.if_nameindex():
+                request = struct.pack("256s", name.encode())
+                with contextlib.suppress(OSError):  # an interface without an address
+                    answer = fcntl.ioctl(probe, _SIOCGIFADDR, request)
+                    if socket.inet_ntoa(answer[20:24]) == own:
+                        return name
+    except OSError:
+        pass
+    return None

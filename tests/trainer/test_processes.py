@@ -10,9 +10,10 @@ from pathlib import Path
 import pytest
 import torch
 
-from tests.trainer.conftest import Start, command, last_step, wait_until
+from tests.trainer.conftest import SESSIONS, Runs, Start, command, last_step, wait_until
 from trainer.checkpoint import load, step_files
 from trainer.cli import main
+from trainer.peers import interface_to
 
 PLAIN = (
     "--set",
@@ -46,19 +47,24 @@ def torchrun(start: Start, arguments: list[str], *options: str) -> str:
 
 
 def test_two_processes_do_what_one_does_and_hand_over_to_one(
-    start: Start, config_file: Path, data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    start: Start,
+    finished: Runs,
+    config_file: Path,
+    data: Path,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
-    assert main(command(config_file, data, tmp_path / "one", *PLAIN)[3:]) == 0
+    alone = finished(*PLAIN)
     arguments = command(config_file, data, tmp_path / "two", *PLAIN)[3:]
     output = torchrun(start, [*arguments, "--limit-batches", "12"])
     assert "2 processes share each batch of 6" in output
     assert output.count("fresh start") == 1
-    assert losses(tmp_path / "two") == pytest.approx(losses(tmp_path / "one")[:12], rel=1e-4)
+    assert losses(tmp_path / "two") == pytest.approx(losses(alone)[:12], rel=1e-4)
     capsys.readouterr()
     assert main(arguments) == 0
     assert "processes 2 → 1" in capsys.readouterr().out
-    assert losses(tmp_path / "two") == pytest.approx(losses(tmp_path / "one"), rel=1e-3)
-    one, two = (load(step_files(tmp_path / name / "checkpoints")[-1])["model"] for name in ("one", "two"))
+    assert losses(tmp_path / "two") == pytest.approx(losses(alone), rel=1e-3)
+    one, two = (load(step_files(run / "checkpoints")[-1])["model"] for run in (alone, tmp_path / "two"))
     for name, value in one.items():
         torch.testing.assert_close(two[name], value, atol=1e-3, rtol=1e-2, msg=name)
 
@@ -75,22 +81,21 @@ TWO = ("--nproc-per-node", "2")
 
 
 def test_one_process_hands_over_to_two_which_save_and_leave_with_75_when_asked(
-    start: Start, config_file: Path, data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    start: Start, finished: Runs, config_file: Path, data: Path, tmp_path: Path
 ) -> None:
-    run, one = tmp_path / "run", tmp_path / "one"
+    run = tmp_path / "run"
     assert main([*command(config_file, data, run, *PLAIN)[3:], "--limit-batches", "6"]) == 0
     process = start([*command(config_file, data, run, *PLAIN), *LONG, *TWO])
     wait_until(lambda: last_step(run) >= 12 or process.poll() is not None, "step 12")
     process.send_signal(signal.SIGTERM)
-    output, _ = process.communicate(timeout=60)
+    output, _ = process.communicate(timeout=150)
     assert process.returncode == 75, output
     assert "processes 1 → 2" in output
     assert output.count("SIGTERM: saving step") == 1
     reached = last_step(run)
     assert int(step_files(run / "checkpoints")[-1].stem.partition("_")[2]) == reached
-    capsys.readouterr()
-    assert main([*command(config_file, data, one, *PLAIN)[3:], "--limit-batches", str(reached)]) == 0
-    assert losses(run)[:20] == pytest.approx(losses(one)[:20], rel=1e-3)
+    one, count = losses(finished(*PLAIN)), min(20, reached)
+    assert losses(run)[:count] == pytest.approx(one[:count], rel=1e-3)
 
 
 def test_workers_do_not_outlive_the_process_that_started_them(
@@ -102,7 +107,7 @@ def test_workers_do_not_outlive_the_process_that_started_them(
     children = Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split()
     assert len(children) == 2
     process.kill()
-    output, _ = process.communicate(timeout=60)  # the output ends when the last worker has closed it
+    output, _ = process.communicate(timeout=150)  # the output ends when the last worker has closed it
     assert "resume me" in output
     assert int(step_files(run / "checkpoints")[-1].stem.partition("_")[2]) == last_step(run)
     for child in children:
@@ -117,13 +122,30 @@ def lives(pid: int) -> bool:
     return state != "Z"
 
 
-def test_a_worker_that_fails_ends_the_others_with_its_exit_code(
-    start: Start, config_file: Path, data: Path, tmp_path: Path
+def test_what_stops_one_worker_stops_the_others_and_is_said_by_all_in_one_line(
+    start: Start, config_file: Path, own_data: Path, tmp_path: Path
 ) -> None:
-    process = start([*command(config_file, data, tmp_path / "run"), "--set", "model.n_unit=3", *TWO])
-    output, _ = process.communicate(timeout=60)
+    """The first process reads the data while the other waits for it."""
+    broken = own_data / SESSIONS[1] / "data_val.hdf5"
+    broken.write_bytes(b"not HDF5")
+    process = start([*command(config_file, own_data, tmp_path / "run"), *TWO])
+    output, _ = process.communicate(timeout=120)
     assert process.returncode == 2, output
-    assert "did you mean model.n_units?" in output
+    assert output.count(f"error: {broken}: truncated or not HDF5") == 1
+    assert output.count(f"error: another process gave up: {broken}: truncated or not HDF5") == 1
+    assert "Traceback" not in output
+
+
+def test_a_wrong_field_is_said_once_and_before_any_worker_starts(
+    config_file: Path, data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    arguments = command(config_file, data, tmp_path / "run", "--set", "model.n_unit=3", *TWO)[3:]
+    assert main(arguments) == 2
+    assert capsys.readouterr().err.count("did you mean model.n_units?") == 1
+
+
+def test_loopback_is_reached_through_the_loopback_interface() -> None:
+    assert interface_to("127.0.0.1") == "lo"
 
 
 @pytest.mark.parametrize("count", ["0", "two", "-1"])
