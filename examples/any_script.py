@@ -14,7 +14,7 @@ from trainer.interrupt import Exit, Interrupt
 from trainer.metrics import MetricsWriter
 from trainer.warm_start import warm_start
 
-STEPS = 1000
+STEPS = 400
 torch.manual_seed(0)
 inputs = torch.randn(256, 8)
 targets = inputs.sin().sum(1, keepdim=True)
@@ -23,7 +23,7 @@ optimizer = torch.optim.Adam(model.parameters(), lr=1e-3)
 folder, *others = (Path(argument) for argument in sys.argv[1:])
 
 metrics = MetricsWriter.from_environment()
-with Checkpointer(folder, keep=2) as checkpoints, Interrupt() as interrupt:  # 1
+with Checkpointer(folder, keep=2, every_s=60, every_steps=100) as checkpoints, Interrupt() as interrupt:  # 1
     start = 0
     if saved := checkpoints.load_newest():  # 2
         start = saved.step
@@ -38,7 +38,7 @@ with Checkpointer(folder, keep=2) as checkpoints, Interrupt() as interrupt:  # 1
         optimizer.step()
         metrics.write(step + 1, STEPS, loss=loss.item())
         last = step + 1 == STEPS
-        if interrupt.requested or last or (step + 1) % 250 == 0:  # 4
+        if interrupt.requested or last or checkpoints.due(step + 1):  # 4
             state = {"model": model.state_dict(), "optimizer": optimizer.state_dict()}
             checkpoints.save(step + 1, state, best=last)  # 5
         if interrupt.requested:

@@ -1,9 +1,9 @@
 """Checkpoints for any PyTorch script: atomic, checksummed, off the training thread. Five lines::
 
-    checkpoints = Checkpointer("checkpoints", keep=3)
+    checkpoints = Checkpointer("checkpoints", keep=3, every_s=300)
     saved = checkpoints.load_newest()                       # None on a fresh start
     start = saved.step if saved else 0                      # … load_state_dict(saved.state["model"]) …
-    checkpoints.save(step, {"model": model.state_dict()})   # returns after the copy; a thread writes
+    if checkpoints.due(step): checkpoints.save(step, {"model": model.state_dict()})   # a thread writes
     checkpoints.close()                                     # waits for the last write
 
 A checkpoint is ``step_00001200.pt`` with ``step_00001200.pt.sha256`` beside it. The state may hold
@@ -14,7 +14,9 @@ from __future__ import annotations
 
 import errno
 import re
+import sys
 import threading
+import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -44,8 +46,9 @@ BEST_NAME = "best.pt"
 Report = Callable[[str], None]
 
 
-def _silent(text: str) -> None:
-    """Where nobody wants to hear warnings."""
+def _to_stderr(text: str) -> None:
+    """Where warnings go that nobody else wants to hear."""
+    sys.stderr.write(f"warning: {text}\n")
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,7 +87,7 @@ def load(path: Path, *, map_location: str | torch.device = "cpu") -> dict[str, A
     return state
 
 
-def newest_good(folder: Path, warn: Report = _silent, *, before: Path | None = None) -> Checkpoint | None:
+def newest_good(folder: Path, warn: Report = _to_stderr, *, before: Path | None = None) -> Checkpoint | None:
     """The newest checkpoint of a folder that can be trusted; each one passed over is said to `warn`.
 
     `before` looks only at checkpoints older than that one. A file without a digest was not finished by
@@ -108,10 +111,18 @@ class Checkpointer:
 
     `save` returns once the state is copied (about 0.1 s per GB of CPU memory); hashing and writing happen
     in a thread. A disk that is full, or any other refusal, never ends the training: `warn` hears of it,
-    older checkpoints stay, and the next save tries again. Use as a context manager or call `close`.
+    older checkpoints stay, and the next save tries again. `every_s` seconds and `every_steps` steps are what
+    `due` goes by; 0 is never. Use as a context manager or call `close`.
     """
 
-    def __init__(self, folder: Path | str, *, keep: int = 3, warn: Report = _silent) -> None:
+    def __init__(
+        self, folder: Path | str, *, keep: int = 3, every_s: float = 0.0, every_steps: int = 0,
+        warn: Report = _to_stderr, clock: Callable[[], float] = time.monotonic,
+    ) -> None:  # fmt: skip
+        if keep < 1:
+            raise ValueError(f"keep must be at least 1, found {keep}: the newest checkpoint is always kept")
+        self._every_s, self._every_steps, self._clock = every_s, every_steps, clock
+        self._saved_at = clock()
         self.folder = Path(folder)
         self.folder.mkdir(parents=True, exist_ok=True)
         self._keep = keep
@@ -137,6 +148,20 @@ class Checkpointer:
         """Whether the state saved last is still being written."""
         return self._writer is not None and self._writer.is_alive()
 
+    @property
+    def failed(self) -> bool:
+        """Whether the state saved last could not be written."""
+        return not self.busy and self._error is not None
+
+    def due(self, step: int) -> bool:
+        """Whether it is time for a save after `step` finished steps.
+
+        By steps always; by the clock only when the last save is written, so that a slow disk is not waited for.
+        """
+        if self._every_steps > 0 and step > 0 and step % self._every_steps == 0:
+            return True
+        return self._every_s > 0 and self._clock() - self._saved_at >= self._every_s and not self.busy
+
     def load_newest(self) -> Checkpoint | None:
         """The newest checkpoint in the folder that is whole; None when there is none."""
         return newest_good(self.folder, self._warn)
@@ -153,10 +178,12 @@ class Checkpointer:
         """Copy `state` and write it as the checkpoint of `step`.
 
         `best` also makes it ``best.pt``, which is kept whatever its age. `prepare` runs in the writing
-        thread on the copied state, for additions that need no copy. With `wait` the call returns when
+        thread on the copied state, for additions that need no copy, and once more when a full disk makes the
+        write start again. With `wait` the call returns when
         the checkpoint is durable, and raises `CheckpointNotSaved` when it could not be written. A save
         that is still being written is waited for first.
         """
+        self._saved_at = self._clock()
         self._join()
         copied = self._copies.take(state)
         path = self.folder / f"step_{step:08d}.pt"
@@ -191,9 +218,7 @@ class Checkpointer:
         self, path: Path, state: dict[str, Any], best: bool, prepare: Callable[[dict[str, Any]], None] | None
     ) -> None:
         try:
-            if prepare is not None:
-                prepare(state)
-            self._write_making_room(path, state)
+            self._write_making_room(path, state, prepare)
             if best:
                 self._publish_best(path)
         except OSError as error:
@@ -206,14 +231,22 @@ class Checkpointer:
         self.last_saved = path
         self._prune(self._keep)
 
-    def _write_making_room(self, path: Path, state: dict[str, Any]) -> None:
+    def _write_making_room(
+        self, path: Path, state: dict[str, Any], prepare: Callable[[dict[str, Any]], None] | None
+    ) -> None:
         """Write; when the disk is full, give up all older checkpoints but the newest and try once more."""
-        try:
+
+        def write() -> None:
+            if prepare is not None:
+                prepare(state)
             publish(path, lambda out: _save(state, out))
+
+        try:
+            write()
         except OSError as error:
             if error.errno not in (errno.ENOSPC, errno.EDQUOT) or not self._prune(1):
                 raise
-            publish(path, lambda out: _save(state, out))
+            write()
 
     def _publish_best(self, path: Path) -> None:
         best = self.folder / BEST_NAME

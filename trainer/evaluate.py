@@ -73,10 +73,11 @@ def run_config(run_dir: Path, device: str | None) -> Config:
     config = load_config(path, [f"compute.device={device}"] if device else [])
     if not config.dataset.sessions:
         raise ConfigError(f"{path} names no sessions")
-    # The processors of the training machine need not exist here.
-    return config if device else dataclasses.replace(
-        config, gpu_number=max(0, config.gpu_number), compute=dataclasses.replace(config.compute, device="auto")
-    )  # fmt: skip
+    # The processors of the training machine need not exist here, nor compute fp16 without a GPU.
+    compute = config.compute
+    precision = "auto" if compute.precision == "fp16" else compute.precision
+    compute = dataclasses.replace(compute, device=device or "auto", precision=precision)
+    return dataclasses.replace(config, gpu_number=max(0, config.gpu_number), compute=compute)
 
 
 def _decode(

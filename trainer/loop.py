@@ -43,7 +43,7 @@ class TrainingLoop:
         self._pending: list[tuple[int, StepValues, list[float]]] = []
         self._validating = False
         self._speed = Speed()
-        self._last_status = self._last_save = time.monotonic()
+        self._last_status = time.monotonic()
         self._consistent = True
         self._last_values: dict[str, float | None] = {}
 
@@ -218,19 +218,13 @@ class TrainingLoop:
     # --- save
 
     def _save_when_due(self) -> None:
-        every_steps, every_s = self._config.batches_per_save, self._config.checkpoints.every_s
-        by_steps = every_steps > 0 and self._progress.step % every_steps == 0
-        by_time = every_s > 0 and time.monotonic() - self._last_save >= every_s
-        if (by_steps or by_time) and self._training.saver.last_step != self._progress.step:
-            if by_time and not by_steps and self._training.saver.busy:
-                return
+        if self._training.saver.due():
             self._save()
 
     def _save(self, *, best: bool = False, held_row: list[float] | None = None) -> None:
         self._flush()
-        self._training.saver.save(best=best, held_row=held_row)
         self._training.observers.event("checkpoint", self._progress.step, best=best)
-        self._last_save = time.monotonic()
+        self._training.saver.save(best=best, held_row=held_row)
 
     def _leave(self, held_row: list[float] | None = None) -> Exit:
         """Save the last finished step durably, with its numbers when its validation did not end."""
@@ -244,7 +238,8 @@ class TrainingLoop:
         except CheckpointNotSaved as error:
             if not self._training.saver.has_checkpoint():
                 raise
-            console.warn(f"{error}; {error.left_behind}")
+            console.warn(f"{error}; {error.left_behind}, which a resume will go on from")
+            return Exit.INTERRUPTED
         console.say(f"saved {duration_words(self._interrupt.seconds_since())} after the request; resume me")
         return Exit.INTERRUPTED
 

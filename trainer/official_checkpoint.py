@@ -35,8 +35,10 @@ def load_official(path: Path) -> dict[str, Any]:
         reason = str(error).strip().splitlines()
         raise CheckpointCorrupt(f"{path} cannot be read: {reason[0][:160] if reason else error!r}") from error
     if not isinstance(checkpoint, dict) or not isinstance(checkpoint.get("model_state_dict"), Mapping):
+        is_state = isinstance(checkpoint, dict) and {"model", "progress"} <= checkpoint.keys()
         raise CheckpointMismatch(
-            f"{path} is not a checkpoint in the official form: it has no model_state_dict"
+            f"{path} is not a checkpoint in the official form: it has no model_state_dict",
+            hint=f"it is a resume state: trainer convert {path} FOLDER makes one" if is_state else None,
         )
     checkpoint["model_state_dict"] = without_wrappers(checkpoint["model_state_dict"])
     for name in ("val_PER", "val_loss"):

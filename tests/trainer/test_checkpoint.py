@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 import torch
 
-from tests.trainer.conftest import REPOSITORY, Start, wait_until
+from tests.trainer.conftest import REPOSITORY, Fork, wait_until
 from trainer.checkpoint import Checkpointer, load, newest_good, step_files
 from trainer.durable import digest_path, file_digest, link_into_place, publish, remove_stale
 from trainer.errors import CheckpointCorrupt, CheckpointNotSaved, NoCheckpoint
@@ -135,20 +135,18 @@ for step in range(1, 10**6):
 """
 
 
-@pytest.mark.parametrize("after", [3, 8, 15])
-def test_kill_9_while_writing_never_leaves_a_wrong_pair(tmp_path: Path, start: Start, after: int) -> None:
-    process = start([sys.executable, "-c", WRITER, str(tmp_path / "c")])
-    assert process.stdout is not None
-    for _ in range(after):
-        assert process.stdout.readline()
-    process.kill()
-    process.wait()
-    folder = tmp_path / "c"
-    for path in step_files(folder):
-        assert digest_path(path).read_text().split()[0] == file_digest(path)
-        assert float(load(path)["w"][0]) == int(path.stem.partition("_")[2])
-    assert remove_stale(folder) is not None
-    assert all(p.suffix in (".pt", ".sha256") for p in folder.iterdir())
+def test_kill_9_while_writing_never_leaves_a_wrong_pair(tmp_path: Path, fork: Fork) -> None:
+    script, folder = tmp_path / "writer.py", tmp_path / "c"
+    script.write_text(WRITER)
+    for after in (3, 8, 15):
+        process = fork([str(script), str(folder)])
+        wait_until(lambda n=after, p=process: p.output().count("\n") >= n or not p.lives(), f"{after} saves")
+        process.kill()
+        for path in step_files(folder):
+            assert digest_path(path).read_text().split()[0] == file_digest(path)
+            assert float(load(path)["w"][0]) == int(path.stem.partition("_")[2])
+        assert remove_stale(folder) is not None
+        assert all(p.suffix in (".pt", ".sha256") for p in folder.iterdir())
 
 
 def limited_file_size(limit: int) -> None:
@@ -233,24 +231,54 @@ def test_writing_happens_in_another_thread(tmp_path: Path) -> None:
     assert seen == ["checkpoint-writer"]
 
 
+def test_a_save_is_due_by_steps_and_by_the_clock(tmp_path: Path) -> None:
+    now = 0.0
+    with Checkpointer(tmp_path, every_s=60, every_steps=100, clock=lambda: now) as checkpoints:
+        assert [step for step in range(301) if checkpoints.due(step)] == [100, 200, 300]
+        now = 59.0
+        assert not checkpoints.due(7)
+        now = 60.0
+        assert checkpoints.due(7)
+        checkpoints.save(7, state(7), wait=True)
+        assert not checkpoints.due(8)
+    with Checkpointer(tmp_path / "never", clock=lambda: now) as checkpoints:
+        now = 1e9
+        assert not any(checkpoints.due(step) for step in range(200))
+
+
+def test_at_least_the_newest_is_kept(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="keep must be at least 1, found 0"):
+        Checkpointer(tmp_path, keep=0)
+
+
+def test_without_a_listener_warnings_go_to_stderr(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    with Checkpointer(tmp_path) as checkpoints:
+        checkpoints.save(1, state(1))
+        checkpoints.save(2, state(2), wait=True)
+        os.truncate(tmp_path / "step_00000002.pt", 100)
+        found = checkpoints.load_newest()
+    assert found is not None
+    assert found.step == 1
+    assert "warning: " in capsys.readouterr().err
+
+
 def test_the_example_script_goes_on_after_sigterm_as_if_nothing_had_happened(
-    tmp_path: Path, start: Start
+    tmp_path: Path, fork: Fork
 ) -> None:
     script = str(REPOSITORY / "examples" / "any_script.py")
-    expected, _ = start([sys.executable, script, str(tmp_path / "reference")]).communicate(timeout=120)
+    expected = fork([script, str(tmp_path / "reference")]).wait()
     numbers = tmp_path / "numbers.jsonl"
-    argv = [sys.executable, script, str(tmp_path / "c")]
-    process = start(argv, LAUNCH_METRICS_FILE=str(numbers))
+    argv = [script, str(tmp_path / "c")]
+    process = fork(argv, LAUNCH_METRICS_FILE=str(numbers))
     wait_until(lambda: numbers.exists() and numbers.read_bytes().count(b"\n") >= 50, "step 50")
-    process.send_signal(signal.SIGTERM)
-    process.communicate(timeout=120)
+    process.send(signal.SIGTERM)
+    process.wait()
     assert process.returncode == 75
     reached = numbers.read_bytes().count(b"\n")
     assert saved_steps(tmp_path / "c")[-1] == reached
-    output, _ = start(argv).communicate(timeout=120)
+    output = fork(argv).wait()
     assert output == expected.replace("resumed from 0", f"resumed from {reached}")
-    warm = [sys.executable, script, str(tmp_path / "warm"), str(tmp_path / "c" / "best.pt")]
-    output, _ = start(warm).communicate(timeout=120)
+    output = fork([script, str(tmp_path / "warm"), str(tmp_path / "c" / "best.pt")]).wait()
     assert re.search(r"parameters +matched +skipped +absent +unused", output)
     loss = re.compile(r"loss ([0-9.]+) after")
     assert float(loss.findall(output)[0]) < float(loss.findall(expected)[0])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 
@@ -11,7 +12,7 @@ import torch
 import yaml
 from torch import Tensor, nn
 
-from tests.trainer.conftest import CHANNELS, CLASSES, SESSIONS, TINY, command
+from tests.trainer.conftest import CHANNELS, CLASSES, SESSIONS, TINY, Runs, command
 from trainer.checkpoint import load, step_files
 from trainer.cli import main
 from trainer.config_reader import from_mapping
@@ -101,11 +102,8 @@ def test_official_checkpoints_give_the_official_logits(tmp_path: Path, prefix: s
     assert load_official(path)["val_loss"] == 17.5
 
 
-def test_our_best_checkpoint_loads_into_the_official_parts(
-    call: Call, config_file: Path, data: Path, tmp_path: Path
-) -> None:
-    run = tmp_path / "run"
-    assert call(*command(config_file, data, run)[3:])[0] == 0
+def test_our_best_checkpoint_loads_into_the_official_parts(finished: Runs, tmp_path: Path) -> None:
+    run = finished()
     checkpoint = torch.load(run / "checkpoint" / "best_checkpoint", weights_only=True)
     baseline = Baseline()
     baseline.load_state_dict(checkpoint["model_state_dict"])
@@ -126,14 +124,15 @@ def test_our_best_checkpoint_loads_into_the_official_parts(
         "input_network",
     ):
         assert key in args["model"]
+    for key in ("lr_decay_steps", "lr_max_day", "lr_min_day", "lr_decay_steps_day", "lr_warmup_steps_day"):
+        assert args[key] is not None, "the official trainer computes with every field of the schedule"
     assert args["dataset"]["n_classes"] == CLASSES
 
 
 def test_convert_turns_every_kind_into_the_official_form(
-    call: Call, config_file: Path, data: Path, tmp_path: Path
+    call: Call, finished: Runs, data: Path, tmp_path: Path
 ) -> None:
-    run = tmp_path / "run"
-    assert call(*command(config_file, data, run)[3:])[0] == 0
+    run = finished()
     state = step_files(run / "checkpoints")[-1]
     assert call("convert", state, tmp_path / "out")[0] == 0
     best = load_official(run / "checkpoint" / "best_checkpoint")
@@ -204,16 +203,51 @@ def test_a_warm_start_of_which_nothing_or_not_enough_matched_is_refused(
     assert "gru. is required" in output
 
 
-def test_evaluate_reports_by_session_and_writes_a_line_per_trial(
-    call: Call, config_file: Path, data: Path, tmp_path: Path
+def test_what_a_warm_start_lacks_is_found_before_the_data_are_read(
+    call: Call, config_file: Path, own_data: Path, tmp_path: Path
+) -> None:
+    for session in SESSIONS:
+        (own_data / session / "data_val.hdf5").write_bytes(b"would be refused")
+    arguments = command(config_file, own_data, tmp_path / "run")[3:]
+    code, output = call(*arguments, "--require", "gru.")
+    assert code == 2
+    assert "error: --require gru.: only a warm start takes parameters" in output
+    missing = ("--set", "init_from_checkpoint=true", "--set", f"init_checkpoint_path={tmp_path / 'absent'}")
+    code, output = call(*arguments, *missing)
+    assert code == 1
+    assert f"error: there is no checkpoint {tmp_path / 'absent'}" in output
+
+
+def test_a_resume_state_is_no_official_checkpoint_and_the_way_there_is_said(
+    call: Call, finished: Runs, config_file: Path, data: Path, tmp_path: Path
+) -> None:
+    state = step_files(finished() / "checkpoints")[-1]
+    options = ("--set", "init_from_checkpoint=true", "--set", f"init_checkpoint_path={state}")
+    code, output = call(*command(config_file, data, tmp_path / "run", *options)[3:])
+    assert code == 2
+    assert f"hint: it is a resume state: trainer convert {state} FOLDER" in output
+
+
+def test_a_model_trained_in_fp16_can_be_evaluated_without_a_gpu(
+    call: Call, finished: Runs, data: Path, tmp_path: Path
 ) -> None:
     run = tmp_path / "run"
-    assert call(*command(config_file, data, run)[3:])[0] == 0
-    code, output = call("evaluate", "--run-dir", run, "--data-dir", data)
+    shutil.copytree(finished() / "checkpoint", run / "checkpoint")
+    args = run / "checkpoint" / "args.yaml"
+    args.write_text(args.read_text().replace("precision: fp32", "precision: fp16"))
+    code, output = call("evaluate", "--run-dir", run, "--data-dir", data, "--device", "cpu")
+    assert code == 0, output
+
+
+def test_evaluate_reports_by_session_and_writes_a_line_per_trial(
+    call: Call, finished: Runs, data: Path, tmp_path: Path
+) -> None:
+    run, table = finished(), tmp_path / "evaluation.csv"
+    code, output = call("evaluate", "--run-dir", run, "--data-dir", data, "--output", table)
     assert code == 0, output
     for session in SESSIONS:
         assert session in output
-    lines = (run / "evaluation_val.csv").read_text().splitlines()
+    lines = table.read_text().splitlines()
     assert len(lines) == 10
     assert lines[0].startswith("session,block_num,trial_num,num_bins,num_phonemes,edits,per")
     best = load_official(run / "checkpoint" / "best_checkpoint")
