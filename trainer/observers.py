@@ -33,7 +33,7 @@ class Observer:
         """Steps were finished; a row with `val_per` is also a validation."""
 
     def event(self, name: str, step: int, **fields: Any) -> None:
-        """Something happened: started, resumed, checkpoint, validation, out_of_memory, interrupted, done, failed."""
+        """Something happened: started, resumed, checkpoint, validation, collapsed, out_of_memory, interrupted, done, failed."""
 
     def close(self) -> None:
         """The run ends."""
@@ -92,6 +92,7 @@ class SystemTable(Observer):
         self._device = device
         self._clock = clock
         self._last: tuple[float, float, int] | None = None
+        self._newest_step = -1
         if not path.exists():
             self._append(self.COLUMNS)
 
@@ -101,8 +102,19 @@ class SystemTable(Observer):
         if self._last is None:
             self._last = (now, busy, step)
             return
+        self._newest_step = step
+        if now - self._last[0] >= 5.0:
+            self._sample(now, busy, step)
+
+    def close(self) -> None:
+        """Sample what came after the last line."""
+        if self._last is not None and self._newest_step > self._last[2]:
+            self._sample(self._clock(), sum(os.times()[:2]), self._newest_step)
+
+    def _sample(self, now: float, busy: float, step: int) -> None:
+        assert self._last is not None
         then, busy_then, step_then = self._last
-        if now - then < 5.0:
+        if now <= then:
             return
         self._last = (now, busy, step)
         stamp = datetime.datetime.now(datetime.timezone.utc).isoformat(timespec="seconds")
@@ -145,11 +157,16 @@ class TensorBoardLog(Observer):
         for row in rows:
             named = {
                 "train/loss": row.loss, "train/grad_norm": row.grad_norm, "train/lr": row.lr,
-                "val/loss": row.val_loss, "val/per": row.val_per,
+                "train/lr_day": row.lr_day, "val/loss": row.val_loss, "val/per": row.val_per,
             }  # fmt: skip
             for name, value in named.items():
                 if value is not None:
                     self._writer.add_scalar(name, value, row.step)
+
+    def event(self, name: str, step: int, **fields: Any) -> None:
+        """Before a state is saved, write what is buffered: a resumed run does not write those steps again."""
+        if name == "checkpoint":
+            self._writer.flush()
 
     def close(self) -> None:
         """Write what is buffered."""

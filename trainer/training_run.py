@@ -123,6 +123,7 @@ class TrainingRun:
                 f"the last {progress.blank_validations} validations decoded nothing but blanks: "
                 "the model has collapsed, or has not started to learn"
             )
+            self.observers.event("collapsed", progress.step, validations=progress.blank_validations)
         self.observers.event("validation", progress.step, per=evaluation.per, loss=evaluation.loss, best=best)
         self.saver.save_validation(evaluation, self.val, best=best)
 

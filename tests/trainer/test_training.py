@@ -18,18 +18,23 @@ import pytest
 import torch
 import yaml
 
-from tests.trainer.conftest import SESSIONS, Start, command, last_step, wait_until
+from tests.trainer.conftest import SESSIONS, Fork, Runs, Start, command, last_step, trainer, wait_until
 from trainer.checkpoint import load, step_files
 from trainer.cli import main
+from trainer.metrics import StepRow
+from trainer.observers import SystemTable
 
 Train = Callable[..., tuple[int, str]]
+LESS_OFTEN = ("--set", "batches_per_save=0", "--set", "batches_per_val_step=30")
 
 
 @pytest.fixture
 def train(config_file: Path, data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> Train:
-    def run(*overrides: str, folder: str = "run", options: tuple[str, ...] = ()) -> tuple[int, str]:
+    def run(
+        *overrides: str, folder: str = "run", options: tuple[str, ...] = (), on: Path = data
+    ) -> tuple[int, str]:
         sets = [part for text in overrides for part in ("--set", text)]
-        code = main(command(config_file, data, tmp_path / folder, *sets, *options)[3:])
+        code = main(command(config_file, on, tmp_path / folder, *sets, *options)[3:])
         captured = capsys.readouterr()
         return code, captured.out + captured.err
 
@@ -63,9 +68,10 @@ def test_the_curve_starts_with_the_model_before_its_first_step(
     assert (told["step"], told["val_per"]) == (0, pytest.approx(float(first["val_per"])))
 
 
-def test_a_warm_start_that_training_makes_worse_stays_the_best_model(train: Train, tmp_path: Path) -> None:
-    train("num_training_batches=60", folder="first")
-    best = tmp_path / "first" / "checkpoint" / "best_checkpoint"
+def test_a_warm_start_that_training_makes_worse_stays_the_best_model(
+    train: Train, finished: Runs, tmp_path: Path
+) -> None:
+    best = finished("--set", "num_training_batches=60", *LESS_OFTEN) / "checkpoint" / "best_checkpoint"
     warm = ("init_from_checkpoint=true", f"init_checkpoint_path={best}")
     train(*warm, "lr_max=1", "lr_warmup_steps=0", "num_training_batches=4", folder="spoilt")
     kept = torch.load(tmp_path / "spoilt" / "checkpoint" / "best_checkpoint", weights_only=True)
@@ -75,13 +81,13 @@ def test_a_warm_start_that_training_makes_worse_stays_the_best_model(train: Trai
 
 
 def test_the_first_validation_can_be_left_out_and_needs_trials(
-    train: Train, data: Path, tmp_path: Path
+    train: Train, own_data: Path, tmp_path: Path
 ) -> None:
-    assert train("safety.validate_first=false")[0] == 0
+    assert train("safety.validate_first=false", "num_training_batches=2")[0] == 0
     assert all_rows(tmp_path / "run")[0]["step"] == "1"
     for session in SESSIONS:
-        (data / session / "data_val.hdf5").unlink()
-    assert train(folder="no validation")[0] == 0
+        (own_data / session / "data_val.hdf5").unlink()
+    assert train("num_training_batches=2", folder="no validation", on=own_data)[0] == 0
     assert all_rows(tmp_path / "no validation")[0]["step"] == "1"
 
 
@@ -168,11 +174,11 @@ def test_a_gradient_that_is_not_finite_is_skipped_and_then_stops_the_run(
 
 
 def test_some_skipped_steps_do_not_stop_the_run_nor_touch_the_model(
-    train: Train, data: Path, tmp_path: Path
+    train: Train, own_data: Path, tmp_path: Path
 ) -> None:
-    with h5py.File(data / SESSIONS[0] / "data_train.hdf5", "a") as file:
+    with h5py.File(own_data / SESSIONS[0] / "data_train.hdf5", "a") as file:
         file["trial_0000/input_features"][...] = np.float32(3e38)
-    code, output = train("num_training_batches=40")
+    code, output = train("num_training_batches=40", on=own_data)
     assert code == 0, output
     assert "steps were skipped because their gradient was not finite" in output
     assert 0 < int(rows(tmp_path / "run")[-1]["skipped_steps"]) < 40
@@ -197,29 +203,24 @@ def test_early_stopping_ends_the_run_and_a_resume_does_not_go_on(train: Train, t
     assert len(rows(tmp_path / "run")) == count
 
 
-def test_an_output_of_blanks_alone_raises_the_alarm(train: Train) -> None:
-    """Early CTC training passes through it; patience of one validation catches it."""
+def test_an_output_of_blanks_alone_raises_the_alarm(train: Train, finished: Runs, tmp_path: Path) -> None:
+    """A model that says blank whatever it sees: warned of after as many validations as were allowed."""
+    checkpoint = torch.load(finished() / "checkpoint" / "best_checkpoint", weights_only=True)
+    checkpoint["model_state_dict"]["out.bias"][0] += 1000
+    torch.save(checkpoint, tmp_path / "blank")
     _, output = train(
-        "batches_per_val_step=1",
-        "lr_max=0.01",
-        "num_training_batches=60",
-        "safety.blank_collapse_validations=3",
-    )
-    assert "validations decoded nothing but blanks" in output
-
-
-def test_gradients_do_not_depend_on_the_micro_batch(train: Train, tmp_path: Path) -> None:
-    plain = ("model.rnn_dropout=0", "model.input_network.input_layer_dropout=0")
-    train(*plain, folder="whole")
-    train(*plain, "compute.micro_batch_size=1", folder="pieces")
-    for a, b in zip(rows(tmp_path / "whole"), rows(tmp_path / "pieces"), strict=True):
-        assert float(a["loss"]) == pytest.approx(float(b["loss"]), rel=1e-3)
+        "init_from_checkpoint=true", f"init_checkpoint_path={tmp_path / 'blank'}", "lr_max=1e-9", "lr_min=0",
+        "batches_per_val_step=1", "num_training_batches=3", "safety.blank_collapse_validations=3",
+    )  # fmt: skip
+    assert "the last 3 validations decoded nothing but blanks" in output
+    assert "the last 2 validations" not in output
+    assert '"collapsed"' in (tmp_path / "run" / "events.jsonl").read_text()
 
 
 def test_states_are_written_by_the_clock_as_well(train: Train, tmp_path: Path) -> None:
     train(
-        "batches_per_save=0", "batches_per_val_step=1000", "checkpoints.every_s=0.001", "checkpoints.keep=50"
-    )
+        "batches_per_save=0", "batches_per_val_step=1000", "checkpoints.every_s=0.001", "checkpoints.keep=50",
+    )  # fmt: skip
     assert len(step_files(tmp_path / "run" / "checkpoints")) > 2
 
 
@@ -238,58 +239,61 @@ def test_a_gpu_that_is_not_there_is_an_error(train: Train) -> None:
     assert "hint:" in output
 
 
-def test_frozen_parts_stay_as_they_were(train: Train, tmp_path: Path) -> None:
-    train("model.rnn_trainable=false", folder="frozen")
-    train("model.rnn_trainable=false", "num_training_batches=5", folder="shorter")
-    long, short = (load(step_files(tmp_path / f / "checkpoints")[-1])["model"] for f in ("frozen", "shorter"))
-    assert torch.equal(long["gru.weight_hh_l0"], short["gru.weight_hh_l0"])
-    assert not torch.equal(long["out.weight"], short["out.weight"])
+@pytest.mark.parametrize(
+    ("field", "frozen", "trained"),
+    [
+        ("model.rnn_trainable", "gru.weight_hh_l0", "day_weights.0"),
+        ("model.input_network.input_trainable", "day_weights.0", "gru.weight_hh_l0"),
+    ],
+)
+def test_frozen_parts_stay_as_they_were(
+    train: Train, tmp_path: Path, field: str, frozen: str, trained: str
+) -> None:
+    train(f"{field}=false", "num_training_batches=5", "batches_per_save=1", "checkpoints.keep=9")
+    first, *_, last = (load(path)["model"] for path in step_files(tmp_path / "run" / "checkpoints"))
+    assert torch.equal(first[frozen], last[frozen])
+    assert not torch.equal(first[trained], last[trained])
 
 
 def test_a_seed_of_minus_one_is_drawn_and_recorded(train: Train, tmp_path: Path) -> None:
-    train("seed=-1", "dataset.seed=-1", folder="a")
-    train("seed=-1", "dataset.seed=-1", folder="b")
+    for folder in "ab":
+        train("seed=-1", "dataset.seed=-1", "num_training_batches=1", folder=folder)
     seeds = {load(step_files(tmp_path / f / "checkpoints")[-1])["progress"]["seed"] for f in "ab"}
     assert len(seeds) == 2
 
 
 def test_files_that_vanish_in_mid_run_end_it_with_an_emergency_checkpoint_that_resumes_exactly(
-    start: Start, train: Train, config_file: Path, data: Path, tmp_path: Path
+    fork: Fork, train: Train, config_file: Path, own_data: Path, tmp_path: Path
 ) -> None:
     options = (
-        "num_training_batches=4000",
-        "lr_decay_steps=4000",
-        "compute.cache=none",
-        "batches_per_save=0",
-        "batches_per_val_step=50",
+        "lr_decay_steps=4000", "compute.cache=none", "batches_per_save=0", "batches_per_val_step=50",
         "batches_per_train_log=5",
-    )
-    sets = [part for text in options for part in ("--set", text)]
-    process = start(command(config_file, data, tmp_path / "run", *sets))
-    wait_until(lambda: last_step(tmp_path / "run") >= 20, "step 20")
-    hidden = data / SESSIONS[1] / "hidden"
-    (data / SESSIONS[1] / "data_train.hdf5").rename(hidden)
-    output, _ = process.communicate(timeout=60)
+    )  # fmt: skip
+    sets = [part for text in (*options, "num_training_batches=4000") for part in ("--set", text)]
+    run = tmp_path / "run"
+    process = fork(trainer(config_file, own_data, run, *sets))
+    wait_until(lambda: last_step(run) >= 20, "step 20")
+    hidden = own_data / SESSIONS[1] / "hidden"
+    (own_data / SESSIONS[1] / "data_train.hdf5").rename(hidden)
+    output = process.wait()
     assert process.returncode == 2, output
     assert "emergency checkpoint of step" in output
-    assert f"{data / SESSIONS[1] / 'data_train.hdf5'}: no such file" in output
-    reached = int(step_files(tmp_path / "run" / "checkpoints")[-1].stem.partition("_")[2])
-    assert reached == last_step(tmp_path / "run")
-    hidden.rename(data / SESSIONS[1] / "data_train.hdf5")
-    shorter = (*options[1:], f"num_training_batches={reached + 20}")
-    assert train(*shorter)[0] == 0
-    assert train(*shorter, folder="reference")[0] == 0
-    assert (tmp_path / "run" / "metrics.csv").read_bytes() == (
-        tmp_path / "reference" / "metrics.csv"
-    ).read_bytes()
+    assert f"{own_data / SESSIONS[1] / 'data_train.hdf5'}: no such file" in output
+    reached = int(step_files(run / "checkpoints")[-1].stem.partition("_")[2])
+    assert reached == last_step(run)
+    hidden.rename(own_data / SESSIONS[1] / "data_train.hdf5")
+    shorter = (*options, f"num_training_batches={reached + 20}")
+    assert train(*shorter, on=own_data)[0] == 0
+    assert train(*shorter, on=own_data, folder="reference")[0] == 0
+    assert (run / "metrics.csv").read_bytes() == (tmp_path / "reference" / "metrics.csv").read_bytes()
 
 
 def test_a_full_disk_during_training_does_not_end_it(train: Train, tmp_path: Path) -> None:
     before = resource.getrlimit(resource.RLIMIT_FSIZE)
     old = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
     try:
-        resource.setrlimit(resource.RLIMIT_FSIZE, (6000, before[1]))
-        code, output = train("num_training_batches=200", "compute.cache=none", "batches_per_val_step=50")
+        resource.setrlimit(resource.RLIMIT_FSIZE, (2500, before[1]))
+        code, output = train("num_training_batches=60", "compute.cache=none", "batches_per_val_step=30")
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, before)
         signal.signal(signal.SIGXFSZ, old)
@@ -298,6 +302,37 @@ def test_a_full_disk_during_training_does_not_end_it(train: Train, tmp_path: Pat
     assert code == 1  # the last state could not be saved either, and that is said
     assert "error: the newest checkpoint could not be written" in output
     assert not list((tmp_path / "run" / "checkpoints").iterdir())
+
+
+def test_a_best_model_that_the_disk_refuses_is_written_once_it_can_be(
+    fork: Fork, train: Train, finished: Runs, config_file: Path, data: Path, tmp_path: Path
+) -> None:
+    """A folder stands where the file belongs: while the run goes on, at its end, and when it is started again."""
+    best = tmp_path / "run" / "checkpoint" / "best_checkpoint"
+    best.mkdir(parents=True)
+    code, output = train(options=("--limit-batches", "8"))
+    assert code == 1
+    assert f"{best} could not be written: Is a directory; training goes on" in output
+    assert f"error: the best model, of step 8, could not be written to {best}" in output
+    assert "left behind: it is part of" in output
+    best.rmdir()
+    code, output = train()
+    assert code == 0
+    assert "wrote the best model, of step 8, again" in output
+    theirs = finished() / "checkpoint" / "best_checkpoint"
+    ours, reference = (torch.load(path, weights_only=True) for path in (best, theirs))
+    assert ours["val_PER"] == reference["val_PER"]
+    assert all(torch.equal(ours["model_state_dict"][k], v) for k, v in reference["model_state_dict"].items())
+
+    best = tmp_path / "long" / "checkpoint" / "best_checkpoint"
+    best.mkdir(parents=True)
+    process = fork(trainer(config_file, data, tmp_path / "long", "--set", "num_training_batches=100000"))
+    wait_until(lambda: "could not be written" in process.output() or not process.lives(), "the refusal")
+    best.rmdir()
+    wait_until(lambda: best.is_file() or not process.lives(), "the best model")
+    process.send(signal.SIGTERM)
+    process.wait()
+    assert process.returncode == 75
 
 
 def test_help_is_quick_to_import_and_lists_the_commands() -> None:
@@ -339,8 +374,8 @@ def test_an_unknown_command_is_exit_code_2(capsys: pytest.CaptureFixture[str]) -
 
 
 def test_events_and_system_load_are_recorded(train: Train, tmp_path: Path) -> None:
-    train("num_training_batches=8", folder="run")
-    train("num_training_batches=16", folder="run")
+    train(options=("--limit-batches", "8"))
+    train("num_training_batches=16")
     events = [json.loads(line) for line in (tmp_path / "run" / "events.jsonl").read_text().splitlines()]
     names = [event["event"] for event in events]
     assert names[0] == "started"
@@ -357,27 +392,61 @@ def test_events_and_system_load_are_recorded(train: Train, tmp_path: Path) -> No
 
 def test_an_observer_that_fails_is_dropped_and_the_run_goes_on(train: Train, tmp_path: Path) -> None:
     (tmp_path / "run" / "events.jsonl").mkdir(parents=True)
-    code, output = train()
+    code, output = train("num_training_batches=3")
     assert code == 0
     assert "EventLog gave up" in output
-    assert len(rows(tmp_path / "run")) == 20
+    assert len(rows(tmp_path / "run")) == 3
 
 
-def test_curves_show_the_run(train: Train, tmp_path: Path) -> None:
-    train("records.curves=true", "num_training_batches=8")
-    train("records.curves=true")
-    assert (tmp_path / "run" / "curves.png").read_bytes().startswith(b"\x89PNG")
+def red_columns(picture: Path) -> set[int]:
+    """Columns of pixels in which a curve's picture has the colour of resume points."""
+    from matplotlib.image import imread
+
+    red, green, blue = (imread(picture)[..., channel] for channel in range(3))
+    return set(np.flatnonzero(((red > 0.7) & (green < 0.3) & (blue < 0.3)).sum(0) > 50).tolist())
 
 
-def test_tensorboard_files_hold_the_numbers(train: Train, tmp_path: Path) -> None:
+def test_curves_show_the_run_and_where_it_was_resumed(train: Train, tmp_path: Path) -> None:
+    picture = tmp_path / "run" / "curves.png"
+    curves = ("records.curves=true", "safety.validate_first=false", "batches_per_val_step=100")
+    train(*curves, options=("--limit-batches", "8"))
+    assert picture.read_bytes().startswith(b"\x89PNG")
+    assert not red_columns(picture)
+    train(*curves)
+    assert red_columns(picture)
+
+
+def test_tensorboard_files_hold_the_numbers_also_after_a_kill(
+    fork: Fork, train: Train, config_file: Path, data: Path, tmp_path: Path
+) -> None:
     from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
-    train("records.tensorboard=true", "num_training_batches=8")
-    train("records.tensorboard=true")
+    more = ("--set", "records.tensorboard=true", "--set", "num_training_batches=100000")
+    process = fork(trainer(config_file, data, tmp_path / "run", *more))
+    states = tmp_path / "run" / "checkpoints"
+    wait_until(lambda: len(step_files(states)) >= 3 or not process.lives(), "three states")
+    process.kill()
+    last = int(step_files(states)[-1].stem.partition("_")[2])
+    assert (
+        train("records.tensorboard=true", "lr_decay_steps=100000", f"num_training_batches={last + 3}")[0] == 0
+    )
     events = EventAccumulator(str(tmp_path / "run" / "tensorboard"))
     events.Reload()
-    assert [point.step for point in events.Scalars("train/loss")] == list(range(1, 21))
-    assert [point.step for point in events.Scalars("val/per")] == [0, 8, 16, 20]
+    assert [point.step for point in events.Scalars("train/loss")] == list(range(1, last + 4))
+    assert [point.step for point in events.Scalars("val/per")][:2] == [0, 8]
+
+
+def test_the_load_of_the_computer_is_sampled_every_few_seconds_and_at_the_end(tmp_path: Path) -> None:
+    now = 0.0
+    table = SystemTable(tmp_path / "system.csv", torch.device("cpu"), clock=lambda: now)
+    for second, step in ((0, 0), (2, 10), (6, 40), (8, 50)):
+        now = float(second)
+        table.rows([StepRow(step=step, epoch=0.0)])
+    table.close()
+    with (tmp_path / "system.csv").open() as file:
+        lines = list(csv.DictReader(file))
+    assert [(line["step"], line["steps_per_s"]) for line in lines] == [("40", "6.667"), ("50", "5.000")]
+    assert all(float(line["memory_gib"]) > 0.05 and float(line["cpu_percent"]) >= 0 for line in lines)
 
 
 MEMORY_LIMITED = """
