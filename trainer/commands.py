@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 import contextlib
-import dataclasses
 from collections.abc import Sequence
 from pathlib import Path
 
-from trainer.config import Config
 from trainer.config_reader import load_config
 from trainer.contract import Exit, JobEnvironment
 from trainer.errors import ConfigError
 from trainer.interrupt import Interrupt
+from trainer.loading import LeftEarly
 from trainer.loop import TrainingLoop
 from trainer.peers import join, world
 from trainer.progress import Console
@@ -28,7 +27,9 @@ def train(
 ) -> Exit:  # fmt: skip
     """Train until done or asked to leave. Every failure is a `TrainerError`, or a bug."""
     job = JobEnvironment.read() if job is None else job
-    config = _limited(load_config(config_path, overrides), limit_batches)
+    config = load_config(config_path, overrides)
+    if limit_batches is not None and limit_batches < 1:
+        raise ConfigError(f"--limit-batches must be at least 1, found {limit_batches}")
     data = locate_data(config, data_dir, job)
     folder = locate_run(config, run_dir, job)
     is_first = world()[0] == 0
@@ -36,23 +37,23 @@ def train(
         folder.create()
     if console is None:
         console = Console(folder.log) if is_first else Console(quiet=True)
-    with contextlib.closing(console), Interrupt() as interrupt:
-        compute = choose_compute(config, console)
-        with join(compute.device) as peers:
+    with contextlib.ExitStack() as stack:
+        stack.enter_context(contextlib.closing(console))
+        interrupt = stack.enter_context(Interrupt())
+        try:
+            if is_first:
+                stack.enter_context(folder.held(interrupt, console.say))
+            compute = choose_compute(config, console)
+            peers = stack.enter_context(join(compute.device))
             request = RunRequest(
                 config=config, folder=folder, data_dir=data, resume=resume, require=require, job=job,
-                console=console, limit_batches=limit_batches, peers=peers,
+                console=console, limit_batches=limit_batches, peers=peers, interrupt=interrupt,
             )  # fmt: skip
-            with contextlib.closing(prepare(request, compute)) as training:
-                return TrainingLoop(training, interrupt).run()
-
-
-def _limited(config: Config, limit: int | None) -> Config:
-    if limit is None:
-        return config
-    if limit < 1:
-        raise ConfigError(f"--limit-batches must be at least 1, found {limit}")
-    return dataclasses.replace(config, num_training_batches=min(limit, config.num_training_batches))
+            training = stack.enter_context(contextlib.closing(prepare(request, compute)))
+        except LeftEarly:
+            console.say(f"{interrupt.name}: leaving before the first step; start me again")
+            return Exit.INTERRUPTED
+        return TrainingLoop(training, interrupt).run()
 
 
 def evaluate(

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import re
 from collections import Counter
+from collections.abc import Sequence
 
 from trainer.config import Config, DatasetConfig, ModelConfig, TransformsConfig
 from trainer.errors import ConfigError
 
-__all__ = ["check"]
+__all__ = ["check", "check_sessions"]
 
 
 def check(config: Config) -> None:
@@ -19,6 +20,26 @@ def check(config: Config) -> None:
     _check_schedule(config)
     _check_run(config)
     _check_compute(config)
+
+
+def check_sessions(config: Config, sessions: Sequence[str]) -> None:
+    """Raise `ConfigError` for what cannot work with these sessions, the ones named or found in the data folder."""
+    dataset, count = config.dataset, len(sessions)
+    _require(
+        dataset.days_per_batch <= count,
+        "dataset.days_per_batch",
+        f"{dataset.days_per_batch} sessions per batch, but the data has {count}",
+    )
+    included = [day + count if day < 0 else day for day in dataset.must_include_days or ()]
+    for day, given in zip(included, dataset.must_include_days or (), strict=True):
+        _require(0 <= day < count, "dataset.must_include_days", f"there is no session {given} among {count}")
+    _require(len(set(included)) == len(included), "dataset.must_include_days", "names a session twice")
+    probabilities = dataset.dataset_probability_val
+    _require(
+        probabilities is None or len(probabilities) == count,
+        "dataset.dataset_probability_val",
+        f"has {len(probabilities or ())} entries for {count} sessions",
+    )
 
 
 def _require(condition: bool, where: str, complaint: str, hint: str | None = None) -> None:
@@ -114,15 +135,14 @@ def _check_days(dataset: DatasetConfig) -> None:
         "dataset.must_include_days",
         f"names {len(included)} sessions, more than the {dataset.days_per_batch} of dataset.days_per_batch",
     )
-    probabilities = dataset.dataset_probability_val
-    if probabilities is None:
-        return
-    _require(
-        not dataset.sessions or len(probabilities) == len(dataset.sessions),
-        "dataset.dataset_probability_val",
-        f"has {len(probabilities)} entries for {len(dataset.sessions)} sessions",
-    )
+    probabilities = dataset.dataset_probability_val or ()
     _require(set(probabilities) <= {0, 1}, "dataset.dataset_probability_val", "entries must be 0 or 1")
+    if dataset.sessions:
+        _require(
+            dataset.dataset_probability_val is None or len(probabilities) == len(dataset.sessions),
+            "dataset.dataset_probability_val",
+            f"has {len(probabilities)} entries for {len(dataset.sessions)} sessions",
+        )
 
 
 def _check_schedule(config: Config) -> None:
@@ -132,6 +152,12 @@ def _check_schedule(config: Config) -> None:
         _require(value is None or value > 0, name, "must be positive")
     for name in ("lr_min", "lr_min_day", "lr_warmup_steps", "lr_warmup_steps_day"):
         _at_least(getattr(config, name) or 0, 0, name)
+    _require(
+        config.lr_min <= config.lr_max, "lr_min", f"{config.lr_min:g} is above lr_max, {config.lr_max:g}"
+    )
+    lowest = config.lr_min if config.lr_min_day is None else config.lr_min_day
+    highest = config.lr_max if config.lr_max_day is None else config.lr_max_day
+    _require(lowest <= highest, "lr_min_day", f"{lowest:g} is above lr_max_day, {highest:g}")
     for name in ("lr_decay_steps", "lr_decay_steps_day"):
         value = getattr(config, name)
         _require(value is None or value >= 1, name, "must be at least 1")

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import dataclasses
 import difflib
+import math
 import types
 import typing
 from collections.abc import Mapping, Sequence
@@ -147,14 +148,18 @@ def _scalar(raw: Any, hint: type, where: str) -> bool | int | float | str:
     if hint is bool and isinstance(raw, bool):
         return raw
     if hint is int:
-        number = _integer(raw)
-        if number is not None:
-            return number
+        whole = _integer(raw)
+        if whole is not None:
+            return whole
     if hint is float and not isinstance(raw, bool):
         try:  # YAML 1.1 reads 1e-3 as a string
-            return float(raw)
+            number = float(raw)
         except (TypeError, ValueError):
             pass
+        else:
+            if not math.isfinite(number):
+                raise ConfigError(f"{where}: {raw} is not a number to compute with")
+            return number
     if hint is str and isinstance(raw, str):
         return raw
     names = {bool: "true or false", int: "a whole number", float: "a number", str: "a text"}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -50,6 +51,15 @@ class Corpus:
     def __len__(self) -> int:
         return len(self.trials)
 
+    @property
+    def fingerprint(self) -> str:
+        """The trials in few words, for a run that goes on: equal for equal names, lengths and labels."""
+        digest = hashlib.blake2b(digest_size=8)
+        for item in self.trials:
+            digest.update(f"{item.day} {item.trial.name} {item.trial.num_bins} ".encode())
+            digest.update(item.trial.labels.tobytes())
+        return f"{len(self.trials)} trials, {digest.hexdigest()}"
+
 
 def load_corpus(
     config: Config,
@@ -59,19 +69,22 @@ def load_corpus(
     *,
     cache_dir: Path | None,
     say: Callable[[str], None],
+    on_trial: Callable[[Trial], None] | None = None,
 ) -> Corpus:
-    """Read and check one split of all sessions.
+    """Read and check one split of all sessions; `on_trial` is told of each trial that had to be read.
 
     Sessions without a file for this split are left out, except for training. Raises `DataError` for bad
     files, and `ConfigError` when a patch does not fit a trial.
     """
     expected = _expectation(config, root, sessions, split)
     trials: list[CorpusTrial] = []
+    if split == "train":
+        _say_unknown_bad_trials(config.dataset, sessions, say)
     for day, session in enumerate(sessions):
         path = split_file(root, session, split)
         if split != "train" and not path.is_file():
             continue
-        source = open_source(path, expected, cache_dir, say)
+        source = open_source(path, expected, cache_dir, say, on_trial=on_trial)
         bad = _bad_trials(config.dataset, session)
         for index, trial in enumerate(source.trials):
             if (trial.block_num, trial.trial_num) not in bad:
@@ -115,6 +128,14 @@ def _stored_width(path: Path) -> int:
 def _bad_trials(dataset: DatasetConfig, session: str) -> set[tuple[int, int]]:
     blocks = (dataset.bad_trials_dict or {}).get(session, {})
     return {(int(block), number) for block, numbers in blocks.items() for number in numbers}
+
+
+def _say_unknown_bad_trials(
+    dataset: DatasetConfig, sessions: Sequence[str], say: Callable[[str], None]
+) -> None:
+    unknown = sorted(set(dataset.bad_trials_dict or {}) - set(sessions))
+    if unknown:
+        say(f"dataset.bad_trials_dict: {', '.join(unknown)}: no such session in this run")
 
 
 def _check_patch_fits(config: Config, trials: Sequence[CorpusTrial], cut: int) -> None:

@@ -141,7 +141,8 @@ def _decode_what_fits(
             f"a trial of {batch.layout.num_bins[0]} bins does not fit the memory of {device}, even alone",
             hint="take a device with more memory, or lower model.n_units",
         )
-    results, pieces = [], 0
+    results: list[TrialResult] = []
+    pieces = 0
     for part in (batch.positions[: count // 2], batch.positions[count // 2 :]):
         found, number = _decode_what_fits(assembler.plain_batch(part), decode, assembler, device)
         results, pieces = results + found, pieces + number

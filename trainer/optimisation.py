@@ -6,6 +6,7 @@ states in checkpoints interchange too.
 
 from __future__ import annotations
 
+import dataclasses
 import math
 from collections.abc import Callable
 from typing import TypeVar
@@ -16,7 +17,30 @@ from torch.optim.lr_scheduler import LambdaLR, LinearLR
 
 from trainer.config import Config
 
-__all__ = ["build_optimizer", "build_scheduler", "cosine_factor", "freeze"]
+__all__ = ["build_optimizer", "build_scheduler", "cosine_factor", "freeze", "with_whole_schedule"]
+
+FOLLOWING = {
+    "lr_decay_steps": "num_training_batches",
+    "lr_max_day": "lr_max",
+    "lr_min_day": "lr_min",
+    "lr_decay_steps_day": "lr_decay_steps",
+    "lr_warmup_steps_day": "lr_warmup_steps",
+}
+"""Fields of the schedule that may be left out, and the field that each follows then."""
+
+
+def with_whole_schedule(config: Config, begun_with: Config | None = None) -> Config:
+    """The configuration with every field of the schedule filled in, as the official trainer needs it.
+
+    A run that is resumed keeps the schedule that it has begun with, also where its length is another now:
+    `begun_with` is the configuration in its checkpoint.
+    """
+    begun = None if begun_with is None else with_whole_schedule(begun_with)
+    for name, followed in FOLLOWING.items():
+        if getattr(config, name) is None:
+            value = getattr(config, followed) if begun is None else getattr(begun, name)
+            config = dataclasses.replace(config, **{name: value})
+    return config
 
 
 def freeze(model: nn.Module, config: Config) -> None:
@@ -33,7 +57,7 @@ def build_optimizer(model: nn.Module, config: Config) -> torch.optim.AdamW:
     named = list(model.named_parameters())
     is_bias = {name for name, _ in named if "gru.bias" in name or "out.bias" in name}
     is_day = {name for name, _ in named if "day_" in name}
-    lr_max_day = _default(config.lr_max_day, config.lr_max)
+    lr_max_day = config.lr_max if config.lr_max_day is None else config.lr_max_day
     groups: list[dict[str, object]] = [
         {"params": [p for n, p in named if n in is_bias], "weight_decay": 0.0, "group_type": "bias"},
         {
@@ -52,24 +76,23 @@ def build_optimizer(model: nn.Module, config: Config) -> torch.optim.AdamW:
 
 def build_scheduler(optimizer: torch.optim.Optimizer, config: Config) -> LambdaLR | LinearLR:
     """The configured schedule; one step per training step."""
-    total = config.num_training_batches
-    decay = config.lr_decay_steps or total
+    config = with_whole_schedule(config)
+    decay = _given(config.lr_decay_steps)
     if config.lr_scheduler_type == "linear":
         ratio = config.lr_min / config.lr_max
         return LinearLR(optimizer, start_factor=1.0, end_factor=ratio, total_iters=decay)
     main = _cosine(config.lr_min / config.lr_max, decay, config.lr_warmup_steps)
-    lr_max_day = _default(config.lr_max_day, config.lr_max)
-    ratio_day = _default(config.lr_min_day, config.lr_min) / lr_max_day
-    warmup_day = _default(config.lr_warmup_steps_day, config.lr_warmup_steps)
-    day = _cosine(ratio_day, config.lr_decay_steps_day or decay, warmup_day)
+    ratio_day = _given(config.lr_min_day) / _given(config.lr_max_day)
+    day = _cosine(ratio_day, _given(config.lr_decay_steps_day), _given(config.lr_warmup_steps_day))
     return LambdaLR(optimizer, [main, day, main])
 
 
 Number = TypeVar("Number", int, float)
 
 
-def _default(value: Number | None, fallback: Number) -> Number:
-    return fallback if value is None else value
+def _given(value: Number | None) -> Number:
+    assert value is not None, "with_whole_schedule fills it in"
+    return value
 
 
 def _cosine(min_ratio: float, decay_steps: int, warmup_steps: int) -> Callable[[int], float]:

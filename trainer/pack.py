@@ -15,7 +15,7 @@ import json
 import os
 import shutil
 import zlib
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -92,10 +92,24 @@ def open_source(
     cache_dir: Path | None,
     warn: Callable[[str], None],
     reserve_bytes: int = RESERVE_BYTES,
+    on_trial: Callable[[Trial], None] | None = None,
 ) -> TrialSource:
-    """The checked trials of `path`, packed under `cache_dir` (None: read directly). Raises `DataError`."""
+    """The checked trials of `path`, packed under `cache_dir` (None: read directly). Raises `DataError`.
+
+    `on_trial` is told of each trial that is read; of a file that was packed before it hears nothing.
+    """
+
+    def read() -> Iterator[tuple[Trial, np.ndarray[Any, np.dtype[np.float32]]]]:
+        for trial, features in iterate_trials(path, expected):
+            if on_trial is not None:
+                on_trial(trial)
+            yield trial, features
+
+    def direct() -> HdfSource:
+        return HdfSource([trial for trial, _ in read()])
+
     if cache_dir is None:
-        return HdfSource([trial for trial, _ in iterate_trials(path, expected)])
+        return direct()
     data = cache_dir / f"{_name(path, expected)}.f32"
     packed = _load(data, path, warn)
     if packed is not None:
@@ -105,14 +119,14 @@ def open_source(
     if free is None or free < 2 * size + reserve_bytes:  # compressed sources grow; twice is a fair guess
         room = "cannot be written" if free is None else f"has {free / 2**30:.1f} GiB free"
         warn(f"not packing {path}: {cache_dir} {room}; reading HDF5 directly, which is slower")
-        return HdfSource([trial for trial, _ in iterate_trials(path, expected)])
+        return direct()
     try:
-        return _pack(path, expected, data, warn)
+        return _pack(read(), data, warn)
     except OSError as error:
         if error.errno not in (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EFBIG):
             raise
         warn(f"not packing {path}: {error.strerror}; reading HDF5 directly, which is slower")
-        return HdfSource([trial for trial, _ in iterate_trials(path, expected)])
+        return direct()
 
 
 def _name(path: Path, expected: Expectation) -> str:
@@ -149,14 +163,18 @@ def _load(data: Path, source: Path, warn: Callable[[str], None]) -> PackedSource
         return None
 
 
-def _pack(path: Path, expected: Expectation, data: Path, warn: Callable[[str], None]) -> PackedSource:
-    """Write the packed pair for `path`; the index, renamed last, is what makes it count."""
+def _pack(
+    source: Iterator[tuple[Trial, np.ndarray[Any, np.dtype[np.float32]]]],
+    data: Path,
+    warn: Callable[[str], None],
+) -> PackedSource:
+    """Write the packed pair of a file's trials; the index, renamed last, is what makes it count."""
     trials: list[Trial] = []
     crcs: list[int] = []
     temporary = data.with_suffix(f".{os.getpid()}.tmp")
     try:
         with temporary.open("wb") as out:
-            for trial, features in iterate_trials(path, expected):
+            for trial, features in source:
                 block = features.data.cast("B")
                 out.write(block)
                 crcs.append(zlib.crc32(block))

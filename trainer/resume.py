@@ -19,8 +19,8 @@ def find_checkpoint(wanted: str, folder: RunFolder, job: JobEnvironment, warn: R
     """The checkpoint to resume from; None means a fresh start.
 
     `wanted` is ``auto`` (what ``LAUNCH_RESUME_FROM`` names, else the newest good one of the run), ``never``
-    or a path. Raises `NoCheckpoint` or `CheckpointCorrupt` when a path was named and neither it nor an
-    older one beside it can be used, and `ConfigError` when ``never`` meets a folder with checkpoints.
+    or a path. Raises `NoCheckpoint` or `CheckpointCorrupt` when there are checkpoints, or one was named, and
+    none can be used, and `ConfigError` when ``never`` meets a folder with checkpoints.
     """
     if wanted == "never":
         old = step_files(folder.checkpoints)
@@ -32,8 +32,19 @@ def find_checkpoint(wanted: str, folder: RunFolder, job: JobEnvironment, warn: R
         return None
     named = Path(wanted) if wanted != "auto" else job.resume_from
     if named is None:
-        return newest_good(folder.checkpoints, warn)
+        return _newest(folder.checkpoints, warn)
     return _named(named, warn)
+
+
+def _newest(folder: Path, warn: Report) -> Checkpoint | None:
+    found, files = newest_good(folder, warn), step_files(folder)
+    if found is None and files:  # a fresh start would overwrite what may still be mended
+        raise CheckpointCorrupt(
+            f"none of the {len(files)} checkpoints in {folder} can be used",
+            left_behind="they and metrics.csv are untouched",
+            hint="start anew in another --run-dir, or delete them",
+        )
+    return found
 
 
 def _named(path: Path, warn: Report) -> Checkpoint:

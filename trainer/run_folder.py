@@ -2,12 +2,19 @@
 
 from __future__ import annotations
 
+import contextlib
+import fcntl
+import os
+import time
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 from trainer.config import Config
 from trainer.contract import JobEnvironment
-from trainer.errors import ConfigError
+from trainer.errors import ConfigError, RunFolderBusy
+from trainer.interrupt import Interrupt
+from trainer.loading import LeftEarly
 
 __all__ = ["RunFolder", "locate_data", "locate_run"]
 
@@ -59,6 +66,46 @@ class RunFolder:
                 folder.mkdir(parents=True, exist_ok=True)
             except OSError as error:
                 raise ConfigError(f"run folder {folder} cannot be made: {error.strerror}") from error
+
+    @contextlib.contextmanager
+    def held(
+        self, interrupt: Interrupt, say: Callable[[str], None], wait_s: float = 60.0,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> Iterator[None]:  # fmt: skip
+        """Keep other trainers out of this folder meanwhile; the lock ends with the process, however it ends.
+
+        Waits for a process before this one that is still on its way out. Raises `RunFolderBusy` when it
+        stays, `LeftEarly` when somebody asks this program to leave. File systems without locks are trusted.
+        """
+        descriptor = os.open(self.root, os.O_RDONLY | os.O_CLOEXEC)
+        try:
+            deadline, said = clock() + wait_s, False
+            while not _locked(descriptor):
+                if interrupt.requested:
+                    raise LeftEarly
+                if clock() > deadline:
+                    raise RunFolderBusy(
+                        f"another process trains in {self.root}, and has not left it for {wait_s:.0f} s",
+                        hint="wait for its end, or name another --run-dir",
+                    )
+                if not said:
+                    say(f"another process trains in {self.root}: waiting for its end")
+                    said = True
+                time.sleep(0.1)
+            yield
+        finally:
+            os.close(descriptor)
+
+
+def _locked(descriptor: int) -> bool:
+    """Whether the lock is ours, or nobody can have one."""
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    except OSError:
+        return True
+    return True
 
 
 def locate_run(config: Config, run_dir: Path | None, job: JobEnvironment) -> RunFolder:

@@ -8,7 +8,6 @@ from typing import Any
 
 import numpy as np
 
-from trainer.errors import ConfigError
 from trainer.randomness import numpy_generator
 
 __all__ = ["BatchSampler", "validation_batches"]
@@ -20,7 +19,8 @@ class BatchSampler:
     """Draws the trials of any training step, without drawing those of the steps before.
 
     Each batch takes `days_per_batch` sessions without replacement (those of `must_include_days` always)
-    and from each an even share of the batch, with replacement, as the official trainer does.
+    and from each an even share of the batch, with replacement, as the official trainer does. That there are as
+    many sessions is checked before the data are read (`trainer.config_checks.check_sessions`).
     """
 
     def __init__(
@@ -40,13 +40,6 @@ class BatchSampler:
         self._seed = seed
         total = len(self._days) if num_days is None else num_days
         self._always = [day + total if day < 0 else day for day in must_include_days]
-        if days_per_batch > len(self._days):
-            raise ConfigError(
-                f"dataset.days_per_batch: {days_per_batch} sessions per batch, but the data has {len(self._days)}"
-            )
-        for day in self._always:
-            if day not in self._by_day:
-                raise ConfigError(f"dataset.must_include_days: there is no session {day}")
 
     def batch(self, step: int) -> Indices:
         """Positions in the corpus of the trials of one step (counted from 0), grouped by session."""

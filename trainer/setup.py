@@ -10,18 +10,23 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from torch import Tensor
 
 from trainer.batches import Assembler
 from trainer.checkpoint import Checkpoint
 from trainer.config import Config
+from trainer.config_checks import check_sessions
 from trainer.contract import JobEnvironment
 from trainer.corpus import Corpus, load_corpus
+from trainer.errors import ConfigError
+from trainer.interrupt import Interrupt
+from trainer.loading import LoadingWatch
 from trainer.metrics import MetricsTable, MetricsWriter
 from trainer.model import build_model, parameter_counts
 from trainer.observers import Observers, observe
 from trainer.official import save_args, save_trials
 from trainer.official_checkpoint import load_official_weights
-from trainer.optimisation import build_optimizer, build_scheduler, freeze
+from trainer.optimisation import build_optimizer, build_scheduler, freeze, with_whole_schedule
 from trainer.pack import default_cache_dir
 from trainer.peers import Peers, world
 from trainer.precision import Precision, choose_device, choose_precision
@@ -34,7 +39,16 @@ from trainer.sampling import BatchSampler
 from trainer.saving import Bystander, RunSaver, Saver
 from trainer.sessions import data_root, find_sessions
 from trainer.smoothing import Smoother
-from trainer.state import Progress, environment, environment_differences, restore, unpack_metrics
+from trainer.state import (
+    Progress,
+    begun_with,
+    check_data,
+    check_state,
+    environment,
+    environment_differences,
+    restore,
+    unpack_metrics,
+)
 from trainer.step import StepRunner
 from trainer.training_run import TrainingRun
 from trainer.warm_start import warm_start
@@ -64,7 +78,10 @@ class RunRequest:
     require: Sequence[str] = ()
     """Prefixes that a warm start must fill."""
     limit_batches: int | None = None
+    """Most training batches of the run, and most batches of each validation."""
     peers: Peers = field(default_factory=Peers)
+    interrupt: Interrupt = field(default_factory=Interrupt)
+    """Looked at while the data are read."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,21 +97,60 @@ class _Data:
 def prepare(request: RunRequest, compute: Compute) -> TrainingRun:
     """Check everything and build the run; nothing is trained yet.
 
-    Raises `ConfigError`, `DataError` or a `CheckpointError`.
+    Raises `ConfigError`, `DataError`, a `CheckpointError`, or `LeftEarly` when somebody wants the program to
+    leave while it reads the data.
     """
     checkpoint = _find(request)
-    with request.peers.first_goes_first():
-        data = _load_data(request)
-    dataset = dataclasses.replace(request.config.dataset, sessions=data.sessions)
-    request = dataclasses.replace(request, config=dataclasses.replace(request.config, dataset=dataset))
+    start = None if checkpoint is not None else _start_weights(request)
+    root = data_root(request.data_dir)
+    request = dataclasses.replace(request, config=_settled(request, root, checkpoint))
+    data = request.peers.first_then_others(lambda: _load_data(request, root))
     progress = request.peers.from_first(_fresh_progress(request.config))
     runner = _build_runner(request.config, compute, progress, data)
     if checkpoint is not None:
-        progress = _resume(checkpoint, runner, request, compute)
+        progress = _resume(checkpoint, runner, request, compute, data)
     _announce(request, runner, checkpoint, progress)
-    if checkpoint is None and request.config.init_from_checkpoint:
-        _warm_start(request, runner)
+    if start is not None:
+        _warm_start(request, runner, start)
     return _assemble(request, compute, data, runner, progress, checkpoint)
+
+
+def _start_weights(request: RunRequest) -> dict[str, Tensor] | None:
+    """Weights for a warm start, read before anything that takes longer."""
+    config = request.config
+    if not config.init_from_checkpoint:
+        if request.require:
+            raise ConfigError(
+                f"--require {request.require[0]}: only a warm start takes parameters", hint=_WARM
+            )
+        return None
+    return load_official_weights(Path(config.init_checkpoint_path or ""))
+
+
+_WARM = "set init_from_checkpoint: true and init_checkpoint_path"
+
+
+def _settled(request: RunRequest, root: Path, checkpoint: Checkpoint | None) -> Config:
+    """The configuration with its sessions and its whole schedule, checked against the state that is resumed."""
+    config, begun = request.config, None
+    sessions = find_sessions(root, config.dataset.sessions)
+    config = dataclasses.replace(config, dataset=dataclasses.replace(config.dataset, sessions=sessions))
+    check_sessions(config, sessions)
+    if checkpoint is not None:
+        begun = begun_with(checkpoint.state, checkpoint.path)
+    follows = config.lr_decay_steps is None
+    config = with_whole_schedule(config, begun)
+    if checkpoint is not None:
+        check_state(checkpoint.state, config, checkpoint.path)
+        if follows and config.lr_decay_steps != config.num_training_batches:
+            request.console.say(
+                f"learning rate: the schedule that the run has begun with, at its minimum at step "
+                f"{config.lr_decay_steps}; lr_decay_steps sets another in a new run"
+            )
+    if request.limit_batches is not None:
+        limited = min(request.limit_batches, config.num_training_batches)
+        config = dataclasses.replace(config, num_training_batches=limited)
+    return config
 
 
 def choose_compute(config: Config, console: Console) -> Compute:
@@ -134,14 +190,16 @@ def _find(request: RunRequest) -> Checkpoint | None:
     return request.peers.from_first(found)
 
 
-def _load_data(request: RunRequest) -> _Data:
+def _load_data(request: RunRequest, root: Path) -> _Data:
     config, console = request.config, request.console
-    root, cache = data_root(request.data_dir), cache_dir(config)
-    sessions = find_sessions(root, config.dataset.sessions)
-    train = load_corpus(config, root, sessions, "train", cache_dir=cache, say=console.warn)
-    val = load_corpus(config, root, sessions, "val", cache_dir=cache, say=console.warn)
+    sessions, cache = config.dataset.sessions, cache_dir(config)
+    watch = LoadingWatch(2 * len(sessions), console, request.interrupt)
+    train, val = (
+        load_corpus(config, root, sessions, split, cache_dir=cache, say=console.warn, on_trial=watch)
+        for split in ("train", "val")
+    )
     wanted = config.dataset.dataset_probability_val or (1,) * len(sessions)
-    val_days = tuple(day for day in sorted(val.by_day) if day < len(wanted) and wanted[day])
+    val_days = tuple(day for day in sorted(val.by_day) if wanted[day])
     if config.log_val_skip_logs:
         for day in sorted(set(range(len(sessions))) - set(val_days)):
             console.say(f"no validation on session {sessions[day]}")
@@ -173,8 +231,11 @@ def _build_runner(config: Config, compute: Compute, progress: Progress, data: _D
     )  # fmt: skip
 
 
-def _resume(checkpoint: Checkpoint, runner: StepRunner, request: RunRequest, compute: Compute) -> Progress:
-    progress = restore(checkpoint.state, runner, request.config, checkpoint.path)
+def _resume(
+    checkpoint: Checkpoint, runner: StepRunner, request: RunRequest, compute: Compute, data: _Data
+) -> Progress:
+    check_data(checkpoint.state, data.train.fingerprint, checkpoint.path)
+    progress = restore(checkpoint.state, runner, checkpoint.path)
     runner.seed = progress.seed
     here = environment(compute.device, compute.precision.name, request.peers.size)
     differences = environment_differences(checkpoint.state["environment"], here)
@@ -186,10 +247,9 @@ def _resume(checkpoint: Checkpoint, runner: StepRunner, request: RunRequest, com
     return progress
 
 
-def _warm_start(request: RunRequest, runner: StepRunner) -> None:
-    path = Path(request.config.init_checkpoint_path or "")
-    report = warm_start(runner.model, load_official_weights(path), require=request.require)
-    request.console.say(f"warm start from {path}: {report.summary()}")
+def _warm_start(request: RunRequest, runner: StepRunner, weights: Mapping[str, Tensor]) -> None:
+    report = warm_start(runner.model, weights, require=request.require)
+    request.console.say(f"warm start from {request.config.init_checkpoint_path}: {report.summary()}")
     for line in report.table().splitlines():
         request.console.say(f"  {line}")
 
@@ -214,7 +274,7 @@ def _assemble(
 ) -> TrainingRun:  # fmt: skip
     config, console = request.config, request.console
     state = checkpoint.state if checkpoint is not None else {}
-    saver = _build_saver(request, compute, runner, progress, state)
+    saver = _build_saver(request, compute, runner, progress, state, data)
     if request.peers.is_first:
         save_args(request.folder.args, config, data.sessions, data.val_days)
         save_trials(request.folder.trials, data.train, data.val)
@@ -270,7 +330,12 @@ def _assembler(
 
 
 def _build_saver(
-    request: RunRequest, compute: Compute, runner: StepRunner, progress: Progress, state: Mapping[str, Any]
+    request: RunRequest,
+    compute: Compute,
+    runner: StepRunner,
+    progress: Progress,
+    state: Mapping[str, Any],
+    data: _Data,
 ) -> Saver:
     """Who writes: the first process only."""
     last_step = progress.step if state else -1
@@ -282,7 +347,7 @@ def _build_saver(
     )
     here = environment(compute.device, compute.precision.name, request.peers.size)
     saver = RunSaver(
-        request.folder, request.config, runner, progress, table, here,
+        request.folder, request.config, runner, progress, table, here, data.train.fingerprint,
         say=console.say, warn=console.warn, last_step=last_step, best_model=state.get("best_model"),
     )  # fmt: skip
     if state:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import hashlib
 import json
 import platform
 import zlib
@@ -12,18 +11,21 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
 from trainer.config import Config
-from trainer.config_reader import to_mapping
+from trainer.config_reader import from_mapping, to_mapping
 from trainer.errors import CheckpointMismatch
 from trainer.step import StepRunner
 
 __all__ = [
     "Progress",
+    "begun_with",
     "changed_fields",
-    "config_digest",
+    "check_data",
+    "check_state",
     "environment",
     "environment_differences",
     "pack_state",
@@ -66,12 +68,6 @@ class Progress:
         return self.best_per < float("inf")
 
 
-def config_digest(config: Config) -> str:
-    """SHA-256 of what the run computes, leaving out what a resumed run may change."""
-    tree = {k: v for k, v in _flat(to_mapping(config)).items() if not k.startswith(MAY_CHANGE)}
-    return hashlib.sha256(json.dumps(tree, sort_keys=True).encode()).hexdigest()
-
-
 def changed_fields(saved_config: str, config: Config) -> list[str]:
     """``field old → new`` for every field that must not change in a resumed run and did."""
     before, now = _flat(json.loads(saved_config)), _flat(to_mapping(config))
@@ -93,6 +89,7 @@ def environment(device: torch.device, precision: str, num_processes: int = 1) ->
     """What else the last bits of a result depend on."""
     return {
         "torch": str(torch.__version__),
+        "numpy": np.__version__,
         "cpu": _cpu_name(),
         "threads": torch.get_num_threads(),
         "device": torch.cuda.get_device_name(device) if device.type == "cuda" else "cpu",
@@ -117,7 +114,7 @@ def environment_differences(saved: Mapping[str, Any], now: Mapping[str, Any]) ->
 
 
 def pack_state(
-    runner: StepRunner, progress: Progress, config: Config, place: Mapping[str, Any]
+    runner: StepRunner, progress: Progress, config: Config, place: Mapping[str, Any], data: str
 ) -> dict[str, Any]:
     """The state as `Checkpointer.save` takes it; tensors are still the live ones."""
     return {
@@ -128,17 +125,19 @@ def pack_state(
         "scaler": runner.scaler.state_dict(),
         "progress": dataclasses.asdict(progress),
         "config": json.dumps(to_mapping(config)),
-        "config_digest": config_digest(config),
         "environment": dict(place),
+        "data": data,
     }
 
 
-def restore(state: Mapping[str, Any], runner: StepRunner, config: Config, source: Path) -> Progress:
-    """Put a saved state into `runner`.
+def begun_with(state: Mapping[str, Any], source: Path) -> Config:
+    """The configuration of the run that a state is of. Raises `CheckpointMismatch` when it is no resume state."""
+    _check_kind(state, source)
+    return from_mapping(json.loads(state["config"]))
 
-    Raises `CheckpointMismatch` when it is another architecture, another configuration or no resume state;
-    `runner` is then unchanged or of no use.
-    """
+
+def check_state(state: Mapping[str, Any], config: Config, source: Path) -> None:
+    """Raise `CheckpointMismatch` when a state is no resume state, or of another model or another run."""
     _check_kind(state, source)
     changed = changed_fields(state["config"], config)
     if changed:
@@ -146,6 +145,22 @@ def restore(state: Mapping[str, Any], runner: StepRunner, config: Config, source
             f"{source} belongs to another configuration: {'; '.join(changed[:4])}",
             hint="restore these fields, or start anew in another --run-dir (init_from_checkpoint takes the weights along)",
         )
+
+
+def check_data(state: Mapping[str, Any], data: str, source: Path) -> None:
+    """Raise `CheckpointMismatch` when the trials are not those that the run has begun with."""
+    if state.get("data", data) != data:
+        raise CheckpointMismatch(
+            f"{source} was trained on other trials: {state['data']} then, {data} now",
+            hint="restore the data, or start anew in another --run-dir (init_from_checkpoint takes the weights along)",
+        )
+
+
+def restore(state: Mapping[str, Any], runner: StepRunner, source: Path) -> Progress:
+    """Put a state that `check_state` has accepted into `runner`.
+
+    Raises `CheckpointMismatch` when it does not fit all the same; `runner` is then of no use.
+    """
     try:
         runner.model.load_state_dict(state["model"])
         runner.optimizer.load_state_dict(state["optimizer"])

@@ -97,7 +97,8 @@ class StepRunner:
         table = self._smoother(self.device_table(step, batch), batch.layout.rows)
         # The first slot tells micro-batches and processes apart: none repeats the masks of another.
         dropout = DropoutSource(numpy_generator(self.seed, "dropout", step, batch.slots[0]))
-        torch.manual_seed(stream_seed(self.seed, "device-dropout", step, batch.slots[0]))
+        if table.is_cuda:  # on the CPU all masks come from the line above
+            torch.cuda.manual_seed(stream_seed(self.seed, "device-dropout", step, batch.slots[0]))
         logits = self.model.forward_packed(table, batch.layout, dropout, self._dtype)
         log_probs = padded_log_probs(logits, batch)
         labels = on_device(batch.labels, self._device)

@@ -19,6 +19,8 @@ import pytest
 import torch
 import yaml
 
+from trainer.cli import main
+
 CHANNELS = 8
 CLASSES = 5
 SESSIONS = ("t15.2023.08.11", "t15.2023.08.13", "t15.2023.08.18")
@@ -35,17 +37,30 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
         items[:] = [item for item in items if item.get_closest_marker("gpu") is None]
 
 
-@pytest.fixture(autouse=True)
-def _alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """No test sees the user's cache or a surrounding run, and none takes more than one core."""
-    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
-    for name in list(os.environ):
-        if name.startswith("LAUNCH_"):
-            monkeypatch.delenv(name)
+@contextlib.contextmanager
+def alone(cache: Path) -> Iterator[None]:
+    """Away from the user's cache and from a surrounding run, and on one core."""
     before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("XDG_CACHE_HOME", str(cache))
+        for name in list(os.environ):
+            if name.startswith("LAUNCH_"):
+                patch.delenv(name)
+        torch.set_num_threads(1)
+        yield
     torch.set_num_threads(before)
+
+
+@pytest.fixture(scope="session")
+def cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The packed trials of all tests; each file has a name of its own there."""
+    return tmp_path_factory.mktemp("cache")
+
+
+@pytest.fixture(autouse=True)
+def _alone(cache: Path) -> Iterator[None]:
+    with alone(cache):
+        yield
 
 
 def write_trial(
@@ -88,8 +103,15 @@ def write_data(root: Path, sessions: tuple[str, ...] = SESSIONS) -> Path:
     return root
 
 
+@pytest.fixture(scope="session")
+def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """One for all tests: to be read and not to be changed."""
+    return write_data(tmp_path_factory.mktemp("tiny") / "data")
+
+
 @pytest.fixture
-def data(tmp_path: Path) -> Path:
+def own_data(tmp_path: Path) -> Path:
+    """The same trials, for a test that changes them."""
     return write_data(tmp_path / "data")
 
 
@@ -106,11 +128,35 @@ TINY = {
 }  # fmt: skip
 
 
-@pytest.fixture
-def config_file(tmp_path: Path) -> Path:
-    path = tmp_path / "tiny.yaml"
+@pytest.fixture(scope="session")
+def config_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("tiny") / "tiny.yaml"
     path.write_text(yaml.safe_dump(TINY))
     return path
+
+
+Runs = Callable[..., Path]
+
+
+@pytest.fixture(scope="session")
+def finished(tmp_path_factory: pytest.TempPathFactory, config_file: Path, data: Path, cache: Path) -> Runs:
+    """The folder of a run that was left alone, with these options; made once, to be read and not to be changed."""
+    known: dict[tuple[str, ...], Path] = {}
+
+    def find(*options: str) -> Path:
+        if options not in known:
+            run = tmp_path_factory.mktemp("finished") / "run"
+            with alone(cache):
+                assert main(command(config_file, data, run, *options)[3:]) == 0
+            known[options] = run
+        return known[options]
+
+    return find
+
+
+def trainer(config: Path, data: Path, run: Path, *more: str) -> list[str]:
+    """The command as typed."""
+    return ["trainer", *command(config, data, run, *more)[3:]]
 
 
 def command(config: Path, data: Path, run: Path, *more: str) -> list[str]:
@@ -144,64 +190,107 @@ def start(tmp_path: Path) -> Iterator[Start]:
 
 
 FORKER = """
-import json, os, sys
+import json, os, runpy, sys
 import torch
 torch.set_num_threads(1)
+import torch._dynamo  # which optimisers import on their first step
 import trainer.commands
 from trainer.cli import main
 
 for line in sys.stdin:
+    order = json.loads(line)
     child = os.fork()
     if not child:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
-        sys.exit(main(json.loads(line)))
+        output = os.open(order["output"], os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
+        os.dup2(output, 1)
+        os.dup2(output, 2)
+        os.environ.update(order["environment"])
+        sys.argv = order["argv"]
+        if sys.argv[0] == "trainer":
+            sys.exit(main(sys.argv[1:]))
+        runpy.run_path(sys.argv[0], run_name="__main__")
+        sys.exit(0)
     print(child, flush=True)
-    os.waitpid(child, 0)
-    print("gone", flush=True)
+    print(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]), flush=True)
 """
-"""Forks trainers that have their imports behind them: a start costs a tenth of a second instead of three."""
+"""Forks programs that have their imports behind them: a start costs a tenth of a second instead of three."""
 
 
 class Forked:
-    """A trainer's process, the only one of its forker's at a time."""
+    """A process, the only one of its forker's at a time."""
 
-    def __init__(self, forker: subprocess.Popen[str]) -> None:
+    def __init__(self, forker: subprocess.Popen[str], output: Path) -> None:
         assert forker.stdout is not None
         self._forker_output = forker.stdout
+        self._output = output
         self.pid = int(forker.stdout.readline())
+        self.returncode: int | None = None
 
     def lives(self) -> bool:
-        return not select.select([self._forker_output], [], [], 0)[0]
+        self._look(0)
+        return self.returncode is None
+
+    def output(self) -> str:
+        """What it has written so far."""
+        return self._output.read_text()
+
+    def wait(self, deadline_s: float = 120.0) -> str:
+        """All that it has written, at its end."""
+        self._look(deadline_s)
+        assert self.returncode is not None, f"still running after {deadline_s:g} s"
+        return self.output()
+
+    def send(self, number: int) -> None:
+        os.kill(self.pid, number)
 
     def kill(self) -> None:
         """kill -9, and wait for the end."""
         with contextlib.suppress(ProcessLookupError):
             os.kill(self.pid, signal.SIGKILL)
-        assert self._forker_output.readline() == "gone\n"
+        self.wait()
+
+    def _look(self, deadline_s: float) -> None:
+        if self.returncode is None and select.select([self._forker_output], [], [], deadline_s)[0]:
+            self.returncode = int(self._forker_output.readline())
 
 
-Fork = Callable[[list[str]], Forked]
+Fork = Callable[..., Forked]
+
+
+@pytest.fixture(scope="session")
+def forker(tmp_path_factory: pytest.TempPathFactory, cache: Path) -> Iterator[subprocess.Popen[str]]:
+    environment = {name: value for name, value in os.environ.items() if not name.startswith("LAUNCH_")}
+    process = subprocess.Popen(
+        [sys.executable, "-c", FORKER], cwd=tmp_path_factory.mktemp("forker"), stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True,
+        env={**environment, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(REPOSITORY), "XDG_CACHE_HOME": str(cache)},
+    )  # fmt: skip
+    with process:
+        yield process
+        process.kill()
 
 
 @pytest.fixture
-def fork(start: Start) -> Fork:
-    """Start a real trainer process quickly, with the arguments of its command line."""
-    forker: list[subprocess.Popen[str]] = []
+def fork(forker: subprocess.Popen[str], tmp_path: Path) -> Iterator[Fork]:
+    """Start a real process quickly: ``trainer`` with arguments, or the path of a script with its own."""
+    forked: list[Forked] = []
 
-    def run(arguments: list[str]) -> Forked:
-        if not forker:
-            process = start([sys.executable, "-c", FORKER], stdin=subprocess.PIPE, stderr=subprocess.DEVNULL)
-            forker.append(process)
-        stdin = forker[0].stdin
-        assert stdin is not None
-        stdin.write(json.dumps(arguments) + "\n")
-        stdin.flush()
-        return Forked(forker[0])
+    def run(argv: list[str], **environment: str) -> Forked:
+        output = tmp_path / f"output{len(forked)}.txt"
+        output.touch()
+        order = {"argv": argv, "environment": environment, "output": str(output)}
+        assert forker.stdin is not None
+        forker.stdin.write(json.dumps(order) + "\n")
+        forker.stdin.flush()
+        forked.append(Forked(forker, output))
+        return forked[-1]
 
-    return run
+    yield run
+    if forked and forked[-1].lives():
+        forked[-1].kill()
 
 
-def wait_until(condition: Callable[[], bool], what: str, deadline_s: float = 60.0) -> None:
+def wait_until(condition: Callable[[], bool], what: str, deadline_s: float = 120.0) -> None:
     end = time.monotonic() + deadline_s
     while not condition():
         if time.monotonic() > end:

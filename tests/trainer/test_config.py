@@ -5,6 +5,7 @@ from pathlib import Path
 import pytest
 import yaml
 
+from trainer.config_checks import check_sessions
 from trainer.config_reader import from_mapping, load_config, to_mapping
 from trainer.errors import ConfigError
 
@@ -60,10 +61,36 @@ def test_a_wrong_type_is_named(override: str, expected: str) -> None:
         ("compute.device=tpu", "compute.device"),
         ("num_training_batches=0", "num_training_batches"),
         ("lr_max=0", "lr_max"),
+        ("lr_max=.inf", "lr_max: inf is not a number to compute with"),
+        ("grad_norm_clip_value=.nan", "grad_norm_clip_value: nan is not"),
+        ("lr_min=1", "lr_min: 1 is above lr_max, 0.005"),
+        ("lr_min_day=1", "lr_min_day: 1 is above lr_max_day, 0.005"),
     ],
 )
 def test_what_cannot_be_honoured_is_refused_by_name(override: str, field: str) -> None:
     assert field in complaint(override)
+
+
+@pytest.mark.parametrize(
+    ("override", "expected"),
+    [
+        ("dataset.days_per_batch=4", "dataset.days_per_batch: 4 sessions per batch, but the data has 3"),
+        ("dataset.must_include_days=[3]", "dataset.must_include_days: there is no session 3 among 3"),
+        ("dataset.must_include_days=[-4]", "dataset.must_include_days: there is no session -4 among 3"),
+        ("dataset.must_include_days=[2, -1]", "dataset.must_include_days: names a session twice"),
+        (
+            "dataset.dataset_probability_val=[1, 0]",
+            "dataset.dataset_probability_val: has 2 entries for 3 sessions",
+        ),
+    ],
+)
+def test_what_the_sessions_that_were_found_do_not_allow_is_refused_by_name(
+    override: str, expected: str
+) -> None:
+    config = load_config(None, ["dataset.days_per_batch=2", override])
+    with pytest.raises(ConfigError) as caught:
+        check_sessions(config, ("a", "b", "c"))
+    assert str(caught.value) == expected
 
 
 def test_overrides_win_over_the_file_and_numbers_may_be_written_loosely(tmp_path: Path) -> None:

@@ -20,6 +20,12 @@ from trainer.sessions import data_root, find_sessions
 EXPECTED = Expectation(neural_dim=CHANNELS, n_classes=5, max_seq_elements=20)
 
 
+@pytest.fixture
+def data(own_data: Path) -> Path:
+    """Most tests here spoil some of it."""
+    return own_data
+
+
 def tiny_config(**dataset: object) -> Config:
     return from_mapping({**TINY, "dataset": {**TINY["dataset"], **dataset}})  # type: ignore[dict-item]
 

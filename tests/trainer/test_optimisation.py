@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import dataclasses
 import math
 
 import pytest
 import torch
 
 from trainer.config_reader import load_config
-from trainer.optimisation import build_optimizer, build_scheduler
+from trainer.optimisation import build_optimizer, build_scheduler, with_whole_schedule
 
 
 def rates(*overrides: str, steps: int) -> list[list[float]]:
@@ -47,3 +48,19 @@ def test_a_linear_schedule_is_a_line_without_warm_up() -> None:
     found = rates("lr_scheduler_type=linear", "lr_decay_steps=9", steps=12)
     assert [row[2] for row in found[:10]] == pytest.approx([0.1 - 0.01 * k for k in range(10)])
     assert [row[2] for row in found[9:]] == pytest.approx([0.01] * 3)
+
+
+def test_fields_that_are_left_out_follow_others_and_a_resumed_run_keeps_what_it_has_begun_with() -> None:
+    config = load_config(None, ["lr_max=0.1", "lr_min=0.01", "lr_min_day=0.002", "num_training_batches=50"])
+    whole = with_whole_schedule(config)
+    assert (whole.lr_decay_steps, whole.lr_decay_steps_day, whole.lr_max_day, whole.lr_min_day) == (
+        50,
+        50,
+        0.1,
+        0.002,
+    )
+    longer = dataclasses.replace(config, num_training_batches=80)
+    assert with_whole_schedule(longer, whole).lr_decay_steps == 50
+    assert with_whole_schedule(longer, config) == with_whole_schedule(longer, whole)
+    told = dataclasses.replace(longer, lr_decay_steps=80)
+    assert with_whole_schedule(told, whole).lr_decay_steps == 80

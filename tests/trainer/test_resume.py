@@ -7,20 +7,35 @@ import os
 import random
 import shutil
 import signal
-import subprocess
 from collections.abc import Callable
 from pathlib import Path
 
+import h5py
+import numpy as np
 import pytest
 import torch
 
-from tests.trainer.conftest import SESSIONS, Fork, Start, command, last_step, wait_until, write_split
+from tests.trainer.conftest import (
+    SESSIONS,
+    Fork,
+    Forked,
+    Runs,
+    command,
+    last_step,
+    trainer,
+    wait_until,
+    write_split,
+    write_trial,
+)
 from trainer.checkpoint import load, step_files
 from trainer.cli import main
+from trainer.errors import RunFolderBusy
+from trainer.interrupt import Interrupt
+from trainer.run_folder import RunFolder
 
-STEPS = 60
+STEPS = 40
 LONGER = ("--set", f"num_training_batches={STEPS}", "--set", "batches_per_save=4", "--set", "checkpoints.keep=3",
-          "--set", f"lr_decay_steps={STEPS}")  # fmt: skip
+          "--set", "batches_per_val_step=20")  # fmt: skip
 MICRO = ("--set", "compute.micro_batch_size=4")
 THREADS = ("--set", "dataset.num_dataloader_workers=2", "--set", "compute.prefetch_batches=7")
 
@@ -73,12 +88,17 @@ def finish(config_file: Path, data: Path, capsys: pytest.CaptureFixture[str]) ->
 
 @pytest.mark.parametrize("options", [(), (*MICRO, *THREADS)], ids=["plain", "micro-batches and threads"])
 def test_kill_9_at_several_moments_changes_nothing(
-    fork: Fork, finish: Finish, config_file: Path, data: Path, tmp_path: Path, options: tuple[str, ...]
+    fork: Fork,
+    finish: Finish,
+    finished: Runs,
+    config_file: Path,
+    data: Path,
+    tmp_path: Path,
+    options: tuple[str, ...],
 ) -> None:
-    assert finish(tmp_path / "reference", *options)[0] == 0
     killed = tmp_path / "killed"
-    for moment in (9, 33):
-        process = fork(command(config_file, data, killed, *LONGER, *options)[3:])
+    for moment in (9, 25):
+        process = fork(trainer(config_file, data, killed, *LONGER, *options))
         wait_until(
             lambda moment=moment, process=process: last_step(killed) >= moment or not process.lives(),
             f"step {moment}",
@@ -87,22 +107,22 @@ def test_kill_9_at_several_moments_changes_nothing(
     code, output = finish(killed, *options)
     assert code == 0
     assert "resume: going on after step" in output
-    assert_same_run(tmp_path / "reference", killed)
+    assert_same_run(finished(*LONGER, *options), killed)
 
 
 @pytest.mark.long
 @pytest.mark.timeout(3600)
 def test_kill_9_at_hundreds_of_moments_changes_nothing(
-    fork: Fork, finish: Finish, config_file: Path, data: Path, tmp_path: Path
+    fork: Fork, finish: Finish, finished: Runs, config_file: Path, data: Path, tmp_path: Path
 ) -> None:
     """A line for each run goes into the file that ``RESUME_KILLS_LOG`` names."""
-    assert finish(tmp_path / "reference", *MICRO, *THREADS)[0] == 0
+    reference = finished(*LONGER, *MICRO, *THREADS)
     moments = random.Random(20231118)
     for life in range(100):
         killed = tmp_path / f"killed{life}"
         reached = []
         for _ in range(3):
-            process = fork(command(config_file, data, killed, *LONGER, *MICRO, *THREADS)[3:])
+            process = fork(trainer(config_file, data, killed, *LONGER, *MICRO, *THREADS))
             target = min(STEPS - 1, last_step(killed) + moments.randrange(0, 25))
             wait_until(
                 lambda t=target, k=killed, p=process: last_step(k) >= t or not p.lives(), f"step {target}"
@@ -111,7 +131,7 @@ def test_kill_9_at_hundreds_of_moments_changes_nothing(
             reached.append(last_step(killed))
         code, output = finish(killed, *MICRO, *THREADS)
         assert code == 0, output
-        assert_same_run(tmp_path / "reference", killed)
+        assert_same_run(reference, killed)
         keep_record({"life": life, "killed_after_steps": reached, "last": start_line(output), "same": True})
         shutil.rmtree(killed)
 
@@ -130,29 +150,47 @@ def keep_record(record: dict[str, object]) -> None:
 
 
 def test_sigterm_saves_the_last_finished_step_and_leaves_with_75(
-    start: Start, finish: Finish, config_file: Path, data: Path, tmp_path: Path
+    fork: Fork, finish: Finish, finished: Runs, config_file: Path, data: Path, tmp_path: Path
 ) -> None:
-    assert finish(tmp_path / "reference")[0] == 0
     run = tmp_path / "interrupted"
-    process = start(command(config_file, data, run, *LONGER, "--set", "batches_per_save=0"))
+    process = fork(trainer(config_file, data, run, *LONGER, "--set", "batches_per_save=0"))
     wait_until(lambda: last_step(run) >= 10, "step 10")
-    process.send_signal(signal.SIGTERM)
-    output, _ = process.communicate(timeout=60)
+    process.send(signal.SIGTERM)
+    output = process.wait()
     assert process.returncode == 75, output
     assert "SIGTERM: saving step" in output
+    assert "after the request; resume me" in output
     saved = int(step_files(run / "checkpoints")[-1].stem.partition("_")[2])
     assert saved == last_step(run)
     assert finish(run)[0] == 0
-    assert_same_run(tmp_path / "reference", run)
+    assert_same_run(finished(*LONGER), run)
+
+
+def test_sigterm_while_the_data_are_read_leaves_at_once(
+    fork: Fork, config_file: Path, tmp_path: Path
+) -> None:
+    data = tmp_path / "data"
+    for session in SESSIONS:
+        write_split(data / session / "data_train.hdf5", 8, seed=3)
+    write_split(data / SESSIONS[0] / "data_train.hdf5", 1000, seed=3)
+    process = fork(
+        trainer(config_file, data, tmp_path / "run", "--set", f"compute.cache_dir={tmp_path / 'packed'}")
+    )
+    wait_until(lambda: (tmp_path / "packed").is_dir() or not process.lives(), "the packing")
+    process.send(signal.SIGTERM)
+    output = process.wait()
+    assert process.returncode == 75, output
+    assert "SIGTERM: leaving before the first step; start me again" in output
+    assert not (tmp_path / "run" / "metrics.csv").exists()
+    assert not list((tmp_path / "packed").glob("*.tmp"))
 
 
 def test_an_end_before_or_after_the_first_validation_changes_nothing(
-    fork: Fork, finish: Finish, config_file: Path, data: Path, tmp_path: Path
+    fork: Fork, finish: Finish, finished: Runs, config_file: Path, data: Path, tmp_path: Path
 ) -> None:
-    assert finish(tmp_path / "reference")[0] == 0
     run = tmp_path / "killed"
     for lines in (1, 2):  # the header alone, then the validation of step 0
-        process = fork(command(config_file, data, run, *LONGER)[3:])
+        process = fork(trainer(config_file, data, run, *LONGER))
         wait_until(
             lambda n=lines: (
                 (run / "metrics.csv").is_file() and (run / "metrics.csv").read_bytes().count(b"\n") >= n
@@ -161,32 +199,32 @@ def test_an_end_before_or_after_the_first_validation_changes_nothing(
         )
         process.kill()
     assert finish(run)[0] == 0
-    assert_same_run(tmp_path / "reference", run)
+    assert_same_run(finished(*LONGER), run)
 
 
-def cpu_ticks(process: subprocess.Popen[str]) -> int:
+def cpu_ticks(process: Forked) -> int:
     """Processor time of a process so far, in hundredths of a second."""
     fields = Path(f"/proc/{process.pid}/stat").read_text().rpartition(")")[2].split()
     return int(fields[11]) + int(fields[12])
 
 
 def test_sigterm_during_a_validation_does_not_wait_for_its_end(
-    start: Start, config_file: Path, data: Path, tmp_path: Path
+    fork: Fork, config_file: Path, own_data: Path, tmp_path: Path
 ) -> None:
     """Validations far longer than a step, the first one included: the next process repeats what was left."""
-    write_split(data / SESSIONS[0] / "data_val.hdf5", 500, seed=5)
-    options = (*LONGER, "--set", "batches_per_val_step=1", "--set", "num_training_batches=4")
+    write_split(own_data / SESSIONS[0] / "data_val.hdf5", 250, seed=5)
+    options = ("--set", "batches_per_val_step=1", "--set", "num_training_batches=2")
     run = tmp_path / "interrupted"
 
-    def interrupt(after: Callable[[subprocess.Popen[str]], bool]) -> object:
-        process = start(command(config_file, data, run, *options))
-        wait_until(lambda: after(process) or process.poll() is not None, "the moment")
-        process.send_signal(signal.SIGTERM)
-        output, _ = process.communicate(timeout=60)
+    def interrupt(after: Callable[[Forked], bool]) -> object:
+        process = fork(trainer(config_file, own_data, run, *options))
+        wait_until(lambda: after(process) or not process.lives(), "the moment")
+        process.send(signal.SIGTERM)
+        output = process.wait()
         assert process.returncode == 75, output
         return load(step_files(run / "checkpoints")[-1])["held_row"]
 
-    def in_next_validation(process: subprocess.Popen[str]) -> bool:
+    def in_next_validation(process: Forked) -> bool:
         if last_step(run) < 1:
             return False
         ticks = cpu_ticks(process)
@@ -195,22 +233,20 @@ def test_sigterm_during_a_validation_does_not_wait_for_its_end(
 
     assert interrupt(lambda process: (run / "metrics.csv").is_file()) == []
     assert interrupt(in_next_validation), "the signal met no validation"
-    assert main([*command(config_file, data, run)[3:], *options]) == 0
-    assert main([*command(config_file, data, tmp_path / "reference")[3:], *options]) == 0
+    assert main([*command(config_file, own_data, run)[3:], *options]) == 0
+    assert main([*command(config_file, own_data, tmp_path / "reference")[3:], *options]) == 0
     assert (tmp_path / "reference" / "metrics.csv").read_bytes() == (run / "metrics.csv").read_bytes()
 
 
 def test_a_checkpoint_alone_is_enough_on_another_machine(
-    finish: Finish, start: Start, config_file: Path, data: Path, tmp_path: Path
+    fork: Fork, finished: Runs, config_file: Path, data: Path, tmp_path: Path
 ) -> None:
     """The launcher's variables: states mirrored elsewhere, an empty output folder, a new attempt."""
-    assert finish(tmp_path / "reference")[0] == 0
     first = {"LAUNCH_CHECKPOINT_DIR": str(tmp_path / "c1"), "LAUNCH_OUTPUT_DIR": str(tmp_path / "o1")}
-    argv = [a for a in command(config_file, data, tmp_path, *LONGER) if a not in ("--run-dir", str(tmp_path))]
-    process = start(argv, **first)
-    wait_until(lambda: last_step(tmp_path / "o1") >= 30, "step 30")
+    argv = [a for a in trainer(config_file, data, tmp_path, *LONGER) if a not in ("--run-dir", str(tmp_path))]
+    process = fork(argv, **first)
+    wait_until(lambda: last_step(tmp_path / "o1") >= 20, "step 20")
     process.kill()
-    process.wait()
     newest = step_files(tmp_path / "c1")[-1]
     moved = tmp_path / "moved" / newest.name
     moved.parent.mkdir()
@@ -219,39 +255,53 @@ def test_a_checkpoint_alone_is_enough_on_another_machine(
         "LAUNCH_CHECKPOINT_DIR": str(tmp_path / "c2"), "LAUNCH_OUTPUT_DIR": str(tmp_path / "o2"),
         "LAUNCH_RESUME_FROM": str(moved), "LAUNCH_METRICS_FILE": str(tmp_path / "numbers.jsonl"),
     }  # fmt: skip
-    process = start(argv, **second)
-    output, _ = process.communicate(timeout=120)
+    process = fork(argv, **second)
+    output = process.wait()
     assert process.returncode == 0, output
     assert str(moved) in output
-    assert (tmp_path / "o2" / "metrics.csv").read_bytes() == (
-        tmp_path / "reference" / "metrics.csv"
-    ).read_bytes()
+    reference = finished(*LONGER)
+    assert (tmp_path / "o2" / "metrics.csv").read_bytes() == (reference / "metrics.csv").read_bytes()
     ours = load(tmp_path / "c2" / f"step_{STEPS:08d}.pt")
-    assert_same(ours, final_state(tmp_path / "reference"))
+    assert_same(ours, final_state(reference))
     best = torch.load(tmp_path / "o2" / "checkpoint" / "best_checkpoint", weights_only=True)
-    reference = torch.load(tmp_path / "reference" / "checkpoint" / "best_checkpoint", weights_only=True)
-    assert_same(best["model_state_dict"], reference["model_state_dict"])
-    assert (
-        (tmp_path / "numbers.jsonl")
-        .read_text()
-        .splitlines()[-1]
-        .startswith(f'{{"step": {STEPS}, "total": {STEPS}')
-    )
+    theirs = torch.load(reference / "checkpoint" / "best_checkpoint", weights_only=True)
+    assert_same(best["model_state_dict"], theirs["model_state_dict"])
+    last = (tmp_path / "numbers.jsonl").read_text().splitlines()[-1]
+    assert last.startswith(f'{{"step": {STEPS}, "total": {STEPS}')
 
 
-def test_a_corrupt_newest_checkpoint_costs_its_steps_and_nothing_else(finish: Finish, tmp_path: Path) -> None:
-    assert finish(tmp_path / "reference")[0] == 0
+def damage(path: Path) -> None:
+    content = bytearray(path.read_bytes())
+    content[len(content) // 2] ^= 0xFF
+    path.write_bytes(content)
+
+
+def test_a_corrupt_newest_checkpoint_costs_its_steps_and_nothing_else(
+    finish: Finish, finished: Runs, tmp_path: Path
+) -> None:
     run = tmp_path / "damaged"
     assert finish(run, "--limit-batches", "30")[0] == 0
     newest = step_files(run / "checkpoints")[-1]
-    content = bytearray(newest.read_bytes())
-    content[len(content) // 2] ^= 0xFF
-    newest.write_bytes(content)
+    damage(newest)
     code, output = finish(run)
     assert code == 0, output
     assert f"{newest} does not match its digest" in output
     assert "going on after step 28" in output
-    assert (run / "metrics.csv").read_bytes() == (tmp_path / "reference" / "metrics.csv").read_bytes()
+    assert (run / "metrics.csv").read_bytes() == (finished(*LONGER) / "metrics.csv").read_bytes()
+
+
+def test_a_folder_of_which_every_checkpoint_is_damaged_is_not_begun_anew(
+    finish: Finish, tmp_path: Path
+) -> None:
+    run = tmp_path / "damaged"
+    assert finish(run, "--limit-batches", "9")[0] == 0
+    before = (run / "metrics.csv").read_bytes()
+    for path in step_files(run / "checkpoints"):
+        damage(path)
+    code, output = finish(run)
+    assert code == 1
+    assert f"error: none of the 3 checkpoints in {run / 'checkpoints'} can be used" in output
+    assert (run / "metrics.csv").read_bytes() == before
 
 
 def test_a_named_checkpoint_that_is_damaged_with_none_before_it_is_an_error(
@@ -271,6 +321,51 @@ def test_another_architecture_is_refused_by_the_field_that_differs(finish: Finis
     assert "belongs to another configuration: model.n_units 12 → 16" in output
 
 
+def test_other_trials_than_those_of_the_checkpoint_are_refused(
+    config_file: Path, own_data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    arguments = command(config_file, own_data, tmp_path / "run", "--limit-batches", "3")[3:]
+    assert main(arguments) == 0
+    with h5py.File(own_data / SESSIONS[1] / "data_train.hdf5", "a") as file:
+        write_trial(file, 8, np.random.default_rng(0))
+    assert main(arguments) == 2
+    assert "was trained on other trials: 24 trials, " in capsys.readouterr().err
+
+
+def test_a_shorter_or_longer_run_keeps_the_schedule_it_has_begun_with(
+    finish: Finish, finished: Runs, tmp_path: Path
+) -> None:
+    """Without lr_decay_steps the schedule follows the length of the run, at its beginning only."""
+    run = tmp_path / "run"
+    finish(run, "--limit-batches", "12")
+    code, output = finish(run, "--set", "num_training_batches=25")
+    assert code == 0
+    assert "learning rate: the schedule that the run has begun with, at its minimum at step 40" in output
+    reference = (finished(*LONGER) / "metrics.csv").read_text().splitlines()
+    rates = [
+        [line.split(",")[4] for line in lines]
+        for lines in ((run / "metrics.csv").read_text().splitlines(), reference)
+    ]
+    assert rates[0] == rates[1][: len(rates[0])]
+
+
+def test_two_trainers_do_not_share_a_run_folder(
+    fork: Fork, config_file: Path, data: Path, tmp_path: Path
+) -> None:
+    """The second waits for the first and then goes on from its state."""
+    run = tmp_path / "run"
+    process = fork(trainer(config_file, data, run, "--set", "num_training_batches=100000"))
+    wait_until(lambda: last_step(run) >= 3, "step 3")
+    said: list[str] = []
+    folder = RunFolder(root=run, checkpoints=run / "checkpoints", official=run / "checkpoint")
+    second = folder.held(Interrupt(), said.append, wait_s=0.0)
+    with pytest.raises(RunFolderBusy, match=f"another process trains in {run}"), second:
+        raise AssertionError("two trainers in one folder")
+    process.kill()
+    with folder.held(Interrupt(), said.append):
+        pass
+
+
 def test_starting_anew_in_a_folder_with_checkpoints_is_refused(finish: Finish, tmp_path: Path) -> None:
     assert finish(tmp_path / "run", "--limit-batches", "5")[0] == 0
     code, output = finish(tmp_path / "run", "--resume", "never")
@@ -278,8 +373,8 @@ def test_starting_anew_in_a_folder_with_checkpoints_is_refused(finish: Finish, t
     assert "holds checkpoints of an earlier run" in output
 
 
-def test_a_finished_run_is_left_as_it_is(finish: Finish, tmp_path: Path) -> None:
-    assert finish(tmp_path / "run")[0] == 0
+def test_a_finished_run_is_left_as_it_is(finish: Finish, finished: Runs, tmp_path: Path) -> None:
+    shutil.copytree(finished(*LONGER), tmp_path / "run")
     before = (tmp_path / "run" / "metrics.csv").read_bytes()
     code, output = finish(tmp_path / "run")
     assert code == 0

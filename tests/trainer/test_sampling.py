@@ -6,7 +6,6 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from trainer.batches import Prefetcher
-from trainer.errors import ConfigError
 from trainer.randomness import stream_seed
 from trainer.sampling import BatchSampler, validation_batches
 
@@ -46,13 +45,6 @@ def test_every_batch_has_its_size_and_its_share_of_days(
 def test_sessions_that_must_be_included_are() -> None:
     always = sampler(must_include_days=(-1,), num_days=5)
     assert all(np.isin(always.batch(step), BY_DAY[4]).any() for step in range(50))
-
-
-def test_more_days_per_batch_than_sessions_is_refused_by_name() -> None:
-    with pytest.raises(ConfigError, match=r"dataset.days_per_batch: 4 sessions"):
-        sampler(days_per_batch=4)
-    with pytest.raises(ConfigError, match="there is no session 3"):
-        sampler(must_include_days=(3,))
 
 
 def test_validation_takes_every_trial_once_one_session_at_a_time() -> None:
