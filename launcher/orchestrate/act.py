@@ -59,6 +59,7 @@ def act(context: RunContext, seen: Seen, action: Action) -> float:
     try:
         return handler(context, seen, action)
     except MachineError as err:  # the machine stopped answering meanwhile: the next look finds out
+        context.memory.is_doubtful |= isinstance(err, MachineUnreachable)
         context.complain("machine", f"{action.words or type(action).__name__}: {err}")
         return 1.0
 

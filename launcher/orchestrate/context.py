@@ -35,6 +35,8 @@ class Memory:
 
     instance: Instance | None = None
     """The provider's last word on the present machine."""
+    is_doubtful: bool = False
+    """The machine stopped answering in the middle of something: the provider is asked before it is, at the next look."""
     ask_again_at: float | None = None
     """The provider did not answer: it is not asked about the machine before. Monotonic."""
     failing_since: float | None = None

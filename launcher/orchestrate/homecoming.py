@@ -22,7 +22,7 @@ from launcher.checkpoints import (
     prune,
     what_to_mirror,
 )
-from launcher.errors import LaunchError
+from launcher.errors import LaunchError, MachineUnreachable
 from launcher.events import Kind
 from launcher.home import RunPaths
 from launcher.orchestrate.attention import NOBODY, GaveWay, Onlooker, onlooker_of
@@ -64,6 +64,7 @@ def bring_log_if_possible(context: RunContext, seen: Seen) -> None:
     try:
         bring_log(context, seen.runner, seen.handle, seen.attempt)
     except (LaunchError, OSError) as err:
+        context.memory.is_doubtful |= isinstance(err, MachineUnreachable)
         context.complain("log", f"the log cannot be brought home now: {err}")
     else:
         context.is_well("log")
@@ -77,6 +78,7 @@ def mirror_if_possible(context: RunContext, seen: Seen, *, force: bool) -> None:
     try:
         mirror_checkpoints(context, seen.runner, seen.handle, seen.attempt, progress, force=force)
     except (LaunchError, OSError) as err:
+        context.memory.is_doubtful |= isinstance(err, MachineUnreachable)
         context.complain("mirror", f"a checkpoint could not be brought home yet: {err}")
     else:
         context.is_well("mirror")

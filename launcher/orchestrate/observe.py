@@ -61,7 +61,9 @@ def observe(context: RunContext, attempt: AttemptRow, policy: Policy) -> Seen:
     known = context.memory.instance
     if known is not None and str(known.ref) != row.ref:
         known = None
-    told = known if _is_fresh(context, known) else _ask_provider(context, row)
+    told = (
+        known if _is_fresh(context, known) and not context.memory.is_doubtful else _ask_provider(context, row)
+    )
     instance = told or known  # the way to the machine stays known while its provider cannot be asked
     answered, runner, progress = _ask_machine(context, attempt, instance)
     if not answered and told is not None and told is known:
@@ -105,7 +107,7 @@ def _ask_provider(context: RunContext, row: InstanceRow) -> Instance | None:
         pause_s = getattr(err, "retry_after_s", None) or ASK_AGAIN_S
         memory.ask_again_at = now + pause_s
         return None
-    memory.ask_again_at = None
+    memory.ask_again_at, memory.is_doubtful = None, False
     context.is_well("look")
     return instance
 

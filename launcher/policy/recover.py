@@ -121,7 +121,7 @@ def _unreachable(s: Situation) -> Action | None:
         return Wait(
             reason=Reason.UNREACHABLE,
             words="neither the machine nor the provider answers: the network here may be down",
-            next_look_s=30.0,
+            next_look_s=10.0,
         )
     if not s.machine.was_reached:
         return _booting(s)

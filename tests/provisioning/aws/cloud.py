@@ -60,7 +60,8 @@ class Fault:
     times: int = 1
     zone: str | None = None
     kind: str = "refuse"
-    """``refuse``, ``hang_up`` (no answer, nothing done), ``lose`` (done, no answer), ``lag`` (an empty list)."""
+    """``refuse``, ``hang_up`` (no answer, nothing done), ``lose`` (done, no answer), ``cut`` (done, half an answer),
+    ``lag`` (an empty list)."""
     message: str = "as the test wants it"
 
 
@@ -291,7 +292,8 @@ class Layer:
         if fault and fault.kind == "lose":
             return _hang_up(environ)
         assert answer is not None
-        return _send(answer, start_response)
+        whole = _send(answer, start_response)
+        return _cut(environ, whole) if fault and fault.kind == "cut" else whole
 
     def _s3(self, environ: dict[str, Any], body: bytes, start_response: Any) -> Iterable[bytes]:
         def forward(inner: dict[str, Any]) -> tuple[int, list[tuple[str, str]], bytes]:
@@ -622,6 +624,13 @@ def _send(answer: Answer, start_response: Any) -> Iterable[bytes]:
     headers = [("Content-Type", answer.content_type), ("Content-Length", str(len(body)))]
     start_response(f"{answer.status} as told", headers)
     return [body]
+
+
+def _cut(environ: dict[str, Any], whole: Iterable[bytes]) -> Iterator[bytes]:
+    """Half of an answer whose length was told, and then the end of the connection."""
+    body = b"".join(whole)
+    yield body[: len(body) // 2]
+    yield from _hang_up(environ)
 
 
 def _hang_up(environ: dict[str, Any]) -> Iterable[bytes]:
