@@ -329,6 +329,9 @@ class NoticeProbe:
     token_header: str | None = None
     """The header of the probe that carries the answer of ``token_request``."""
     interval_s: float = 5.0
+    warning_url: str | None = None
+    """Asked in the same way: it answers 200 when the machine is likelier than usual to be taken away. That is no notice;
+    checkpoints leave the machine at once from then on."""
     notice_s: float = 0.0
     """How much time the provider promises between the notice and the end; 0 when it promises none."""
 

@@ -83,6 +83,11 @@ def _tell(context: RunContext, before: Progress | None, progress: Progress) -> N
             context.memory.checkpoints.add(entry.name)
             words = f"checkpoint {entry.name} is complete on the machine"
             context.report(Kind.CHECKPOINT, words, name=entry.name, where="machine", bytes=entry.size_bytes)
+    if progress.warned and (before is None or not before.warned):
+        words = (
+            "the machine is likelier than usual to be taken away: checkpoints leave it at once from now on"
+        )
+        context.report(Kind.WARNING, words, told=progress.warned)
     for entry in progress.mirrored:
         if before is None or entry not in before.mirrored:
             words = f"checkpoint {entry.name} is in the bucket"

@@ -278,6 +278,7 @@ def _status(told: Mapping[str, Any], seen_at: datetime) -> Status:
         log_bytes=told["log"]["bytes"],
         checkpoints=_entries(told["checkpoints"]),
         mirrored=_entries(told.get("mirrored", ())),
+        warned=told.get("warned") or "",
         resumed_from=told["resumed_from"],
         setup_s=told["setup_s"],
     )

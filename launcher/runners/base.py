@@ -247,6 +247,8 @@ class Progress:
     """Oldest first."""
     mirrored: tuple[CheckpointEntry, ...] = ()
     """Checkpoints that the machine has brought to an object store by itself, oldest first."""
+    warned: str = ""
+    """What the provider says about a higher risk of being taken away; empty while it says nothing."""
     resumed_from: str | None = None
     """Name of the checkpoint that this start was given."""
     setup_s: float | None = None

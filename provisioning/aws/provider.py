@@ -213,7 +213,10 @@ class AwsProvider:
         self._limits.check(offer)
 
     def notice(self, instance: Instance) -> NoticeProbe | None:
-        """Spot machines are told two minutes ahead, through their metadata service; others are not taken away."""
+        """Spot machines are told two minutes ahead, through their metadata service; others are not taken away.
+
+        A recommendation to move elsewhere may come earlier, together with the notice, or for nothing.
+        """
         if not instance.spot:
             return None
         return NoticeProbe(
@@ -227,6 +230,7 @@ class AwsProvider:
             token_header="X-aws-ec2-metadata-token",
             interval_s=5.0,
             notice_s=NOTICE_S,
+            warning_url=f"{METADATA}/latest/meta-data/events/recommendations/rebalance",
         )
 
     def self_destroy(self, instance: Instance) -> Command:

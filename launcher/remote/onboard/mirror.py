@@ -37,6 +37,7 @@ class Mirror:
         self._busy = False
         self._failed = ""
         self._had_last_try = False
+        self._in_a_hurry = False
         self._told: List[Dict[str, Any]] = []
 
     @property
@@ -48,6 +49,10 @@ class Mirror:
         """What this start has brought to the store, for ``status.json``; oldest first."""
         return self._told[-MOST_TOLD:]
 
+    def hurry(self) -> None:
+        """The machine may be taken away: from now on every checkpoint goes at once, as far as the link allows."""
+        self._in_a_hurry = True
+
     def look(self, complete: List[Checkpoint], last: bool = False) -> None:
         """Send the newest checkpoint when it is due. ``last``: nothing comes after; it is tried at once, and once."""
         if self._busy or (last and self._had_last_try):
@@ -56,7 +61,7 @@ class Mirror:
         newest = self._newest(complete)
         if mirror is None or newest is None or self._sent == (newest.name, newest.modified):
             return
-        pause_s = RETRY_S if self._failed else mirror["every_s"]
+        pause_s = RETRY_S if self._failed else 0.0 if self._in_a_hurry else mirror["every_s"]
         if not last and time.monotonic() - self._started_at < pause_s:
             return
         self._had_last_try = last

@@ -50,9 +50,19 @@ class NoticeProbe:
         """Looking at a file needs no thread."""
         return str(self._spec["url"]).startswith("file:")
 
+    @property
+    def can_warn(self) -> bool:
+        """There is something to ask about a higher risk, too."""
+        return bool(self._spec.get("warning_url"))
+
+    def ask_warning(self) -> Optional[str]:
+        """What is said about a higher risk, or None."""
+        text = self._http(self._spec["warning_url"])
+        return None if text is None else text.strip() or "a higher risk"
+
     def ask(self) -> Optional[str]:
         """The notice's text, or None when there is none; an unreachable service is no notice."""
-        text = self._file() if self.is_file else self._http()
+        text = self._file() if self.is_file else self._http(self._spec["url"])
         return text.strip() or "notice" if text is not None and self._match.search(text) else None
 
     def _file(self) -> Optional[str]:
@@ -61,12 +71,12 @@ class NoticeProbe:
         path = unquote(urlsplit(self._spec["url"]).path)
         return read_text(path) if os.path.exists(path) else None
 
-    def _http(self) -> Optional[str]:
+    def _http(self, url: str) -> Optional[str]:
         timeout_s = max(1.0, min(self.interval_s, 5.0))
         headers = dict(self._spec.get("headers") or {})
         if self._spec.get("token_request"):
             code, token = http(self._spec["token_request"], timeout_s)
             if code == 200:
                 headers[self._spec["token_header"]] = token.strip()
-        code, text = http({"method": "GET", "url": self._spec["url"], "headers": headers}, timeout_s)
+        code, text = http({"method": "GET", "url": url, "headers": headers}, timeout_s)
         return text if code == 200 else None

@@ -74,6 +74,7 @@ def first_status(orders: Dict[str, Any]) -> Dict[str, Any]:
         "metrics": {"bytes": 0, "step": None, "total": None, "steps_per_s": None, "values": {}},
         "checkpoints": [],
         "mirrored": [],
+        "warned": None,
         "resumed_from": None,
         "setup_s": None,
     }

@@ -355,10 +355,18 @@ class Watchdog:
             self._noticed(self._probe.ask())
         else:
             self._network.submit(self._probe.ask, self._noticed)
+            if self._probe.can_warn and self._status.fields["warned"] is None:
+                self._network.submit(self._probe.ask_warning, self._warned)
 
     def _noticed(self, text: Any) -> None:
         if isinstance(text, str):
             self._ask_to_leave("notice", "the machine is about to be taken away: %s" % text[:200])
+
+    def _warned(self, text: Any) -> None:
+        if isinstance(text, str):
+            self._output.say("the machine is likelier than usual to be taken away: %s" % text[:200])
+            self._mirror.hurry()
+            self._status.change(warned=text[:200])
 
     def _scan(self) -> None:
         self._arrivals.add(self._paths["checkpoints"])  # the program may have replaced the folder

@@ -11,11 +11,12 @@ TOKEN = "token-of-this-machine"
 
 
 class Metadata(MetadataService):
-    """Started with the machine; `notice` is what ``spot/instance-action`` answers."""
+    """Started with the machine; `notice` is what ``spot/instance-action`` answers, `rebalance` what the recommendation does."""
 
     def __init__(self) -> None:
         super().__init__()
         self.notice: str | None = None
+        self.rebalance: str | None = None
         self.asked = 0
 
     def answer(self, verb: str, path: str, headers: Mapping[str, Any]) -> tuple[int, str]:
@@ -27,4 +28,6 @@ class Metadata(MetadataService):
             return 401, ""
         if path == "/latest/meta-data/spot/instance-action" and self.notice:
             return 200, self.notice
+        if path == "/latest/meta-data/events/recommendations/rebalance" and self.rebalance:
+            return 200, self.rebalance
         return 404, ""
