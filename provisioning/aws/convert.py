@@ -71,16 +71,23 @@ def to_offer(
     price: Price,
     gpus_used: int,
     public_ipv4: bool = True,
+    risk: tuple[str, str] | None = None,
 ) -> Offer:
-    """Return one offer: a type in a zone on one of the two markets. ``gpus_used``: more than these would idle."""
+    """Return one offer: a type in a zone on one of the two markets. ``gpus_used``: more than these would idle.
+
+    ``risk``: the Spot Advisor's bucket of today and its day, where they are known.
+    """
     notes: list[str] = []
     idle = hardware.gpu_count - gpus_used
     if gpus_used and idle > 0:
         notes.append(f"{idle} of {hardware.gpu_count} GPUs would idle")
     rate = 0.0
     if spot:
-        rate, basis = prices.interruptions_per_hour(hardware.instance_type, region)
+        rate, basis = prices.interruptions_per_hour(hardware.instance_type, region, risk)
         notes.append(basis)
+    rates = prices.rates_of(region)
+    if rates.note:
+        notes.append(rates.note)
     return Offer(
         provider=PROVIDER,
         instance_type=hardware.instance_type,
@@ -97,9 +104,9 @@ def to_offer(
         vcpus=float(hardware.vcpus),
         memory_gib=hardware.memory_gib,
         disk_gib=16384.0,
-        disk_usd_per_gib_month=prices.DISK_USD_PER_GIB_MONTH,
+        disk_usd_per_gib_month=rates.disk_usd_per_gib_month,
         ipv4_usd_per_hour=prices.IPV4_USD_PER_HOUR if public_ipv4 else 0.0,
-        egress_usd_per_gib=prices.EGRESS_USD_PER_GIB,
+        egress_usd_per_gib=rates.egress_usd_per_gib,
         interruptions_per_hour=rate,
         notes=tuple(notes),
     )

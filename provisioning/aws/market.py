@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
     from datetime import datetime
 
+    from provisioning.aws.advisor import Advisor
     from provisioning.aws.client import Client
     from provisioning.aws.hardware import Hardware
     from provisioning.aws.options import Options
@@ -38,10 +39,13 @@ PARALLEL_REGIONS = 8
 class Market:
     """What is sold, over one `Client`."""
 
-    def __init__(self, client: Client, options: Options, clock: Callable[[], datetime]) -> None:
+    def __init__(
+        self, client: Client, options: Options, clock: Callable[[], datetime], advisor: Advisor
+    ) -> None:
         self._client = client
         self._options = options
         self._clock = clock
+        self._advisor = advisor
         self._regions: tuple[str, ...] = ()
         self._hardware: dict[tuple[str, str], list[Hardware]] = {}
         self._zones: dict[tuple[str, tuple[str, ...]], dict[str, list[str]]] = {}
@@ -140,6 +144,7 @@ class Market:
                                 price=price,
                                 gpus_used=used,
                                 public_ipv4=self._options.address == "public",
+                                risk=self._advisor.bucket(item.instance_type, region) if market else None,
                             )
                         )
         return offers

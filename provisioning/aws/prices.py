@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import csv
 import json
+from dataclasses import dataclass, replace
 from datetime import datetime, timezone
 from functools import cache
 from importlib import resources
@@ -16,22 +17,20 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
 __all__ = [
-    "DISK_USD_PER_GIB_MONTH",
-    "EGRESS_USD_PER_GIB",
     "IPV4_USD_PER_HOUR",
+    "Rates",
     "interruptions_per_hour",
     "listed_prices",
     "price_filters",
+    "rates_of",
     "read_spot_history",
     "table",
 ]
 
-# us-east-1, list prices; other regions differ by some ten percent.
-DISK_USD_PER_GIB_MONTH = 0.08
-"""gp3, with the 3000 operations and 125 MB/s that are free."""
 IPV4_USD_PER_HOUR = 0.005
-EGRESS_USD_PER_GIB = 0.09 * 2**30 / 1e9
-"""To the internet; the account's first 100 GB a month are free and not taken into account here."""
+"""In all regions."""
+_ELSEWHERE = "us-east-1"
+"""Whose rates stand in for those of a region that is not in the table."""
 
 _MEAN_HOURS = {"<5": 100.0, "5-10": 48.0, "10-15": 30.0, "15-20": 20.0, ">20": 8.0}
 """Hours between interruptions that we plan with, by the Spot Advisor's bucket: it publishes the share of machines
@@ -94,9 +93,46 @@ def table() -> Mapping[tuple[str, str], Price]:
     return rows
 
 
-def interruptions_per_hour(instance_type: str, region: str) -> tuple[float, str]:
-    """Return the rate we plan with for a spot machine, and its basis in words."""
-    found = _buckets().get((instance_type, region))
+@dataclass(frozen=True, slots=True)
+class Rates:
+    """What is paid beside the machine."""
+
+    disk_usd_per_gib_month: float
+    """gp3, with the 3000 operations and 125 MB/s that are free."""
+    egress_usd_per_gib: float
+    """To the internet; the account's first 100 GB a month are free and not taken into account here."""
+    note: str = ""
+    """What a buyer should know about them."""
+
+
+def rates_of(region: str) -> Rates:
+    """Return a region's rates; for one that is not in the table those of us-east-1, and the note says so."""
+    rates = _rates()
+    if region in rates:
+        return rates[region]
+    note = f"disk and traffic are priced as in {_ELSEWHERE}: no rates of {region} are known"
+    return replace(rates[_ELSEWHERE], note=note)
+
+
+@cache
+def _rates() -> Mapping[str, Rates]:
+    return {
+        row["region"]: Rates(
+            disk_usd_per_gib_month=float(row["disk_usd_per_gib_month"]),
+            egress_usd_per_gib=float(row["egress_usd_per_gb"]) * 2**30 / 1e9,
+        )
+        for row in _rows("rates.csv")
+    }
+
+
+def interruptions_per_hour(
+    instance_type: str, region: str, live: tuple[str, str] | None = None
+) -> tuple[float, str]:
+    """Return the rate we plan with for a spot machine, and its basis in words.
+
+    ``live``: the bucket of today and its day, where the feed could be read; else the table that ships answers.
+    """
+    found = live or _buckets().get((instance_type, region))
     bucket, as_of = found or (_UNKNOWN_BUCKET, "")
     rate = 1.0 / _MEAN_HOURS[bucket]
     if not found:

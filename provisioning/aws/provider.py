@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, ClassVar
 
 from provisioning import address
 from provisioning.aws import convert, userdata
+from provisioning.aws.advisor import Advisor
 from provisioning.aws.carrier import DEVICE, MOUNTED_AFTER, KeptKeys, attached_at, carrier_request
 from provisioning.aws.client import client_for
 from provisioning.aws.convert import CARRIER_TAG, KEPT_TAG, PERSISTENT_TAG
@@ -68,7 +69,8 @@ class AwsProvider:
         self._clock = context.clock
         self._lookup = {name: value for name, value in context.environ.items() if name == address.VARIABLE}
         self._client = client_for(context.environ, self._options.profile)
-        self._market = Market(self._client, self._options, context.clock)
+        advisor = Advisor(context.home / "aws" / "spot-advisor.json", context.environ, context.clock)
+        self._market = Market(self._client, self._options, context.clock, advisor)
         self._limits = AccountLimits(self._client)
         self._images = Images(self._client, self._options.ssh_user)
         self._network = Network(self._client, self._options.vpc, ipv6=self._options.address == "ipv6")

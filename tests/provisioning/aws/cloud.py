@@ -78,6 +78,8 @@ class Ec2Cloud:
     """What a test may look at and change. Use `serving`."""
 
     url: str = ""
+    advisor: str = ""
+    """What the Spot Advisor's feed answers; empty: 503."""
     address: str = ADDRESS
     """Under which the caller comes."""
     buckets: Buckets = field(default_factory=Buckets)
@@ -178,6 +180,7 @@ class Ec2Cloud:
         fresh = Ec2Cloud(url=self.url)
         self.buckets.reset()
         for name in (
+            "advisor",
             "address",
             "sold",
             "faults",
@@ -273,6 +276,9 @@ class Layer:
     def __call__(self, environ: dict[str, Any], start_response: Any) -> Iterable[bytes]:
         if environ["PATH_INFO"] == "/address":
             return _send(Answer(200, f"{self.cloud.address}\n", "text/plain"), start_response)
+        if environ["PATH_INFO"] == "/advisor":
+            told = self.cloud.advisor
+            return _send(Answer(200 if told else 503, told, "application/json"), start_response)
         body = environ["wsgi.input"].read(int(environ.get("CONTENT_LENGTH") or 0))
         if is_for_s3(environ):
             return self._s3(environ, body, start_response)
