@@ -42,11 +42,11 @@ from provisioning.provider import (
     DiskReadable,
     Firewalled,
     Interruptible,
+    OfferChecking,
     Parkable,
     Provider,
     ProviderClass,
     ProviderContext,
-    QuotaAware,
 )
 
 __all__ = [
@@ -77,6 +77,7 @@ __all__ = [
     "NoOffer",
     "NoticeProbe",
     "Offer",
+    "OfferChecking",
     "Parkable",
     "PermissionDenied",
     "PriceRose",
@@ -84,7 +85,6 @@ __all__ = [
     "ProviderClass",
     "ProviderContext",
     "Query",
-    "QuotaAware",
     "QuotaExceeded",
     "SelfDestroy",
     "SshAccess",

@@ -31,11 +31,11 @@ __all__ = [
     "DiskReadable",
     "Firewalled",
     "Interruptible",
+    "OfferChecking",
     "Parkable",
     "Provider",
     "ProviderClass",
     "ProviderContext",
-    "QuotaAware",
 ]
 
 
@@ -167,16 +167,17 @@ class Firewalled(Protocol):
 
 
 @runtime_checkable
-class QuotaAware(Protocol):
-    """A provider whose accounts have limits that can be asked for before anything is rented."""
+class OfferChecking(Protocol):
+    """A provider that can be asked, before anything is rented, whether the account may rent an offer at all."""
 
-    def check_quota(self, offer: Offer) -> None:
-        """Make sure that the account's limit leaves room for ``offer`` when nothing else runs; free of charge.
+    def check_offer(self, offer: Offer) -> None:
+        """Make sure that nothing about the account keeps ``offer`` from being rented; free of charge, changes nothing.
 
-        Silent where the limit is unknown or may not be asked for: then renting tells.
+        Capacity is not looked at. Silent about what may not be asked for: then renting tells.
 
         Raises:
-            QuotaExceeded: the limit is smaller than the machine; names it, and the page where it can be raised.
+            QuotaExceeded: the account's limit is smaller than the machine; names it, and where it can be raised.
+            BadOption: its place lacks something that a machine needs, such as a network.
         """
 
 

@@ -346,7 +346,7 @@ def _warnings(chosen: Estimate, limits: Limits, now: datetime, gpus_used: int | 
     age = now - offer.priced_at
     if age > timedelta(days=STALE_DAYS):
         found.append(f"the price is {age.days} days old ({offer.price_source})")
-    return (*found, *offer.notes)
+    return (*found, *(note for note in offer.notes if not note.endswith("GPUs would idle")))
 
 
 def _about_access(offer: Offer, capabilities: Capabilities) -> tuple[str, ...]:

@@ -18,11 +18,11 @@ from provisioning import (
     MissingDependency,
     NoOffer,
     Offer,
+    OfferChecking,
     PermissionDenied,
     Provider,
     ProviderContext,
     Query,
-    QuotaAware,
     QuotaExceeded,
     Transient,
 )
@@ -203,24 +203,24 @@ def _ask_one(
         return (), Miss(provider=cloud, message=err.message, hint=err.hint)
     fitting = [item for item in found if wanted.accepts(vcpus=item.vcpus, memory_gib=item.memory_gib)]
     if fitting:
-        return _within_quota(provider, fitting, spot=bool(wanted.query().spot)), None
+        return _allowed(provider, fitting, spot=bool(wanted.query().spot)), None
     hint = None
     if cloud == "local" and (query.gpu_name is not None or query.disk_gib is not None):
         hint = "--set resources=null takes this computer as it is"
     return (), Miss(provider=cloud, message=f"has no {_words(query)}", hint=hint)
 
 
-def _within_quota(provider: Provider, offers: Sequence[Offer], *, spot: bool) -> Sequence[Offer]:
-    """Leave out what the account may not rent; raise `QuotaExceeded` when that is all of the market that is wanted."""
-    if not isinstance(provider, QuotaAware):
+def _allowed(provider: Provider, offers: Sequence[Offer], *, spot: bool) -> Sequence[Offer]:
+    """Leave out what the account may not rent; raise why when that is all of the market that is wanted."""
+    if not isinstance(provider, OfferChecking):
         return offers
     kept: list[Offer] = []
-    refusals: list[QuotaExceeded] = []
+    refusals: list[CloudError] = []
     for offer in offers:
         try:
-            provider.check_quota(offer)
+            provider.check_offer(offer)
             kept.append(offer)
-        except QuotaExceeded as err:
+        except (QuotaExceeded, BadOption) as err:
             refusals += [err] if offer.spot == spot else []
     if refusals and not any(offer.spot == spot for offer in kept):
         raise refusals[0]

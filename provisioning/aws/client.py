@@ -79,6 +79,12 @@ class Client:
         with self._lock:
             return region_of(self._boto3(), self._environ)
 
+    def known_regions(self) -> frozenset[str]:
+        """Return the regions that the SDK knows, enabled in the account or not; makes no call."""
+        with self._lock:
+            session = self._boto3()
+        return frozenset(session.get_available_regions("ec2"))
+
     def call(self, service: str, region: str, operation: str, **parameters: Any) -> dict[str, Any]:
         """Make one call and return the answer as it came; raises only `CloudError`s."""
         answer = self._ask(service, region, operation, parameters)

@@ -25,7 +25,7 @@ class AccountLimits:
         self._known: dict[tuple[str, str], float | None] = {}
 
     def check(self, offer: Offer) -> None:
-        """See `provisioning.provider.QuotaAware.check_quota`."""
+        """See `provisioning.provider.OfferChecking.check_offer`."""
         quota = quota_of(offer.instance_type, spot=offer.spot)
         key = (offer.region, quota.code)
         if key not in self._known:

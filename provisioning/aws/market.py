@@ -243,6 +243,11 @@ class Market:
         wanted = (named,) if named else self._options.regions or (self._client.default_region,)
         enabled = self.enabled_regions()
         for region in wanted:
+            if region not in enabled and region in self._client.known_regions():
+                raise BadOption(
+                    f"aws: region {region} is not enabled in this account",
+                    hint=f"enable it in the console (account menu, AWS Regions); enabled are: {', '.join(enabled)}",
+                )
             if region not in enabled:
                 raise did_you_mean("aws: region", region, enabled)
         return tuple(wanted)

@@ -210,9 +210,10 @@ class AwsProvider:
         changed = [self._network.follow(ref.location, group, cidr) for group in groups]
         return any(changed)
 
-    def check_quota(self, offer: Offer) -> None:
-        """Compare the account's vCPU quota with what the machine needs."""
+    def check_offer(self, offer: Offer) -> None:
+        """Compare the account's vCPU quota with what the machine needs, and look for a network to put it in."""
         self._limits.check(offer)
+        self._network.vpc_of(offer.region)
 
     def notice(self, instance: Instance) -> NoticeProbe | None:
         """Spot machines are told two minutes ahead, through their metadata service; others are not taken away.

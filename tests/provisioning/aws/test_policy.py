@@ -51,10 +51,10 @@ def everything(build: Build, cloud: Ec2Cloud) -> None:
     provider.check()
     provider.offers(Query(gpu_name="T4"))
     offer = provider.offers(Query(instance_type="g4dn.xlarge", zone="us-east-1a", spot=False))[0]
-    provider.check_quota(offer)
+    provider.check_offer(offer)
     cloud.quotas[quota_of("g4dn.xlarge", spot=True).code] = None
     with pytest.raises(QuotaExceeded):
-        provider.check_quota(replace(offer, spot=True))
+        provider.check_offer(replace(offer, spot=True))
     parking = spec("a-0001", when_unattended=WhenUnattended.PARK)
     ref = provider.create(offer, parking).ref
     provider.get(ref)
