@@ -10,7 +10,7 @@ import contextlib
 import json
 import os
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -147,9 +147,15 @@ class MetricsWriter:
 
     def write(self, step: int, total: int, **numbers: float | None) -> None:
         """Append one line."""
+        self._append({"step": step, "total": total}, numbers)
+
+    def result(self, **numbers: float | None) -> None:
+        """Append a line without a step: what was found after the steps, such as by an evaluation."""
+        self._append({}, numbers)
+
+    def _append(self, record: dict[str, Any], numbers: Mapping[str, float | None]) -> None:
         if self._path is None:
             return
-        record: dict[str, Any] = {"step": step, "total": total}
         record.update(
             {k: v for k, v in numbers.items() if v is not None and v == v and abs(v) != float("inf")}
         )

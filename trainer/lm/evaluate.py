@@ -22,6 +22,7 @@ from trainer.lm.journal import Journal
 from trainer.lm.logits import Member, Utterance, collect, fingerprint_digest
 from trainer.lm.report import score, summary, table, unsayable
 from trainer.lm.search import Hypothesis
+from trainer.metrics import MetricsWriter
 from trainer.progress import Console, Speed, duration_words
 from trainer.run_folder import locate_data
 from trainer.submission import check_format, count_test_trials, submission_name, write_submission
@@ -182,6 +183,8 @@ def _write(
         replace_text(folder / "summary.json", json.dumps(rates, indent=1) + "\n")
         for line in _rate_lines(rates, request.split):
             console.say(line)
+        if request.split == "val":
+            MetricsWriter.from_environment().result(val_wer=rates["wer"])
     console.say(f"every sentence: {folder / 'sentences.csv'}, its candidates: {journal.path}")
     if request.split == "test":
         _submit(request, [s.best.text for s in sentences], data_dir, folder, console)

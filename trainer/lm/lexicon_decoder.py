@@ -70,7 +70,11 @@ class LexiconDecoder:
         table = Dictionary()
         for word in self._words:
             table.add_entry(word)
-        self._model = KenLM(str(arpa), table)
+        try:
+            self._model = KenLM(str(arpa), table)
+        except RuntimeError as error:
+            reason = str(error).strip().splitlines()[-1]
+            raise BadGraph(f"KenLM cannot use {arpa}: {reason}", hint="it needs 2-grams at least") from error
         self._trie, self.num_dropped = self._build_trie(pronunciations)
         self._own = threading.local()
 

@@ -40,12 +40,14 @@ def rows(path: Path) -> list[dict[str, str]]:
 
 
 def test_validation_ends_with_rates_sentences_and_candidates(
-    run: Place, capsys: pytest.CaptureFixture[str]
+    run: Place, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setenv("LAUNCH_METRICS_FILE", str(run.run / "metrics.jsonl"))
     assert main(run.arguments("--nbest", "5")) == 0
     out = capsys.readouterr().out
     folder = run.run / "words_val"
     rates = json.loads((folder / "summary.json").read_text())
+    assert json.loads((run.run / "metrics.jsonl").read_text()) == {"val_wer": rates["wer"]}
     assert rates["sentences"] == 4 and rates["by_session"].keys() == {"t15.2001.01.05", "t15.2001.01.07"}
     assert set(rates["by_corpus"]) <= {"Synthetic everyday", "Synthetic grammar"} and rates["by_corpus"]
     assert f"WER {100 * rates['wer']:6.2f} %" in out and "all of val" in out

@@ -69,6 +69,8 @@ def test_what_is_missing_or_too_large_is_refused(house: Path, tmp_path: Path) ->
         LexiconDecoder(tmp_path, DecoderOptions())
     with pytest.raises(GraphTooLarge, match=r"needs about \d+ MiB of memory, and 0 MiB are free"):
         LexiconDecoder(house, DecoderOptions(), most_bytes=100)
+    with pytest.raises(BadGraph, match=r"KenLM cannot use .* at least a bigram"):
+        LexiconDecoder(build_house(tmp_path / "short", order=1), DecoderOptions())
     assert read_unigrams(house / "lm.arpa").keys() == {
         w for (w,) in read_arpa(house / "lm.arpa").probabilities[0]
     }
