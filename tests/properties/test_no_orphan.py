@@ -1,6 +1,7 @@
 """Whatever moment our processes die at: nothing unrecorded, nothing rented twice, nothing left, every output home.
 
-`make test` kills 30 times at moments fixed by seeds; `make test-long` kills more than 500 times and keeps a line for
+`make test` kills 15 times at moments fixed by seeds, and as many more against EC2's API (`system/aws/test_faults`) and at
+every write of the record (`launcher/orchestrate/test_crash_points`); `make test-long` kills more than 500 times and keeps a line for
 each run in the file that ``NO_ORPHAN_LOG`` names.
 """
 
@@ -47,7 +48,7 @@ def house(tmp_path: Path) -> Iterator[House]:
 
 
 @pytest.mark.parametrize("script", sorted(SCRIPTS))
-@pytest.mark.parametrize("seed", [1, 2])
+@pytest.mark.parametrize("seed", [1])
 def test_killed_at_any_moment(house: House, script: str, seed: int) -> None:
     killed_at_any_moment(house, script, seed)
 

@@ -94,6 +94,20 @@ def test_a_notice_during_setup(house: House) -> None:
     house.audit(run)
 
 
+def test_a_machine_that_is_taken_away_while_outputs_come_home(house: House) -> None:
+    """The job has finished and its outputs cannot be written here: what goes with the machine is done again."""
+    run = house.launch(house.counting(total=6, every=2), provider="fake")
+    house.results.write_text("in the way")
+    eventually(lambda: "outputs are not home yet" in run.status().reason, "outputs that wait")
+    run.interrupt(notice_s=3)
+    eventually(lambda: len(run.status().attempts) == 2, "the next attempt")
+    house.results.unlink()
+    assert run.wait(timeout_s=90).state == "succeeded"
+    assert house.outcome(run) == expected_outcome(6)
+    assert any("goes on from checkpoint" in event.message for event in run.events()), "not from the beginning"
+    house.audit(run)
+
+
 def test_a_stopped_machine_is_started_again_with_its_disk(house: House) -> None:
     job = house.counting(total=12, every=2, gate=5, checkpoint={"dir": "saved", "mirror": "none"})
     run = house.launch(job, provider="fake")
@@ -181,21 +195,27 @@ def test_a_stop_after_a_lost_answer_leaves_no_orphan(house: House) -> None:
 
 
 @pytest.mark.parametrize(
-    "fault",
+    "faults",
     [
-        {"call": "create", "kind": "throttled", "times": 2, "retry_after_s": 0.3},
-        {"call": "create", "kind": "unreachable"},
-        {"call": "get", "kind": "unreachable", "nth": 2, "times": 3},
-        {"call": "get", "kind": "credentials", "nth": 2, "times": 2},
-        {"call": "terminate", "kind": "unreachable", "times": 2},
-        {"call": "terminate", "kind": "lost_answer"},
-        {"call": "terminate", "kind": "ignored", "times": 2},
-        {"call": "owned", "kind": "throttled", "times": 2, "retry_after_s": 0.2},
+        [
+            {"call": "create", "kind": "throttled", "times": 2, "retry_after_s": 0.3},
+            {"call": "create", "kind": "unreachable", "nth": 3},
+            {"call": "owned", "kind": "throttled", "times": 2, "retry_after_s": 0.2},
+        ],
+        [
+            {"call": "get", "kind": "unreachable", "nth": 2, "times": 2},
+            {"call": "get", "kind": "credentials", "nth": 4, "times": 1},
+        ],
+        [
+            {"call": "terminate", "kind": "unreachable"},
+            {"call": "terminate", "kind": "ignored", "nth": 2, "times": 2},
+            {"call": "terminate", "kind": "lost_answer", "nth": 4},
+        ],
     ],
-    ids=lambda fault: f"{fault['call']}-{fault['kind']}",
+    ids=["create", "get", "terminate"],
 )
-def test_a_cloud_that_answers_badly_for_a_while(house: House, fault: dict[str, object]) -> None:
-    job = house.counting(total=20, pace_s=0.1, provider_options={"fake": {"faults": [fault]}})
+def test_a_cloud_that_answers_badly_for_a_while(house: House, faults: list[dict[str, object]]) -> None:
+    job = house.counting(total=20, pace_s=0.1, provider_options={"fake": {"faults": faults}})
     run = house.launch(job, provider="fake")
     assert run.wait(timeout_s=90).state == "succeeded"
     assert house.outcome(run) == expected_outcome(20)
