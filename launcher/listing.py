@@ -13,14 +13,14 @@ __all__ = ["follow_if_nobody_does", "list_runs"]
 
 
 def list_runs(*, limit: int | None = 20, environ: Mapping[str, str] | None = None) -> list[Status]:
-    """Return live runs and the newest others, newest first; all with ``limit=None``.
+    """Return live runs, those with a kept disk, and the newest others, newest first; all with ``limit=None``.
 
     Reads the record alone. Where runs are live and nobody follows them, a supervisor is started first.
     """
     home = Home.open(environ)
     store = Store(home.database)
     follow_if_nobody_does(home, store, environ)
-    rows = {row.run_id: row for row in (*store.newest_runs(limit), *store.live_runs())}
+    rows = {row.run_id: row for row in (*store.newest_runs(limit), *store.live_runs(), *store.renting_runs())}
     now = utc_now()
     newest_first = sorted(rows.values(), key=lambda row: row.created_at, reverse=True)
     return [

@@ -40,6 +40,11 @@ def resume(
         MayStillBeRunning: the machine that was kept could not be parked before it goes on.
     """
     _require_resumable(context)
+    if not context.paths.snapshot.exists():
+        raise WrongState(
+            f"the code of {context.run_id} is no longer kept here: `launch gc` was told to remove it",
+            hint="launch the job anew",
+        )
     limits = _limits(context, max_cost, max_duration_s)
     variables = resolve_variables(context.job, context.environ)
     for problem in variables.missing:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -16,7 +17,9 @@ from launcher.home import Home
 from launcher.kept_disk import KeptDisks
 from launcher.orchestrate.attention import NOBODY, Onlooker
 from launcher.orchestrate.context import RunContext
+from launcher.orchestrate.export import EventExport
 from launcher.orchestrate.homecoming import bring_outputs
+from launcher.orchestrate.machines import look
 from launcher.orchestrate.pushed import runner_for_pushed
 from launcher.policy.states import RunState
 from launcher.records import from_json
@@ -28,7 +31,7 @@ from launcher.runners.machines import MachineRunner
 from launcher.status import Status, status_of
 from launcher.store import InstanceRow, Intent, Store
 from launcher.supervise import ensure_supervisor
-from provisioning import Instance, InstanceRef, Interruptible
+from provisioning import CloudError, Instance, InstanceRef, Interruptible
 from provisioning.models import utc_now
 
 __all__ = ["Run", "RunResult"]
@@ -87,6 +90,26 @@ class Run:
             self._store.outputs(self.id),
             now or utc_now(),
         )
+
+    def refresh(self) -> tuple[str, ...]:
+        """Ask the providers anew about everything of this run that may cost money, and note their word.
+
+        Returns what could not be asked, in words; `status` then says what was known before.
+        """
+        context, problems = self._context(), []
+        for row in self._store.instances(self.id):
+            if row.ended_at is not None:
+                continue
+            try:
+                look(context, row)
+            except CloudError as err:
+                problems.append(f"{row.ref}: {err}")
+            else:
+                context.update_run(looked_at=utc_now())
+        if not context.state.is_live:  # no supervisor writes down what this has found
+            with contextlib.suppress(OSError):
+                EventExport(self._store, self.id, context.paths.events).catch_up()
+        return tuple(problems)
 
     def events(self, after: int = 0) -> list[Event]:
         """Return what happened after a position, oldest first."""

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from launcher.cli.arguments import example, yes_option
+from launcher.cli.gc_here import chosen_here, local_leftovers, remove_all, show_here
 from launcher.cli.screen import Screen, with_screen
 from launcher.errors import LaunchError, UsageError
 from launcher.render import words
@@ -22,10 +23,10 @@ KEPT = "nothing was ended"
 
 @click.command(
     "gc",
-    short_help="Machines and disks that no live run owns.",
+    short_help="Machines, disks and files that no run needs.",
     epilog=example("launch gc", "launch gc fake/us-east/fk-0a1b --yes"),
 )
-@click.argument("refs", metavar="[MACHINE]…", nargs=-1)
+@click.argument("refs", metavar="[MACHINE|RUN]…", nargs=-1)
 @yes_option
 @with_screen
 def gc(screen: Screen, refs: tuple[str, ...], yes: bool) -> int:
@@ -34,18 +35,32 @@ def gc(screen: Screen, refs: tuple[str, ...], yes: bool) -> int:
     What is somebody else's, or a live run's, is listed and left alone. --yes ends what nobody can miss; a machine whose
     job gives signs of life, or whose outputs never came home, is ended with --yes only where it is named. With --json
     and without --yes this is a list alone.
+
+    What runs have left on this computer (checkpoints, code, working folders) is listed with its size: two weeks after a
+    success it may go; what a run can be resumed from goes only where the RUN is named. Results are never touched.
     """
     from launcher.gc import Collector
 
     collector = Collector.open()
     with screen.busy("Asking every provider what there is"):
         found = collector.survey()
-    chosen = _chosen(found, refs)
+    here = local_leftovers(collector)
+    machines = [ref for ref in refs if "/" in ref]
+    runs = [ref for ref in refs if "/" not in ref]
+    chosen = _chosen(found, machines) if machines or not refs else []
+    files = chosen_here(here, runs) if runs or not refs else []
     if not screen.json:
         _show(screen, found)
+        show_here(screen, here)
     ended, failed = _end_all(screen, collector, chosen, named=bool(refs), yes=yes)
+    removed, stuck = remove_all(screen, collector, files, named=bool(refs), yes=yes)
+    failed |= stuck
     if screen.json:
-        screen.document(_document(found, ended, failed))
+        document = _document(found, ended, failed)
+        document["kept_here"] = [
+            {**item.to_json(), "action": "removed" if item.run_id in removed else "kept"} for item in here
+        ]
+        screen.document(document)
     for ref, problem in failed.items():
         screen.notice(f"error: {ref}: {problem}")
     return 1 if failed else 0

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 __all__ = ["ls", "status"]
 
 LATEST = 20
+refresh_option = click.option("--refresh", is_flag=True, help="Ask the providers anew first.")
 
 
 @click.command(
@@ -27,12 +28,18 @@ LATEST = 20
 @click.option(
     "--all", "everything", is_flag=True, help=f"All runs, not only the live ones and the latest {LATEST}."
 )
+@refresh_option
 @with_screen
-def ls(screen: Screen, everything: bool) -> int:
-    """List live runs and the latest ones, and what they cost now."""
+def ls(screen: Screen, everything: bool, refresh: bool) -> int:
+    """List live runs, kept disks and the latest ended runs, and what they cost now.
+
+    This is the record, with the age of the supervisor's last look at each machine; --refresh asks the providers first.
+    """
     from launcher import list_runs
     from provisioning.models import utc_now
 
+    if refresh:
+        _refresh(screen, [run.run_id for run in list_runs() if run.usd_per_hour_now or run.is_live])
     runs = list_runs(limit=None if everything else LATEST)
     if screen.json:
         burning = sum(run.usd_per_hour_now for run in runs)
@@ -49,6 +56,14 @@ def ls(screen: Screen, everything: bool) -> int:
     return 0
 
 
+def _refresh(screen: Screen, run_ids: Sequence[str]) -> None:
+    """Ask about the machines of these runs; what could not be asked is said, and the record shown all the same."""
+    with screen.busy("Asking the providers"):
+        problems = [problem for run_id in run_ids for problem in find_run(run_id).refresh()]
+    for problem in problems:
+        screen.notice(f"not asked: {problem}")
+
+
 def _show_plainly(screen: Screen, runs: Sequence[Status], now: datetime) -> None:
     from launcher.render.lines import burning_now, run_lines
 
@@ -59,12 +74,15 @@ def _show_plainly(screen: Screen, runs: Sequence[Status], now: datetime) -> None
 @click.command("status", short_help="How a run stands.", epilog=example("launch status demo --events"))
 @run_argument
 @click.option("--events", "with_events", is_flag=True, help="Everything that happened, with reasons.")
+@refresh_option
 @with_screen
-def status(screen: Screen, run_text: str, with_events: bool) -> int:
+def status(screen: Screen, run_text: str, with_events: bool, refresh: bool) -> int:
     """Show how a run stands: progress, attempts, cost, where results are."""
     from provisioning.models import utc_now
 
     run = find_run(run_text)
+    if refresh:
+        _refresh(screen, [run.id])
     now = run.status()
     events = run.events() if with_events else []
     if screen.json:

@@ -58,7 +58,7 @@ streams (following a run, `logs`, `watch`) writes JSON Lines. Every document has
 | `pull` | `{"run_id", "dest", "files": [{"path", "size_bytes", "sha256", "was_home"}], "refused", "unmatched"}` |
 | `exec` | `{"run_id", "argv", "exit_code", "stdout", "stderr"}` |
 | `watch` | lines of events |
-| `gc` | `{"leftovers": [{"ref", "run_id", "owner", "home_id", "instance_type", "state", "usd_per_hour", "judgement", "why", "action", "problem"}], "not_asked"}`; `judgement` is `end`, `ask` or `leave`, `action` is `ended`, `kept` or `failed` |
+| `gc` | `{"leftovers": [{"ref", "run_id", "owner", "home_id", "instance_type", "state", "usd_per_hour", "judgement", "why", "action", "problem"}], "not_asked", "kept_here": [{"run_id", "size_bytes", "judgement", "why", "action"}]}`; `judgement` is `end`, `ask` or `leave`, `action` is `ended`, `removed`, `kept` or `failed` |
 | `adopt` | `{"orphans": [{"ref", "run_id", "owner", "state", "why"}], "not_asked"}`; with a machine, the document of `status` |
 | any failure | `{"error": {"code", "message", "left_behind", "hint"}}` |
 

@@ -114,6 +114,11 @@ class Store:
         )
         return {run_id: Intent(intent) for run_id, intent in rows}
 
+    def renting_runs(self) -> list[RunRow]:
+        """Return all runs that have something at a provider that may cost money, kept disks of ended ones too."""
+        renting = "run_id IN (SELECT run_id FROM instances WHERE ended_at IS NULL) ORDER BY created_at"
+        return self._database.select(RunRow, renting)
+
     def newest_runs(self, limit: int | None = 20) -> list[RunRow]:
         """Return the newest runs, newest first; all of them with ``limit=None``."""
         return self._database.select(
