@@ -45,6 +45,7 @@ def submission_for(context: RunContext, attempt: AttemptRow, instance: Instance)
         notice=provider.notice(instance),
         self_destroy=provider.self_destroy(instance),
         record=record_to_leave(context),
+        gpus=context.offer_of(attempt).gpu_count,
         idle_stop_s=idle.total_seconds() if idle is not None else None,
     )
     return with_signatures(context, attempt, submission)

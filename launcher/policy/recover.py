@@ -22,6 +22,7 @@ from launcher.policy.actions import (
     Wait,
 )
 from launcher.policy.states import Reason
+from launcher.runners.base import Fault
 from provisioning import InstanceState
 from trainer.contract import Cause, Exit, Phase
 
@@ -206,6 +207,10 @@ def _after_own_end(s: Situation, seen: Progress) -> Action:
     """Nobody asked the job to leave."""
     if seen.phase is not Phase.ENDED:
         return _restart(s, Reason.WATCHDOG_LOST, "the watchdog was killed, or the machine was restarted")
+    if seen.fault is Fault.ENVIRONMENT:
+        return Finish(reason=Reason.SETUP_FAILED, words=seen.reason or Reason.SETUP_FAILED.words)
+    if seen.fault is Fault.MACHINE:
+        return _after_machine_fault(s, seen)
     if s.failed_in_setup:
         return _restart(s, Reason.SETUP_FAILED, f"setup ended with {_exit_words(seen.exit_code)}")
     if s.misconfigured:
@@ -213,6 +218,14 @@ def _after_own_end(s: Situation, seen: Progress) -> Action:
     if seen.exit_code == Exit.INTERRUPTED:
         return _restart_as_wanted(s)
     return _restart(s, Reason.JOB_FAILED, f"the job ended with {_exit_words(seen.exit_code)}")
+
+
+def _after_machine_fault(s: Situation, seen: Progress) -> Action:
+    """Another machine may do; one that is claimed stays what it is."""
+    words = seen.reason or Reason.MACHINE_FAULT.words
+    if s.machine.claimed:
+        return Finish(reason=Reason.MACHINE_FAULT, words=words)
+    return _leave_machine(s, Reason.MACHINE_FAULT, words)
 
 
 def _restart_as_wanted(s: Situation) -> Action:

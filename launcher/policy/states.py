@@ -160,6 +160,7 @@ class Reason(str, enum.Enum):
     NO_BOOT = "no_boot"
     UNREACHABLE = "unreachable"
     WATCHDOG_LOST = "watchdog_lost"
+    MACHINE_FAULT = "machine_fault"
 
     @property
     def words(self) -> str:
@@ -199,4 +200,5 @@ _REASON_WORDS = {
     Reason.NO_BOOT: "the machine did not come up",
     Reason.UNREACHABLE: "the machine does not answer",
     Reason.WATCHDOG_LOST: "the job's watchdog was killed",
+    Reason.MACHINE_FAULT: "the machine does not do what it was rented for",
 }

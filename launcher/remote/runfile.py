@@ -9,17 +9,18 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import json
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from datetime import datetime, timezone
 from pathlib import PurePosixPath
 from typing import TYPE_CHECKING, Any
 
 from launcher.errors import MachineError
-from launcher.runners.base import Area, CheckpointEntry, Progress
+from launcher.runners.base import Area, CheckpointEntry, Fault, Progress
 from trainer.contract import Cause, Phase, Variable
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Callable, Sequence
 
     from launcher.remote.layout import Start
     from launcher.runners.base import Bucket, Slot, Submission, Wanted
@@ -75,6 +76,10 @@ class Step:
     argv: tuple[str, ...]
     once: str | None = None
     """Digest of what it does: skipped when that has been done in this run folder."""
+    faults: Mapping[str, str] = field(default_factory=dict)
+    """Exit code -> whose fault it is (`launcher.runners.base.Fault`)."""
+    words: str | None = None
+    """The file in which it leaves the reason of such an end."""
 
 
 def script_of(text: str) -> bytes:
@@ -281,6 +286,7 @@ def _status(told: Mapping[str, Any], seen_at: datetime) -> Status:
         warned=told.get("warned") or "",
         resumed_from=told["resumed_from"],
         setup_s=told["setup_s"],
+        fault=Fault(told["fault"]) if told.get("fault") else None,
     )
     return Status(
         progress=progress,

@@ -26,6 +26,7 @@ __all__ = [
     "Bucket",
     "CheckpointEntry",
     "Environment",
+    "Fault",
     "FetchReport",
     "FetchedFile",
     "Handle",
@@ -42,6 +43,15 @@ __all__ = [
     "Submission",
     "Wanted",
 ]
+
+
+class Fault(str, enum.Enum):
+    """Whose fault it is that a start did not come as far as the job."""
+
+    MACHINE = "machine"
+    """Another machine may do."""
+    ENVIRONMENT = "environment"
+    """What the job brings does not fit machines of this kind: trying again cannot help."""
 
 
 class Area(str, enum.Enum):
@@ -185,6 +195,8 @@ class Submission:
     grace_s: float = 120.0
     """From SIGTERM to SIGKILL."""
     idle_stop_s: float | None = None
+    gpus: int = 0
+    """How many the machine was rented with; it is at fault when it has fewer."""
     record: Mapping[str, Any] = field(default_factory=dict)
     """What is left with the run, so that it can be taken over when the record at home is lost. JSON, no secrets."""
 
@@ -253,6 +265,8 @@ class Progress:
     """Name of the checkpoint that this start was given."""
     setup_s: float | None = None
     """How long ``setup`` took, once it is over."""
+    fault: Fault | None = None
+    """Of a start that ended before the job began, where that is known; ``reason`` has the words."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -25,6 +25,7 @@ from launcher.remote.facts import Facts, look, require
 from launcher.remote.fetching import fetch
 from launcher.remote.layout import Start
 from launcher.remote.local import LocalShell
+from launcher.remote.onboard.probe import ENVIRONMENT, MACHINE
 from launcher.remote.placement import Download, Placement, downloads_of
 from launcher.remote.runfile import Intervals, Status, Step
 from launcher.remote.tools import Tools
@@ -32,6 +33,7 @@ from launcher.remote.trial import try_machine
 from launcher.runners.base import (
     Area,
     Bucket,
+    Fault,
     FetchReport,
     Handle,
     Left,
@@ -258,7 +260,7 @@ class MachineRunner:
     def _write_orders(self, start: Start, submission: Submission, tools: Tools, placement: Placement) -> None:
         """Write all that the watchdog needs; ``run.json`` is the last of it."""
         prepare, path_prefix, environ = self._preparation(start, submission, tools, placement)
-        prove = [Step(name="gpu", argv=tools.argv("probe"))] if self._is_foreign else []
+        prove = [self._gpu_trial(start, submission, tools)] if self._is_foreign else []
         steps = runfile.steps_of(start, submission, prepare, prove)
         if submission.setup:
             self._shell.write(start.control / "setup.sh", runfile.script_of(submission.setup))
@@ -272,6 +274,12 @@ class MachineRunner:
             start, submission, steps, path_prefix=path_prefix, environ=environ, intervals=self._intervals
         )
         self._shell.write(start.runfile, runfile.encode(orders), mode=0o600)
+
+    def _gpu_trial(self, start: Start, submission: Submission, tools: Tools) -> Step:
+        words = str(start.control / "gpu.words")
+        faults = {str(MACHINE): Fault.MACHINE.value, str(ENVIRONMENT): Fault.ENVIRONMENT.value}
+        argv = tools.argv("probe", words, str(submission.gpus))
+        return Step(name="gpu", argv=argv, faults=faults, words=words)
 
     def _preparation(
         self, start: Start, submission: Submission, tools: Tools, placement: Placement

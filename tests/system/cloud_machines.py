@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import threading
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -79,6 +80,8 @@ class CloudMachines(Generic[Service]):
 
     folder: Path
     rented: dict[str, Rented[Service]] = field(default_factory=dict)
+    with_a_broken_gpu: int = 0
+    """So many of the next machines have a GPU whose driver does not answer."""
 
     def __post_init__(self) -> None:
         self.config = self.folder / "ssh_config"
@@ -105,6 +108,9 @@ class CloudMachines(Generic[Service]):
             host_key = (folder / "host_key").read_text(), (folder / "host_key.pub").read_text().strip()
         for half in ("host_key", "host_key.pub", "client_key", "client_key.pub"):
             (folder / half).unlink(missing_ok=True)
+        if self.with_a_broken_gpu:
+            self.with_a_broken_gpu -= 1
+            environ = {**environ, "PATH": f"{_broken_gpu(folder)}:{os.environ['PATH']}"}
         sshd = Sshd(folder, folder / "home", environ=environ)
         (folder / "authorized_keys").write_text("".join(f"{key}\n" for key in login_keys))
         if host_key is not None:
@@ -134,3 +140,11 @@ class CloudMachines(Generic[Service]):
         beside = self.config.with_suffix(".new")
         beside.write_text("".join(lines))
         beside.replace(self.config)
+
+
+def _broken_gpu(folder: Path) -> Path:
+    program = folder / "bin" / "nvidia-smi"
+    program.parent.mkdir(parents=True)
+    program.write_text("#!/bin/sh\necho 'Unable to determine the device handle'\nexit 255\n")
+    program.chmod(0o755)
+    return program.parent

@@ -7,6 +7,7 @@ without torch have nothing to try. Exit codes: 0 fine, 1 the machine is at fault
 from __future__ import annotations
 
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -67,6 +68,18 @@ def driver() -> str | None:
     return None
 
 
+def fault_of_machine(listed: str | None, expected: int) -> str | None:
+    """Why the machine is not the one that was rented; None when it is."""
+    if listed is None:
+        return "a machine with %d GPU was rented, and it has neither nvidia-smi nor rocm-smi" % expected
+    if not listed:
+        return "the GPU's driver does not answer (nvidia-smi or rocm-smi failed)"
+    found = re.findall(r"(?m)^GPU (?:\d+:|\[)", listed)
+    if found and len(found) < expected:
+        return "%d GPUs were rented, and the driver lists %d" % (expected, len(found))
+    return None
+
+
 def is_hidden() -> bool:
     """This job was given no GPU."""
     return any(os.environ.get(name) == "" for name in ("CUDA_VISIBLE_DEVICES", "HIP_VISIBLE_DEVICES"))
@@ -78,14 +91,25 @@ def say(text: str) -> None:
     sys.stdout.flush()
 
 
-def main(_: list[str]) -> int:
-    """See the top of this file."""
+def main(arguments: list[str]) -> int:
+    """``[WORDS [GPUS]]``: where to leave the reason of a failure, and how many GPUs the machine should have."""
+    code, words = probe(int(arguments[1]) if len(arguments) > 1 else 0)
+    for line in words:
+        say(line)
+    if code and arguments:
+        with open(arguments[0], "w", encoding="utf-8", errors="replace") as file:
+            file.write(words[-1])
+    return code
+
+
+def probe(expected: int) -> tuple[int, list[str]]:
+    """An exit code as the top of this file has them, and what was found."""
     listed = driver()
-    if listed is None or is_hidden():
-        return 0
-    if not listed:
-        say("the GPU's driver does not answer (nvidia-smi or rocm-smi failed)")
-        return MACHINE
+    if is_hidden() or (listed is None and not expected):
+        return 0, []
+    fault = fault_of_machine(listed, expected)
+    if fault:
+        return MACHINE, [fault]
     try:
         tried = subprocess.run(
             ["python3", "-c", TRIAL],
@@ -96,14 +120,11 @@ def main(_: list[str]) -> int:
             check=False,
         )
     except FileNotFoundError:
-        return 0
+        return 0, []
     except subprocess.TimeoutExpired:
-        say("the GPU did not finish a small multiplication within %g s" % TIMEOUT_S)
-        return MACHINE
-    for line in tried.stdout.decode(errors="replace").splitlines():
-        say(line)
-    if tried.returncode not in (0, MACHINE, ENVIRONMENT):
-        words = tried.stderr.decode(errors="replace").strip().splitlines()[-1:] or ["no reason given"]
-        say("torch cannot be used: %s" % words[0])
-        return ENVIRONMENT
-    return tried.returncode
+        return MACHINE, ["the GPU did not finish a small multiplication within %g s" % TIMEOUT_S]
+    said = tried.stdout.decode(errors="replace").splitlines()
+    if tried.returncode in (0, MACHINE, ENVIRONMENT):
+        return tried.returncode, said
+    last = tried.stderr.decode(errors="replace").strip().splitlines()[-1:] or ["no reason given"]
+    return ENVIRONMENT, [*said, "torch cannot be used: %s" % last[0]]

@@ -77,4 +77,5 @@ def first_status(orders: Dict[str, Any]) -> Dict[str, Any]:
         "warned": None,
         "resumed_from": None,
         "setup_s": None,
+        "fault": None,
     }

@@ -19,7 +19,7 @@ from typing import Any, Callable, Deque, Dict, List, Optional
 from .background import FolderWatch, Timer, Worker
 from .checkpoints import Checkpoints
 from .children import Children
-from .files import epoch, read_json, replace_file, utc
+from .files import epoch, read_json, read_text, replace_file, utc
 from .gpu import GpuUse
 from .host import HostMetrics
 from .leftover import Idleness
@@ -229,12 +229,17 @@ class Watchdog:
                 replace_file(self._done_mark(step), b"")
         if code == 0 and self._steps:
             self._next_step()
-        else:
-            self._end_steps(code, self._how_it_ended(step, code))
+            return
+        if not self._leaving:
+            self._status.fields["fault"] = step.get("faults", {}).get(str(code))
+        self._end_steps(code, self._how_it_ended(step, code))
 
     def _how_it_ended(self, step: Dict[str, Any], code: int) -> str:
         what = "the job" if not self._steps else step["name"]
         text = "%s ended with exit code %d" % (what, code)
+        words = read_text(step["words"]).strip() if step.get("words") and code != 0 else ""
+        if words:
+            text = words
         if code > 128:
             text = "%s was ended by signal %d" % (what, code - 128)
         if code == 128 + signal.SIGKILL and out_of_memory_kills() > self._oom_kills:

@@ -19,7 +19,7 @@ from launcher.policy.actions import (
 from launcher.policy.recover import decide
 from launcher.policy.situation import Deadlines, Past, Policy, Situation, Trouble, Wish
 from launcher.policy.states import Reason, RunState
-from launcher.runners.base import Progress
+from launcher.runners.base import Fault, Progress
 from provisioning import InstanceState
 from tests.launcher.core.builders import NOON, ended, machine, running, situation
 from trainer.contract import Cause, Phase
@@ -44,6 +44,8 @@ def silent(**changes: Any) -> Any:
         (ended(0), Policy(), Past(), Finish, Reason.FINISHED),
         (ended(0, step=None), Policy(), Past(), Finish, Reason.FINISHED),
         (ended(2), TWO_ERRORS, Past(), Finish, Reason.BAD_CONFIG),
+        (ended(1, fault=Fault.MACHINE), TWO_ERRORS, Past(in_setup=True), EndMachine, Reason.MACHINE_FAULT),
+        (ended(2, fault=Fault.ENVIRONMENT), TWO_ERRORS, Past(in_setup=True), Finish, Reason.SETUP_FAILED),
         (ended(75), Policy(), Past(), RestartHere, Reason.SAVED_AND_LEFT),
         (ended(1), Policy(), Past(), Finish, Reason.JOB_FAILED),
         (ended(1), TWO_ERRORS, Past(), RestartHere, Reason.JOB_FAILED),

@@ -64,37 +64,104 @@ def test_what_cannot_be_installed_is_said(own_machine: Sshd) -> None:
     shell.close()
 
 
+TORCH = """
+__version__ = "2.9"
+class version:
+    cuda, hip = {cuda}, None
+class Sum:
+    def __init__(self, value): self.value = value
+    def __matmul__(self, other): {multiply}
+    def sum(self): return self
+    def item(self): return self.value
+class cuda:
+    is_available = staticmethod(lambda: {sees})
+    device_count = staticmethod(lambda: 1)
+    get_device_name = staticmethod(lambda at: "NVIDIA GeForce")
+    get_device_capability = staticmethod(lambda at: {capability})
+    get_arch_list = staticmethod(lambda: ["sm_75", "sm_90"])
+def ones(*size, device): return Sum(256.0 ** 3)
+"""
+
+
+def torch(**changes: str) -> str:
+    """A stand-in that answers as torch would on a machine that works, but for ``changes``."""
+    return TORCH.format(
+        **{"cuda": "'12.6'", "sees": "True", "capability": "(8, 9)", "multiply": "return self", **changes}
+    )
+
+
+class Trial:
+    """The GPU is tried with these stand-ins."""
+
+    def __init__(self, shell: SshShell, tools: Tools, folder: Path) -> None:
+        self._shell, self._tools, self.folder = shell, tools, folder
+        self.words = folder / "gpu.words"
+
+    def __call__(
+        self, library: str | None, smi: str | None, *, gpus: int = 1, **environ: str
+    ) -> tuple[int, str]:
+        (self.folder / "torch.py").write_text(library or "raise ImportError\n")
+        path = os.environ["PATH"]
+        if smi is not None:
+            program(self.folder / "bin", "nvidia-smi", smi)
+            path = f"{self.folder}/bin:{path}"
+        result = self._shell.run(
+            self._tools.argv("probe", str(self.words), str(gpus)),
+            environ={"PATH": path, "PYTHONPATH": str(self.folder), **environ},
+            cwd=PurePosixPath(self.folder),
+        )
+        assert result.stderr == b""
+        return result.exit_code, result.stdout.decode()
+
+
+@pytest.fixture
+def trial(shell: SshShell, tools: Tools, tmp_path: Path) -> Trial:
+    return Trial(shell, tools, tmp_path)
+
+
+LISTS_ONE = "echo 'GPU 0: NVIDIA T4 (UUID: GPU-1)'"
+
+
 @pytest.mark.parametrize(
-    ("torch", "exit_code", "words"),
+    ("library", "exit_code", "words"),
     [
         (None, 0, "no torch here"),
-        ("cuda = None\nhip = None", 2, "a build for CPUs only"),
-        ("cuda = '12.6'\nhip = None", 1, "does not see the GPU"),
+        (torch(), 0, "NVIDIA GeForce works with torch 2.9 (CUDA 12.6)"),
+        (torch(cuda="None"), 2, "torch 2.9 is a build for CPUs only, and this machine has a GPU"),
+        (torch(sees="False"), 1, "torch 2.9 (CUDA 12.6) does not see the GPU"),
+        (torch(capability="(6, 0)"), 2, "compute capability 6.0; torch 2.9 supports 75, 90"),
+        (torch(multiply="return Sum(1.0)"), 1, "NVIDIA GeForce multiplies wrongly: 1.0"),
+        (torch(multiply="raise RuntimeError('ECC error')"), 1, "NVIDIA GeForce cannot multiply: ECC error"),
+        (
+            torch(multiply="raise RuntimeError('no kernel image is available')"),
+            2,
+            "cannot multiply: no kernel",
+        ),
+        ("import os; os._exit(3)", 2, "torch cannot be used: no reason given"),
     ],
 )
-def test_the_gpu_is_tried_in_words(
-    shell: SshShell, tools: Tools, tmp_path: Path, torch: str | None, exit_code: int, words: str
-) -> None:
-    program(tmp_path / "bin", "nvidia-smi", "echo 'GPU 0: NVIDIA T4'")
-    library = tmp_path / "lib"
-    library.mkdir()
-    if torch is not None:
-        body = "".join(f"    {line}\n" for line in torch.splitlines())
-        fake = f"__version__ = '2.9'\nclass version:\n{body}class cuda:\n    is_available = staticmethod(lambda: False)\n"
-        (library / "torch.py").write_text(fake)
-    else:
-        (library / "torch.py").write_text("raise ImportError\n")
-    environ = {"PATH": f"{tmp_path}/bin:{os.environ['PATH']}", "PYTHONPATH": str(library)}
-    result = shell.run(tools.argv("probe"), environ=environ, cwd=PurePosixPath(tmp_path))
-    assert result.exit_code == exit_code
-    assert words in result.stdout.decode()
+def test_the_gpu_is_tried_in_words(trial: Trial, library: str | None, exit_code: int, words: str) -> None:
+    code, said = trial(library, LISTS_ONE)
+    assert code == exit_code
+    assert words in said
+    assert exit_code == 0 or words in trial.words.read_text()
 
 
-def test_a_driver_that_does_not_answer(shell: SshShell, tools: Tools, tmp_path: Path) -> None:
-    program(tmp_path / "bin", "nvidia-smi", "echo 'Failed to initialize NVML'; exit 9")
-    environ = {"PATH": f"{tmp_path}/bin:{os.environ['PATH']}"}
-    result = shell.run(tools.argv("probe"), environ=environ)
-    assert result.exit_code == 1
-    assert b"driver does not answer" in result.stdout
-    hidden = shell.run(tools.argv("probe"), environ={**environ, "CUDA_VISIBLE_DEVICES": ""})
-    assert (hidden.exit_code, hidden.stdout) == (0, b"")
+@pytest.mark.parametrize(
+    ("smi", "gpus", "words"),
+    [
+        ("echo 'Failed to initialize NVML'; exit 9", 0, "the GPU's driver does not answer"),
+        (LISTS_ONE, 2, "2 GPUs were rented, and the driver lists 1"),
+        (None, 1, "a machine with 1 GPU was rented, and it has neither nvidia-smi nor rocm-smi"),
+    ],
+)
+def test_a_machine_that_is_not_what_was_rented(trial: Trial, smi: str | None, gpus: int, words: str) -> None:
+    code, said = trial(torch(), smi, gpus=gpus)
+    assert code == 1
+    assert words in said
+    assert words in trial.words.read_text()
+    assert trial(torch(), smi, gpus=gpus, CUDA_VISIBLE_DEVICES="") == (0, "")
+
+
+def test_where_no_gpu_was_rented_none_is_looked_for(trial: Trial) -> None:
+    assert trial(torch(cuda="None"), None, gpus=0) == (0, "")

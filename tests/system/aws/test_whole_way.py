@@ -116,3 +116,19 @@ def test_a_machine_with_another_host_key_gets_nothing(
     run.down(discard=True)
     run.wait(timeout_s=60)
     assert not cloud.living()
+
+
+def test_a_machine_whose_gpu_does_not_work_is_replaced(
+    house: House, cloud: Ec2Cloud, machines: Machines
+) -> None:
+    machines.with_a_broken_gpu = 1
+    run = launched(house, counting(house, 5), max_price=1.0)
+    result = run.wait(timeout_s=120)
+    assert result.state == "succeeded", result.reason
+    assert house.outcome(run) == expected_outcome(5)
+    before, after = run.status().attempts
+    assert (before.cause, after.cause) == ("machine_fault", "finished")
+    assert any("the GPU's driver does not answer" in event.message for event in run.events())
+    assert before.offer != after.offer, "the next one is tried elsewhere"
+    assert not cloud.living()
+    assert not machines.rented

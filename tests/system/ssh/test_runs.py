@@ -248,3 +248,20 @@ def test_a_deadline_that_passed_frees_the_host(
     ref = here.create(here.offers(Query())[0], spec).ref
     assert here.get(ref).state.is_gone
     assert here.owned() == []
+
+
+def test_a_host_of_ones_own_with_a_broken_gpu_ends_the_run_in_words(
+    house: House, machine: Sshd, host: str, tmp_path: Path
+) -> None:
+    tools = tmp_path / "bin"
+    tools.mkdir()
+    (tools / "nvidia-smi").write_text('#!/bin/sh\n[ "$1" = -L ] && exit 255\nexit 0\n')
+    (tools / "nvidia-smi").chmod(0o755)
+    machine.environ = {"PATH": f"{tools}:{os.environ['PATH']}"}
+    machine.stop()
+    machine.start()
+    run = house.launch(house.counting(), provider="ssh", host=host)
+    result = run.wait(timeout_s=90)
+    assert (result.state, result.reason_code) == ("failed", "machine_fault")
+    assert result.reason.startswith("the GPU's driver does not answer")
+    assert live_claims(machine) == []
