@@ -1,0 +1,117 @@
+"""The example programs: what they leave, and that an interruption changes nothing of it."""
+
+from __future__ import annotations
+
+import csv
+import json
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from launcher import Job
+from tests.system.house import eventually
+
+ROOT = Path(__file__).resolve().parents[2]
+EXAMPLES = ROOT / "examples"
+FAULT = """\
+import train
+whole = train.windows
+train.windows = lambda *given, seed: whole(*given, seed=seed) if seed < 7 else 1 / 0
+train.main()
+"""
+LITTLE_MEMORY = """\
+import torch, train
+whole = train.loss_of
+def little(model, pieces):
+    if pieces.shape[0] == 32:
+        raise torch.OutOfMemoryError("CUDA out of memory")
+    return whole(model, pieces)
+train.loss_of = little
+train.main()
+"""
+
+
+def program(name: str, *arguments: str, code: str | None = None) -> subprocess.Popen[str]:
+    """Start it in its own folder, on one thread: then numbers do not depend on the machine's cores."""
+    environ = {**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
+    environ.pop("LAUNCH_METRICS_FILE", None)
+    what = ["train.py"] if code is None else ["-c", code]
+    return subprocess.Popen(
+        [sys.executable, *what, *arguments],
+        cwd=EXAMPLES / name,
+        env=environ,
+        text=True,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+    )
+
+
+def ended(process: subprocess.Popen[str]) -> tuple[int, str]:
+    said, _ = process.communicate(timeout=240)
+    return process.returncode, said
+
+
+def folders(folder: Path) -> tuple[str, ...]:
+    return ("--out", str(folder / "out"), "--checkpoints", str(folder / "saved"))
+
+
+def newest(folder: Path) -> str:
+    return str(max((folder / "saved").glob("step_*.pt")))
+
+
+def losses(folder: Path) -> list[float]:
+    history = json.loads((folder / "out/training_history.json").read_text())
+    return [row["loss"] for row in history]
+
+
+def test_the_translator_learns_and_resumes_exactly(tmp_path: Path) -> None:
+    alone, cut = tmp_path / "alone", tmp_path / "cut"
+    code, said = ended(program("seq2seq", *folders(alone), "--steps", "50"))
+    assert code == 0, said
+    process = program("seq2seq", *folders(cut), "--steps", "50")
+    lines = cut / "out/metrics.jsonl"
+    eventually(lambda: lines.exists() and lines.read_text().count("\n") >= 10, "ten steps", 120)
+    process.send_signal(signal.SIGTERM)
+    code, said = ended(process)
+    assert code == 75, said
+    code, said = ended(program("seq2seq", *folders(cut), "--steps", "50", "--resume", newest(cut)))
+    assert code == 0, said
+    assert (cut / "out/history.csv").read_text() == (alone / "out/history.csv").read_text()
+    rows = list(csv.DictReader((alone / "out/history.csv").read_text().splitlines()))
+    scores = [float(row["val_bleu"]) for row in rows if row["val_bleu"]]
+    assert scores[0] < scores[-1]
+    assert scores[-1] > 30
+    assert (alone / "out/curves.png").stat().st_size > 5000
+    assert (alone / "out/translations.tsv").read_text().count("\n") == 200
+
+
+def test_the_text_model_survives_errors_and_small_memories(tmp_path: Path) -> None:
+    arguments = ("--steps", "12", "--save-every", "2")
+    alone, cut = tmp_path / "alone", tmp_path / "cut"
+    code, said = ended(program("gpt", *folders(alone), *arguments))
+    assert code == 0, said
+    kept = sorted(path.name for path in (alone / "saved").glob("*.pt"))
+    assert kept == ["best.pt", *(f"step_{step:08d}.pt" for step in (6, 8, 10, 12))]
+    code, said = ended(program("gpt", *folders(cut), *arguments, code=FAULT))
+    assert code == 1
+    assert "ZeroDivisionError" in said
+    assert newest(cut).endswith("step_00000007.pt"), "the last whole step"
+    code, said = ended(program("gpt", *folders(cut), *arguments))
+    assert (code, "goes on after step 7" in said) == (0, True), said
+    for file in ("training_history.json", "sample.txt", "final_model/config.json"):
+        assert (cut / "out" / file).read_text() == (alone / "out" / file).read_text()
+    parts = tmp_path / "parts"
+    code, said = ended(program("gpt", *folders(parts), "--steps", "3", code=LITTLE_MEMORY))
+    assert code == 0, said
+    assert said.count("in 2 parts from now on") == 1
+    assert losses(parts) == pytest.approx(losses(alone)[:3], rel=1e-4)
+
+
+@pytest.mark.parametrize("path", sorted(EXAMPLES.glob("*.yaml")), ids=lambda path: path.name)
+def test_every_job_file_reads(path: Path) -> None:
+    if "trainer" not in path.name:  # those are configurations of the trainer
+        assert Job.from_yaml(path).run
