@@ -157,6 +157,10 @@ def evaluate(args: argparse.Namespace) -> int:
     from trainer.lm.evaluate import WordsRequest, evaluate_words
     from trainer.progress import Console
 
+    if args.output is not None:
+        raise ConfigError(
+            "--output is for phonemes alone", hint="--words-dir names the folder of everything about words"
+        )
     console = Console()
     choice = _decoder(args, console)
     open_rescorer, more = rescoring(args, choice.acoustic_scale, choice.alpha)
@@ -203,9 +207,14 @@ def _decoder(args: argparse.Namespace, console: Console) -> _Choice:
 
 def _redis(args: argparse.Namespace, console: Console) -> _Choice:
     from trainer.lm.options import DecoderOptions
-    from trainer.lm.redis_process import open_decoder
+    from trainer.lm.redis_process import open_decoder, served_arguments
 
     given = chosen_options(args)
+    # Another model may serve at the same address the next time: what it says of itself tells them apart.
+    served: dict[str, str] = {"command": args.lm_command}
+    if args.lm_command is None:
+        served = served_arguments(args.redis, patience_s=args.redis_patience, say=console.warn)
+    served |= {name: str(value) for name, value in given.items()}
 
     def opened() -> SentenceDecoder:
         patience_s = args.redis_patience
@@ -214,7 +223,7 @@ def _redis(args: argparse.Namespace, console: Console) -> _Choice:
         )
 
     return _Choice(
-        open_decoder=opened, identity={"redis": args.redis, "command": args.lm_command, "options": given}, known=None,
+        open_decoder=opened, identity={"served": served}, known=None,
         acoustic_scale=DecoderOptions().changed(given).acoustic_scale, alpha=args.alpha,
     )  # fmt: skip
 

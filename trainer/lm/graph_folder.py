@@ -7,13 +7,13 @@ common words: a graph for another order of phonemes would decode fluent nonsense
 
 from __future__ import annotations
 
+import hashlib
 import heapq
 import json
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from trainer.durable import file_digest
 from trainer.lm.errors import BadGraph
 from trainer.lm.fst_file import Arcs, load_arcs, read_header
 from trainer.lm.memory import available_bytes, gib
@@ -24,6 +24,9 @@ __all__ = ["ARPA", "DICTIONARY", "GRAPH", "RECORD", "DecodingGraph", "describe",
 
 GRAPH, WORDS, TOKEN_TABLE = "TLG.fst", "words.txt", "tokens.txt"
 DICTIONARY, ARPA, RECORD = "lexicon.txt", "lm.arpa", "graph.json"
+
+BLOCK_BYTES, WHOLE_BYTES, SAMPLES = 1 << 20, 256 << 20, 128
+"""How much of a graph file its digest reads: all of it up to 256 MiB, else 128 blocks of 1 MiB and the last one."""
 
 PROBES = ("people", "something", "because", "tomorrow", "water", "morning", "hospital", "remember")
 """Common words of several phonemes, said one way only."""
@@ -37,7 +40,7 @@ class DecodingGraph:
     arcs: Arcs
     words: Words
     digest: str
-    """SHA-256 of the graph file."""
+    """Tells graphs apart, see `graph_digest`."""
     record: dict[str, Any] = field(default_factory=dict)
 
     @classmethod
@@ -54,7 +57,7 @@ class DecodingGraph:
         words = Words(read_symbols(folder / WORDS))
         _check_tokens(folder)
         arcs = load_arcs(folder / GRAPH, threads=threads, most_bytes=most_bytes)
-        graph = cls(folder, arcs, words, file_digest(folder / GRAPH), read_record(folder))
+        graph = cls(folder, arcs, words, graph_digest(folder / GRAPH), read_record(folder))
         graph.check_phonemes()
         return graph
 
@@ -89,6 +92,18 @@ class DecodingGraph:
             )
 
 
+def graph_digest(path: Path) -> str:
+    """SHA-256 of a graph file, or of samples of it when it is large: some graphs take minutes to read."""
+    size = path.stat().st_size
+    digest = hashlib.sha256(str(size).encode())
+    step = BLOCK_BYTES if size <= WHOLE_BYTES else max(BLOCK_BYTES, size // SAMPLES)
+    with path.open("rb") as file:
+        for at in (*range(0, size, step), max(0, size - BLOCK_BYTES)):
+            file.seek(at)
+            digest.update(file.read(BLOCK_BYTES))
+    return digest.hexdigest()
+
+
 def _check_tokens(folder: Path) -> None:
     path = folder / TOKEN_TABLE
     if not path.is_file():
@@ -102,7 +117,7 @@ def _check_tokens(folder: Path) -> None:
             )
 
 
-def spelling(arcs: Arcs, word: int, most_steps: int = 2_000_000) -> tuple[str, ...] | None:
+def spelling(arcs: Arcs, word: int, most_steps: int = 300_000) -> tuple[str, ...] | None:
     """The phonemes that the cheapest way through the graph says for one word alone; None when none was found."""
     queue: list[tuple[float, int, bool, tuple[int, ...]]] = [(0.0, arcs.start, False, ())]
     done: set[tuple[int, bool]] = set()

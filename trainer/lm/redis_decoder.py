@@ -62,6 +62,10 @@ class RedisDecoder:
             except _ComeBack:
                 self._say("the sentence is sent again")
 
+    def arguments(self) -> dict[str, str]:
+        """The options that the language model says it works with."""
+        return self._link.newest(protocol.ARGUMENTS)
+
     def close(self) -> None:
         """Close the connection; the streams stay, the language model reads them."""
         self._link.close()

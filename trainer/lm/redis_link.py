@@ -111,6 +111,15 @@ class RedisLink:
         """Messages in a stream."""
         return int(self.persist(lambda client: client.xlen(stream)))
 
+    def newest(self, stream: str) -> dict[str, str]:
+        """The fields of the newest message of a stream; empty when there is none."""
+        found = self.persist(lambda client: client.xrevrange(stream, count=1))
+        return (
+            {name.decode(): value.decode("utf-8", "replace") for name, value in found[0][1].items()}
+            if found
+            else {}
+        )
+
     def text(self, key: str) -> str:
         """A plain key as text; empty when it is not there."""
         found = self.persist(lambda client: client.get(key))

@@ -18,7 +18,7 @@ from trainer.lm.redis_link import Say, parse_address
 from trainer.lm.redis_server import PrivateRedis
 from trainer.lm.search import Hypothesis
 
-__all__ = ["open_decoder"]
+__all__ = ["open_decoder", "served_arguments"]
 
 PRIVATE = "private"
 GRACE_S = 10.0
@@ -32,10 +32,7 @@ def open_decoder(
     Raises `BadOption` and `ServiceLost`; nothing that was started is left behind.
     """
     if where == PRIVATE and command is None:
-        raise BadOption(
-            "--redis private: nobody would answer there",
-            hint="say with --lm-command what to start, such as 'trainer lm serve --graph DIR --redis {host}:{port}'",
-        )
+        raise _nobody_there()
     with contextlib.ExitStack() as stack:
         address = stack.enter_context(PrivateRedis()).address if where == PRIVATE else parse_address(where)
         if command is not None:
@@ -43,6 +40,21 @@ def open_decoder(
         decoder = RedisDecoder(address, patience_s=patience_s, say=say, options=options)
         stack.callback(decoder.close)
         return OwnedDecoder(decoder, stack.pop_all())
+
+
+def served_arguments(where: str, *, patience_s: float, say: Say) -> dict[str, str]:
+    """What the language model behind an address says of itself. Raises `BadOption` and `ServiceLost`."""
+    if where == PRIVATE:
+        raise _nobody_there()
+    with contextlib.closing(RedisDecoder(parse_address(where), patience_s=patience_s, say=say)) as decoder:
+        return decoder.arguments()
+
+
+def _nobody_there() -> BadOption:
+    return BadOption(
+        "--redis private: nobody would answer there",
+        hint="say with --lm-command what to start, such as 'trainer lm serve --graph DIR --redis {host}:{port}'",
+    )
 
 
 class OwnedDecoder:

@@ -109,6 +109,8 @@ def test_decoding_over_redis_is_decoding(graph: DecodingGraph) -> None:
             options = {"acoustic_scale": 0.4, "nbest": 20}
             decoder = RedisDecoder(server.address, patience_s=PATIENCE_S, say=print, options=options)
             with contextlib.closing(decoder):
+                assert decoder.arguments()["acoustic_scale"] == "0.4"
+                assert decoder.arguments()["lm_path"] == str(graph.folder)
                 for utterance in utterances():
                     found, expected = decoder.decode(utterance.logits), direct.decode(utterance.logits)
                     assert [h.text for h in found] == [h.text for h in expected]
@@ -264,6 +266,36 @@ def test_a_language_model_that_is_not_there_or_falls_silent_is_said(graph: Decod
             decoder.decode(np.zeros((3, 41), np.float32))
     with pytest.raises(ServiceLost, match="does not answer, after 0"):
         RedisDecoder(server.address, patience_s=0.0, say=print)
+
+
+def test_evaluate_uses_a_language_model_that_runs_already(
+    place: Place, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    served, other = DecodingGraph.load(place.graph), DecodingGraph.load(build_house(tmp_path / "house"))
+    arguments = [
+        "evaluate",
+        "--run-dir",
+        str(place.run),
+        "--data-dir",
+        str(place.data),
+        "--words-dir",
+        str(tmp_path / "w"),
+    ]
+    with PrivateRedis() as server:
+        arguments += ["--redis", f"127.0.0.1:{server.address[1]}", "--acoustic-scale", "0.4", "--nbest", "3"]
+        with serving(server.address, served) as said:
+            assert main(arguments) == 0
+            assert len([line for line in said if "candidates:" in line]) == 4
+            first = (tmp_path / "w" / "sentences.csv").read_text()
+            assert main(arguments) == 0
+            assert len([line for line in said if "candidates:" in line]) == 4  # all were finished before
+            assert (tmp_path / "w" / "sentences.csv").read_text() == first
+        with contextlib.closing(redis.Redis(port=server.address[1])) as client:
+            client.delete(protocol.ARGUMENTS)
+        with serving(server.address, other) as said:
+            assert main(arguments) == 0  # another model at the same address: nothing is taken over
+            assert len([line for line in said if "candidates:" in line]) == 4
+    assert "finished before: going on with 0" in capsys.readouterr().out
 
 
 def test_evaluate_starts_and_ends_its_own_redis_and_language_model(
