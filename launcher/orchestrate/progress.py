@@ -6,6 +6,7 @@ from dataclasses import replace
 from datetime import timedelta
 from typing import Any
 
+from launcher.checkpoints import Mirrored
 from launcher.events import Kind
 from launcher.orchestrate.context import RunContext
 from launcher.policy.reserve import Measured
@@ -32,6 +33,8 @@ def follow_progress(context: RunContext, attempt: AttemptRow, progress: Progress
         changes["asked_at"] = context.clock()  # its watchdog asked: a notice, a deadline
     if progress.phase is Phase.ENDED and (before is None or before.phase is not Phase.ENDED):
         _note_leaving(context, attempt, progress)
+    if in_bucket := _in_bucket(context, attempt, progress):
+        changes["mirrored"] = in_bucket
     if progress.step is not None and progress.step != attempt.step_last:
         changes["step_last"] = progress.step
         if before is None or before.step is None:
@@ -41,6 +44,18 @@ def follow_progress(context: RunContext, attempt: AttemptRow, progress: Progress
     if any(getattr(context.run, name) != value for name, value in run_changes.items()):
         context.update_run(**run_changes)
     return changes
+
+
+def _in_bucket(context: RunContext, attempt: AttemptRow, progress: Progress) -> dict[str, Any]:
+    """What is known to be safe, with what the machine itself has brought to a bucket since the last look; empty: nothing new."""
+    known = {name: from_json(Mirrored, entry) for name, entry in attempt.mirrored.items()}
+    new = {
+        entry.name: Mirrored(modified_at=entry.modified_at, at=context.clock())
+        for entry in progress.mirrored
+        if entry.name not in known or known[entry.name].modified_at < entry.modified_at
+    }
+    stored: dict[str, Any] = to_json({**known, **new}) if new else {}
+    return stored
 
 
 def _note_leaving(context: RunContext, attempt: AttemptRow, progress: Progress) -> None:

@@ -57,6 +57,8 @@ class Buckets:
     requests: list[Request] = field(default_factory=list)
     fail: Callable[[Request], Answer | None] | None = None
     """A fault of the test's own; None lets the request pass."""
+    page: int | None = None
+    """So many objects a page of a list, instead of a thousand."""
     expired: bool = False
     """Every signature is too old."""
 
@@ -85,7 +87,7 @@ class Buckets:
                 self._backend.delete_object(name, key)
             self._backend.delete_bucket(name)
         self.requests.clear()
-        self.fail, self.expired = None, False
+        self.fail, self.page, self.expired = None, None, False
 
     def answer(
         self,
@@ -108,6 +110,8 @@ class Buckets:
             return _refusal(403, why)
         if self.fail is not None and (said := self.fail(request)):
             return said.status, [("Content-Type", said.content_type)], said.body.encode()
+        if self.page is not None and not request.key and "list-type" in request.query:
+            environ = {**environ, "QUERY_STRING": f"{environ['QUERY_STRING']}&max-keys={self.page}"}
         return forward({**environ, "wsgi.input": io.BytesIO(body), "CONTENT_LENGTH": str(len(body))})
 
 
