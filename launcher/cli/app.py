@@ -38,6 +38,7 @@ COMMANDS: Mapping[str, str] = {
     "status": "launcher.cli.look:status",
     "logs": "launcher.cli.logs:logs",
     "pull": "launcher.cli.pull:pull",
+    "report": "launcher.cli.report:report",
     "stop": "launcher.cli.ending:stop",
     "down": "launcher.cli.ending:down",
     "resume": "launcher.cli.resume:resume",

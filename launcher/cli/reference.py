@@ -56,6 +56,7 @@ streams (following a run, `logs`, `watch`) writes JSON Lines. Every document has
 | `status` | `{"run_id", "name", "state", "reason", "provider", "instance", "attempts": [{"n", "stage", "instances", "offer", "started", "ended", "cause", "steps_done", "steps_lost", "seconds_lost", "usd"}], "step", "total", "metrics", "cost_usd", "usd_per_hour_now", "outputs", …}`; with `--events` also `"events"` |
 | `logs` | lines of `{"offset", "text"}` |
 | `pull` | `{"run_id", "dest", "files": [{"path", "size_bytes", "sha256", "was_home"}], "refused", "unmatched"}` |
+| `report` | `{"run_id", "path", "account"}`; without RUN `{"runs": [{"run_id", "offer", "spot", "finished", "ended_at", "basis", "expected_usd", "usd", "expected_hours", "hours", "inside", "error"}], "calibration": {"runs", "inside", "median_error", "by_source"}}` |
 | `exec` | `{"run_id", "argv", "exit_code", "stdout", "stderr"}` |
 | `watch` | lines of events |
 | `gc` | `{"leftovers": [{"ref", "run_id", "owner", "home_id", "instance_type", "state", "usd_per_hour", "judgement", "why", "action", "problem"}], "not_asked", "kept_here": [{"run_id", "size_bytes", "judgement", "why", "action"}]}`; `judgement` is `end`, `ask` or `leave`, `action` is `ended`, `removed`, `kept` or `failed` |

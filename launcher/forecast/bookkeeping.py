@@ -67,10 +67,10 @@ def account_of(
         usd=math.fsum(line.usd for line in lines),
         lines=lines,
         boot_s=_boot_s(spans, instances[0]),
-        setup_s=_first_s(spans, "setup"),
+        setup_s=_setup_s(run, spans),
         sent_bytes_per_s=_sent_rate(spans, events),
         pulled_bytes_per_s=run.measured.get("bytes_per_s"),
-        checkpoint_bytes=_checkpoint_bytes(events),
+        checkpoint_bytes=_checkpoint_bytes(run, events),
         output_bytes=_output_bytes(run, events),
         spot_hours=math.fsum(row.compute_s(now) for row in instances if row.offer.get("spot")) / 3600.0,
         interruptions=sum(
@@ -153,9 +153,10 @@ def _boot_s(spans: Sequence[Span], row: InstanceRow) -> float | None:
     return seconds if seconds >= 0.0 else None
 
 
-def _first_s(spans: Sequence[Span], state: str) -> float | None:
-    found = [_hours(span) * 3600.0 for span in spans if span.state == state]
-    return found[0] if found else None
+def _setup_s(run: RunRow, spans: Sequence[Span]) -> float | None:
+    """Of the first machine; 0 for a job that finished without any."""
+    found = [_hours(span) * 3600.0 for span in spans if span.state == "setup"]
+    return found[0] if found else 0.0 if run.state == "succeeded" else None
 
 
 def _sent_rate(spans: Sequence[Span], events: Sequence[Event]) -> float | None:
@@ -171,13 +172,14 @@ def _sent_rate(spans: Sequence[Span], events: Sequence[Event]) -> float | None:
     return sent / (_hours(first) * 3600.0) if sent >= TELLING_BYTES else None
 
 
-def _checkpoint_bytes(events: Sequence[Event]) -> int | None:
+def _checkpoint_bytes(run: RunRow, events: Sequence[Event]) -> int | None:
+    """Of the largest of the last checkpoints; 0 for a job that finished without any."""
     sizes = [
         int(event.data["bytes"])
         for event in events
         if event.kind is Kind.CHECKPOINT and event.data.get("where") == "machine" and event.data.get("bytes")
     ]
-    return max(sizes[-3:]) if sizes else None
+    return max(sizes[-3:]) if sizes else 0 if run.state == "succeeded" else None
 
 
 def _output_bytes(run: RunRow, events: Sequence[Event]) -> int | None:

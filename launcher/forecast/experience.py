@@ -61,8 +61,8 @@ class Experience:
     def sizes(self, assumed: Sizes) -> Sizes:
         """Return the sizes with those of this job's newest run that showed them."""
         mine = [item for item in self.accounts if item.job_digest == self.digest]
-        checkpoint = next((item for item in mine if item.checkpoint_bytes), None)
-        output = next((item for item in mine if item.output_bytes), None)
+        checkpoint = next((item for item in mine if item.checkpoint_bytes is not None), None)
+        output = next((item for item in mine if item.output_bytes is not None), None)
         shown = checkpoint or output
         if shown is None:
             return assumed
@@ -76,7 +76,7 @@ class Experience:
 
 def _seen(accounts: Sequence[Account], value: Callable[[Account], float | None]) -> tuple[Range, str] | None:
     """Return the range that the newest accounts show of one value, and their words; None where they show nothing."""
-    shown = [(item, seen) for item in accounts if (seen := value(item)) is not None and seen > 0.0][:_NEWEST]
+    shown = [(item, seen) for item in accounts if (seen := value(item)) is not None and seen >= 0.0][:_NEWEST]
     if not shown:
         return None
     values = [seen for _, seen in shown]

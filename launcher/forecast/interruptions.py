@@ -13,6 +13,7 @@ How often it happens is not quite Poisson, because every loss makes the run long
 from __future__ import annotations
 
 import functools
+import itertools
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -28,6 +29,8 @@ BAD_CASE = 4.0
 BAD_CASE_RECORDED = 1.6
 """The same where the user's own record has shown it often enough."""
 _EXPONENT_MOST = 50.0
+_FAR = 7.0
+"""Standard deviations beyond which nothing counts."""
 _COUNTED_UP_TO = 60.0
 """More interruptions than these are not counted one by one: what lies between the mean and a quantile grows with the
 root of their number from there on."""
@@ -86,15 +89,26 @@ def _counts(theta: float, brings: float) -> Iterator[float]:
 
 def _mixture_quantile(share: float, counts: tuple[float, ...], each_h: float, spread_h: float) -> float:
     """The hours that k losses cost are about normal around k times what one costs; find the quantile of the mixture."""
+    up_to = list(itertools.accumulate(counts, initial=0.0))
     low, high = 0.0, each_h * (len(counts) + 1) + 4.0 * spread_h
-    for _ in range(50):
+    for _ in range(45):
         middle = 0.5 * (low + high)
-        below = math.fsum(
-            chance * (1.0 if k == 0 else _below(middle, k * each_h, spread_h * math.sqrt(k)))
-            for k, chance in enumerate(counts)
-        )
+        sure = _surely_below(middle, each_h, spread_h, len(counts))
+        below = up_to[sure]
+        for k in range(sure, len(counts)):
+            deviation = spread_h * math.sqrt(k)
+            if k * each_h - middle > _FAR * deviation and k * each_h > middle:
+                break
+            below += counts[k] * _below(middle, k * each_h, deviation)
         low, high = (low, middle) if below >= share else (middle, high)
     return high
+
+
+def _surely_below(hours: float, each_h: float, spread_h: float, most: int) -> int:
+    """How many counts cost so much less than ``hours`` that there is no doubt."""
+    doubt = _FAR * spread_h
+    root = (math.sqrt(doubt * doubt + 4.0 * each_h * hours) - doubt) / (2.0 * each_h)
+    return min(most, int(root * root) + 1 if spread_h > 0.0 or hours > 0.0 else 1)
 
 
 def _below(x: float, mean: float, deviation: float) -> float:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import time
 from collections.abc import Callable
 from datetime import datetime, timedelta
@@ -87,3 +88,21 @@ def test_a_run_within_its_limit_is_told_what_it_will_come_to(house: House) -> No
     assert sum(line["usd"] for line in row.account["lines"]) == pytest.approx(status.cost_usd, abs=1e-5)
     assert house.store.speeds(row.job_digest)[0].steps_per_s > 0
     house.audit(run)
+    the_report_holds_everything_in_one_page(house, run, status.cost_usd)
+
+
+def the_report_holds_everything_in_one_page(house: House, run: Run, cost_usd: float) -> None:
+    told = house.command("report", run.id, "--json")
+    assert told.returncode == 0, told.stderr
+    document = json.loads(told.stdout)
+    assert document["account"]["usd"] == pytest.approx(cost_usd, abs=1e-5)
+    page = (house.results / run.id / "report.html").read_text(encoding="utf-8")
+    assert document["path"] == str(house.results / run.id / "report.html")
+    assert "Estimate and bill" in page and "<polyline" in page and "inside the range" in page
+    assert "http://" not in page and "https://" not in page and "<script" not in page
+    items = {line["item"] for line in document["account"]["lines"]}
+    assert {"boot", "training", "disk", "IPv4", "output pull"} <= items
+    history = json.loads(house.command("report", "--json").stdout)
+    assert history["calibration"]["runs"] == 1
+    assert [item["run_id"] for item in history["runs"]] == [run.id]
+    assert "finished runs inside the range" in house.command("report").stdout
