@@ -30,7 +30,7 @@ def _estimate(ctx: click.Context, /, **given: Any) -> int:
     from launcher.planning.preparation import nothing_to_rent
 
     with nothing_rented():
-        job = job_of(ctx, given)
+        job = job_of(ctx, screen, given)
         with screen.busy("Asking for prices"):
             found = compare(job, offline=given["offline"], **api_options(given))
         if not found.estimates:

@@ -11,7 +11,11 @@ from launcher.errors import UsageError
 if TYPE_CHECKING:
     from launcher.job import Job
 
-__all__ = ["choose_job"]
+__all__ = ["NoJob", "changed", "choose_job"]
+
+
+class NoJob(UsageError):
+    """Nothing says what shall run; a person may take the built-in job, which nobody takes for them."""
 
 
 def choose_job(
@@ -26,7 +30,8 @@ def choose_job(
     """Return the job that the arguments name, with ``--set`` and ``--env`` applied.
 
     Raises:
-        UsageError: two jobs are named, or none and no ``launch.yaml`` is near.
+        UsageError: two jobs are named.
+        NoJob: none is, and no ``launch.yaml`` is near.
         JobFileError: the file, a setting or the command is wrong.
     """
     from launcher.job import Job, find_job_file
@@ -46,11 +51,16 @@ def choose_job(
     else:
         found = find_job_file(cwd)
         if found is None:
-            raise UsageError(
+            raise NoJob(
                 "no job: none was named, and there is no launch.yaml here or above, up to the git root",
-                hint="launch JOB.yaml, or launch [options] -- python train.py",
+                hint="`launch init` writes one; or launch JOB.yaml, or launch [options] -- python train.py",
             )
         job = Job.from_yaml(found)
+    return changed(job, settings, envs)
+
+
+def changed(job: Job, settings: Mapping[str, str], envs: Mapping[str, str]) -> Job:
+    """Return the job with ``--set`` and ``--env`` applied."""
     if settings:
         job = job.with_overrides(settings)
     return job.with_envs(envs) if envs else job

@@ -26,7 +26,7 @@ def _rehearse(ctx: click.Context, /, **given: Any) -> int:
     from launcher.rehearse import rehearse as perform
 
     with nothing_rented():
-        job = job_of(ctx, given)
+        job = job_of(ctx, screen, given)
         result = perform(job, minutes=given["minutes"], say=lambda words: screen.notice(f"… {words}"))
     from launcher.render.rehearsal import rehearsal_document, rehearsal_lines
 

@@ -45,6 +45,11 @@ class Screen:
         """Something on the screen may be drawn over again."""
         return not self.json and self.stream.isatty() and os.environ.get("TERM", "dumb") != "dumb"
 
+    @property
+    def can_ask(self) -> bool:
+        """Somebody sits at a terminal."""
+        return sys.stdin.isatty() and self.stream.isatty()
+
     @cached_property
     def console(self) -> Console:
         """The console of people's text."""
@@ -99,7 +104,7 @@ class Screen:
             UsageError: there is no terminal to ask on.
             Detached: Ctrl-C, or the end of input.
         """
-        if not (sys.stdin.isatty() and self.stream.isatty()):
+        if not self.can_ask:
             raise UsageError(
                 f"nobody is there to answer: {question}", left_behind=otherwise, hint="--yes answers it"
             )

@@ -18,13 +18,15 @@ if TYPE_CHECKING:
 
 __all__ = ["job_of", "start"]
 
+OFFER = "There is no job file here. Take the built-in Brain-to-Text '25 pipeline, with its data in ./data?"
+
 
 def start(ctx: click.Context, **given: Any) -> int:
     """Carry out ``launch [JOB.yaml] [options]``; everything before the question is free of charge."""
     screen = Screen(json=given["as_json"], debug=given["debug"])
     with nothing_rented():
         refuse_what_is_not_there(given)
-        job = job_of(ctx, given)
+        job = job_of(ctx, screen, given)
         with screen.busy("Checking, and asking for prices"):
             prepared = _prepare(job, given)
         if not given["dry_run"]:
@@ -41,19 +43,29 @@ def start(ctx: click.Context, **given: Any) -> int:
     return _launch(screen, prepared, detach=given["detach"])
 
 
-def job_of(ctx: click.Context, given: Any) -> Job:
-    """Return the job that the command line names, changed as it says."""
+def job_of(ctx: click.Context, screen: Screen, given: Any) -> Job:
+    """Return the job that the command line names, changed as it says; where there is none, offer the built-in one."""
     from launcher.cli.app import COMMANDS
-    from launcher.cli.job_choice import choose_job
+    from launcher.cli.job_choice import NoJob, changed, choose_job
 
-    return choose_job(
-        ctx.args,
-        ctx.meta.get(COMMAND),
-        settings=dict(given["settings"]),
-        envs=dict(given["envs"]),
-        commands=list(COMMANDS),
-        cwd=Path.cwd(),
-    )
+    settings, envs = dict(given["settings"]), dict(given["envs"])
+    try:
+        return choose_job(
+            ctx.args,
+            ctx.meta.get(COMMAND),
+            settings=settings,
+            envs=envs,
+            commands=list(COMMANDS),
+            cwd=Path.cwd(),
+        )
+    except NoJob:
+        if given.get("yes") or not screen.can_ask:
+            raise
+    if not screen.confirm(OFFER, default=False, otherwise="nothing was started"):
+        raise click.exceptions.Exit(EXIT_DECLINED)
+    from launcher.job.built_in import built_in_job
+
+    return changed(built_in_job(Path.cwd()), settings, envs)
 
 
 def _prepare(job: Job, given: Any) -> Prepared:
