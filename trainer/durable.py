@@ -20,6 +20,7 @@ __all__ = [
     "HashingFile",
     "digest_path",
     "file_digest",
+    "is_alive",
     "link_into_place",
     "publish",
     "read_digest",
@@ -183,7 +184,7 @@ def remove_stale(folder: Path) -> list[Path]:
     removed = []
     for path in folder.glob(f".*{TEMPORARY_SUFFIX}"):
         owner = path.name.removesuffix(TEMPORARY_SUFFIX).rpartition(".")[2]
-        if owner.isdigit() and int(owner) != os.getpid() and _is_alive(int(owner)):
+        if owner.isdigit() and int(owner) != os.getpid() and is_alive(int(owner)):
             continue
         path.unlink(missing_ok=True)
         removed.append(path)
@@ -194,7 +195,8 @@ def remove_stale(folder: Path) -> list[Path]:
     return removed
 
 
-def _is_alive(pid: int) -> bool:
+def is_alive(pid: int) -> bool:
+    """Whether a process with this number lives, ours or not."""
     try:
         os.kill(pid, 0)
     except ProcessLookupError:

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from trainer.durable import file_digest
+from trainer.durable import file_digest, is_alive
 from trainer.lm.arpa import NgramModel, perplexity, read_arpa, write_arpa
 from trainer.lm.errors import BadOption, BadText
 from trainer.lm.graph import build_graph, word_symbols
@@ -98,6 +98,10 @@ def build(request: BuildRequest, out: Path, *, force: bool = False, say: Callabl
             f"{out} holds something else already", hint="choose another --out, or --force to replace it"
         )
     out.parent.mkdir(parents=True, exist_ok=True)
+    for stale in out.parent.glob(f".{out.name}.*.partial"):
+        pid = stale.name.split(".")[-2]
+        if not (pid.isdigit() and is_alive(int(pid))):  # of a build that was killed
+            shutil.rmtree(stale, ignore_errors=True)
     partial = out.with_name(f".{out.name}.{os.getpid()}.partial")
     shutil.rmtree(partial, ignore_errors=True)
     partial.mkdir()
