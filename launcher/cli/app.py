@@ -34,6 +34,7 @@ COMMANDS: Mapping[str, str] = {
     "rehearse": "launcher.cli.rehearse:rehearse",
     "estimate": "launcher.cli.estimate:estimate",
     "offers": "launcher.cli.offers:offers",
+    "calibrate": "launcher.cli.calibrate:calibrate",
     "ls": "launcher.cli.look:ls",
     "status": "launcher.cli.look:status",
     "logs": "launcher.cli.logs:logs",

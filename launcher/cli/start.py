@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from launcher import Prepared
     from launcher.job import Job
 
-__all__ = ["job_of", "start"]
+__all__ = ["agreed", "job_of", "start"]
 
 OFFER = "There is no job file here. Take the built-in Brain-to-Text '25 pipeline, with its data in ./data?"
 
@@ -36,7 +36,7 @@ def start(ctx: click.Context, **given: Any) -> int:
             prepared.require_ok()
             return 0
         if not given["yes"]:
-            if not _agreed(screen, prepared):
+            if not agreed(screen, prepared):
                 return EXIT_DECLINED
             prepared = replace(prepared, accepts_client_deadline=True)
         prepared.require_consent()
@@ -91,7 +91,8 @@ def _show_plan(screen: Screen, prepared: Prepared, *, as_document: bool) -> None
     screen.show(plan_view(prepared))
 
 
-def _agreed(screen: Screen, prepared: Prepared) -> bool:
+def agreed(screen: Screen, prepared: Prepared) -> bool:
+    """Ask the one question; what is asked for depends on what could go wrong."""
     if prepared.plan.needs_client_deadline and not prepared.accepts_client_deadline:
         question = (
             "Nothing but this computer ends that machine: if this computer dies, billing goes on. Rent?"

@@ -18,6 +18,7 @@ from launcher.render.runs import table
 from launcher.status import offer_words
 
 if TYPE_CHECKING:
+    from launcher import Prepared
     from launcher.forecast.estimates import Estimate
     from launcher.forecast.ranges import Range
     from launcher.planning.comparison import Comparison
@@ -29,6 +30,7 @@ __all__ = [
     "comparison_view",
     "estimates_view",
     "hours_range",
+    "limited_bill",
     "misses_view",
     "offers_view",
     "one_per_machine",
@@ -146,6 +148,18 @@ def bill(estimate: Estimate, *, with_hints: bool = True) -> RenderableType:
     if with_hints and estimate.narrow_by:
         parts.append(Text(f"less guessing with: {', '.join(estimate.narrow_by)}", style=style.QUIET))
     return Group(*parts)
+
+
+def limited_bill(prepared: Prepared, minutes: float) -> RenderableType:
+    """Say what a calibration would rent and what it can cost at most."""
+    offer, limits = prepared.plan.offer, prepared.plan.limits
+    most_usd = offer.usd_per_hour * limits.max_duration_s / 3600.0
+    price = words.usd_per_hour(offer.usd_per_hour)
+    return Text(
+        f"{prepared.name} on {offer_words(offer)} for {minutes:g} min of steps at {price}: "
+        f"it ends after {words.duration(limits.max_duration_s)} at the latest, for {words.usd(most_usd)} of rent; "
+        "nothing is brought home"
+    )
 
 
 def ranked(estimates: Sequence[Estimate]) -> RenderableType:

@@ -106,3 +106,19 @@ def the_report_holds_everything_in_one_page(house: House, run: Run, cost_usd: fl
     assert history["calibration"]["runs"] == 1
     assert [item["run_id"] for item in history["runs"]] == [run.id]
     assert "finished runs inside the range" in house.command("report").stdout
+
+
+def test_a_few_seconds_on_the_machine_price_the_whole_run(house: House) -> None:
+    """Long enough for a pace; nothing comes home, and nothing is left behind."""
+    command = ("--", "bash", "-c", STEPS.format(steps=100_000, total=100_000, gate="/dev/null"))
+    where = ("--provider", "fake", "--instance", "t4.1x", "--name", "paced")
+    told = house.command("calibrate", "--minutes", "0.05", *where, "--yes", "--json", *command)
+    assert told.returncode == 0, told.stderr
+    found = json.loads(told.stdout)
+    training = next(line for line in found["estimate"]["lines"] if line["item"] == "training")
+    assert found["run_id"] in training["basis"] and "measured" in training["basis"]
+    hours = 100_000 / found["steps_per_s"] / 3600
+    assert found["estimate"]["hours"]["low"] < hours < found["estimate"]["hours"]["high"]
+    ended = house.store.run(found["run_id"])
+    assert ended.ended_at is not None and not house.store.outputs(found["run_id"])
+    assert all(machine["state"] == "terminated" for machine in house.machines())
