@@ -88,6 +88,8 @@ def bring_log(
     context: RunContext, runner: Runner, handle: Handle, attempt: AttemptRow, *, to_the_end: bool = False
 ) -> AttemptRow:
     """Copy what is new of the machine's output to the run's log at home, without gaps or repeats."""
+    # The caller's row may be older than what this very look has brought already.
+    attempt = next((row for row in context.attempts if row.n == attempt.n), attempt)
     for _ in itertools.count() if to_the_end else range(LOG_CHUNKS_PER_LOOK):
         chunk = runner.logs(handle, attempt.log_offset)
         if not chunk.data:

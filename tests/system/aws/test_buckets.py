@@ -76,6 +76,7 @@ def test_checkpoints_go_to_the_bucket_and_the_next_machine_goes_on_from_there(
     assert [attempt.steps_lost for attempt in run.status().attempts] == [0, 0]
     said = [event.message for event in run.events()]
     assert any("is in the bucket" in words for words in said)
+    assert b"".join(run.logs()).count(b"saved at 8") == 1, "the log has no repeats"
     assert "step_000008.json" in house.store.attempts(run.id)[0].mirrored, "known to be safe"
     assert any("the machine has fetched checkpoint" in words for words in said)
     assert not list(house.home.run(run.id).mirror.glob("*")), (
