@@ -141,6 +141,7 @@ class _BuiltIn:
 
 _STORES = {
     "s3": _BuiltIn("provisioning.aws.storage:S3Store", provider="aws", extra="aws"),
+    "gs": _BuiltIn("provisioning.gcp.storage:GcsStore", provider="gcp", extra="gcp"),
 }
 SCHEMES = tuple(_STORES)
 

@@ -212,7 +212,17 @@ CALLS = MappingProxyType(
 
 
 def role_of(permission: str) -> str:
-    """Return the predefined role that carries a permission, the narrowest of the two that the documentation asks for."""
-    if permission.startswith(("compute.firewalls.", "compute.networks.updatePolicy")):
-        return "roles/compute.securityAdmin"
+    """Return the predefined role that carries a permission, of those that the documentation asks for."""
+    for prefix, role in _ROLES:
+        if permission.startswith(prefix):
+            return role
     return "roles/compute.instanceAdmin.v1"
+
+
+_ROLES = (
+    ("compute.firewalls.", "roles/compute.securityAdmin"),
+    ("compute.networks.updatePolicy", "roles/compute.securityAdmin"),
+    ("storage.", "roles/storage.objectUser"),
+    ("iam.", "roles/iam.serviceAccountTokenCreator"),
+    ("cloudbilling.", "roles/serviceusage.serviceUsageConsumer"),
+)

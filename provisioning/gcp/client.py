@@ -9,20 +9,23 @@ from __future__ import annotations
 import json
 import re
 import threading
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from provisioning.errors import BadCredentials, MissingDependency, Unreachable
 from provisioning.gcp.calls import CALLS
 from provisioning.gcp.errors import Refusal, error_for, meaning_of
-from provisioning.gcp.session import BILLING, COMPUTE, LOGIN, endpoint, new_session
+from provisioning.gcp.session import BILLING, COMPUTE, IAM, LOGIN, STORAGE, endpoint, new_session
+from provisioning.gcp.signing import Signer, signer_of
 from provisioning.meaning import Meaning
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterator, Mapping
+    from collections.abc import Callable, Collection, Iterator, Mapping
 
     from provisioning.gcp.session import Session
 
 __all__ = ["Client", "client_for", "refusal_of"]
+
+Answer = TypeVar("Answer")
 
 BILLING_TIMEOUT_S = 20.0
 _RELEVANT = ("GOOGLE_", "CLOUDSDK_", "GCE_METADATA_", "NO_GCE_CHECK", "HOME")
@@ -139,7 +142,44 @@ class Client:
             if not token:
                 return
 
+    @property
+    def storage_endpoint(self) -> str:
+        """Where machines read and write objects."""
+        return endpoint(self._environ, "storage", STORAGE)
+
+    def store(self, ask: Callable[[Any], Answer], permission: str, bucket: str) -> Answer | Refusal:
+        """Let ``ask`` make its calls with the SDK's client of Cloud Storage; a refusal is returned."""
+        return self._guarded(lambda: ask(self._storage()), permission, bucket)
+
+    def signer(self, account: str | None) -> Signer:
+        """Return who signs addresses: the credentials' own key, or ``account`` on their behalf.
+
+        Raises:
+            BadCredentials: these credentials have no key, and no account is named.
+        """
+        return signer_of(
+            self._logged_in().credentials, account, endpoint(self._environ, "iamcredentials", IAM)
+        )
+
     # Inside
+
+    def _storage(self) -> Any:
+        with self._lock:
+            if "storage" not in self._clients:
+                session = self._logged_in()
+                try:
+                    from google.api_core.client_options import ClientOptions
+                    from google.cloud.storage import Client as StorageClient
+                except ImportError as error:
+                    raise MissingDependency(
+                        f"gs:// needs google-cloud-storage: {error}", hint="pip install 'gpu-launch[gcp]'"
+                    ) from error
+                self._clients["storage"] = StorageClient(
+                    project=session.project,
+                    credentials=session.credentials,
+                    client_options=ClientOptions(api_endpoint=self.storage_endpoint),
+                )
+            return self._clients["storage"]
 
     def _billing(self, path: str, parameters: Mapping[str, str]) -> dict[str, Any]:
         permission = "cloudbilling.services.listSkus"
@@ -173,7 +213,7 @@ class Client:
             setattr(request, call.body, resource.from_json(json.dumps(body), ignore_unknown_fields=False))
         return getattr(client, call.method)(request, retry=None, timeout=call.timeout_s)
 
-    def _guarded(self, send: Any, permission: str, place: str) -> dict[str, Any] | Refusal:
+    def _guarded(self, send: Callable[[], Answer], permission: str, place: str) -> Answer | Refusal:
         """Run ``send``; no exception of Google's, of requests' or of protobuf's leaves this method."""
         self._logged_in()
         import requests
@@ -182,7 +222,7 @@ class Client:
         from google.protobuf.json_format import Error as BadJson
 
         try:
-            told: dict[str, Any] = send()
+            return send()
         except _Refused as error:
             return self._refused(error.refusal)
         except api.GoogleAPICallError as error:
@@ -196,7 +236,6 @@ class Client:
             raise BadCredentials(f"gcp: {_one_line(error)}", hint=LOGIN) from None
         except (requests.RequestException, api.GoogleAPIError, BadJson, ValueError, OSError) as error:
             return Refusal(code="", message=_one_line(error), permission=permission, place=place)
-        return told
 
     def _refused(self, refusal: Refusal) -> Refusal:
         if meaning_of(refusal) is Meaning.CREDENTIALS:

@@ -11,6 +11,7 @@ __all__ = ["Options"]
 _PROJECT = re.compile(r"(?:[a-z0-9.-]+:)?[a-z][a-z0-9-]{4,28}[a-z0-9]")
 _REGION = re.compile(r"[a-z]+-[a-z]+\d+")
 _NAME = re.compile(r"[a-z](?:[a-z0-9-]{0,61}[a-z0-9])?")
+_EMAIL = re.compile(r"[a-z0-9._-]+@[a-z0-9.-]+\.gserviceaccount\.com")
 _LOGIN = re.compile(r"[a-z_][a-z0-9_-]{0,31}")
 
 
@@ -31,6 +32,9 @@ class Options:
     ``~/.ssh/config``), and a way out for the machines (Cloud NAT)."""
     ssh_user: str = "ubuntu"
     """The login that is made on the machine."""
+    signer: str | None = None
+    """For ``gs://``: the e-mail of a service account that you may impersonate and that may use the bucket. Needed where
+    you are logged in as a user, who cannot sign addresses for machines."""
     prices: Literal["auto", "table"] = "auto"
     """Live from the Cloud Billing catalog where it can be reached, or only from the table that ships."""
 
@@ -43,5 +47,9 @@ class Options:
         for what, name in (("network", self.network), ("subnetwork", self.subnetwork)):
             if name is not None and not _NAME.fullmatch(name):
                 raise ValueError(f"{what}: {name!r} is no name of one")
+        if self.signer is not None and not _EMAIL.fullmatch(self.signer):
+            raise ValueError(
+                f"signer: {self.signer!r} is no service account, such as a@b.iam.gserviceaccount.com"
+            )
         if not _LOGIN.fullmatch(self.ssh_user):
             raise ValueError(f"ssh_user: {self.ssh_user!r} is no login name")

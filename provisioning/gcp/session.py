@@ -18,10 +18,22 @@ from provisioning.errors import BadCredentials, MissingDependency
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-__all__ = ["BILLING", "COMPUTE", "SCOPES", "Session", "endpoint", "gcloud_setting", "new_session"]
+__all__ = [
+    "BILLING",
+    "COMPUTE",
+    "IAM",
+    "SCOPES",
+    "STORAGE",
+    "Session",
+    "endpoint",
+    "gcloud_setting",
+    "new_session",
+]
 
 SCOPES = ("https://www.googleapis.com/auth/cloud-platform",)
 COMPUTE = "https://compute.googleapis.com"
+STORAGE = "https://storage.googleapis.com"
+IAM = "https://iamcredentials.googleapis.com"
 BILLING = "https://cloudbilling.googleapis.com"
 LOGIN = "`gcloud auth application-default login`, or GOOGLE_APPLICATION_CREDENTIALS=/path/to/key.json"
 _METADATA = "metadata.google.internal"
@@ -77,7 +89,7 @@ def endpoint(environ: Mapping[str, str], api: str, default: str) -> str:
     gcloud writes the version behind it (``…/compute/v1/``), the SDK does not; both are understood.
     """
     told = environ.get(f"CLOUDSDK_API_ENDPOINT_OVERRIDES_{api.upper()}", "").rstrip("/")
-    return told.removesuffix("/v1").removesuffix("/compute") or default
+    return told.removesuffix("/v1").removesuffix(f"/{api}") or default
 
 
 def gcloud_setting(environ: Mapping[str, str], section: str, name: str) -> str | None:

@@ -18,6 +18,7 @@ from datetime import datetime, timedelta, timezone
 from typing import Any
 
 from tests.provisioning.gcp import stock
+from tests.provisioning.gcp.buckets import Buckets
 
 PROJECT = "a-project-of-tests"
 ADDRESS = "198.51.100.7"
@@ -95,6 +96,7 @@ class GceCloud:
     disks: dict[tuple[str, str], dict[str, Any]] = field(default_factory=dict)
     firewalls: dict[str, dict[str, Any]] = field(default_factory=dict)
     operations: dict[str, Operation] = field(default_factory=dict)
+    buckets: Buckets = field(default_factory=Buckets)
     networks: set[str] = field(default_factory=lambda: {"default"})
     _requests: dict[str, str] = field(default_factory=dict)
     _host_keys: dict[str, str] = field(default_factory=dict)
@@ -107,6 +109,8 @@ class GceCloud:
         return {
             "CLOUDSDK_API_ENDPOINT_OVERRIDES_COMPUTE": f"{self.url}/compute/v1/",
             "CLOUDSDK_API_ENDPOINT_OVERRIDES_CLOUDBILLING": self.url,
+            "CLOUDSDK_API_ENDPOINT_OVERRIDES_STORAGE": f"{self.url}/storage/v1/",
+            "CLOUDSDK_API_ENDPOINT_OVERRIDES_IAMCREDENTIALS": self.url,
             "GOOGLE_APPLICATION_CREDENTIALS": self.key_file,
             "NO_GCE_CHECK": "true",
             "LAUNCH_ADDRESS_URL": f"{self.url}/address",

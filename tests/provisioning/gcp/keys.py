@@ -9,7 +9,7 @@ from pathlib import Path
 
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
-from cryptography.hazmat.primitives.asymmetric import rsa
+from cryptography.hazmat.primitives.asymmetric import padding, rsa
 from cryptography.x509.oid import NameOID
 
 EMAIL = "launcher@a-project-of-tests.iam.gserviceaccount.com"
@@ -36,6 +36,10 @@ def certificate() -> bytes:
         .sign(_key(), hashes.SHA256())
     )
     return made.public_bytes(serialization.Encoding.PEM)
+
+
+def sign(message: bytes) -> bytes:
+    return _key().sign(message, padding.PKCS1v15(), hashes.SHA256())
 
 
 def private_pem() -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import json
 import socket
 import threading
@@ -16,9 +17,10 @@ from urllib.parse import parse_qsl, urlsplit
 from google.auth import jwt
 
 from tests.provisioning.gcp import discovery, stock
+from tests.provisioning.gcp.buckets import SIGNER, Reply
 from tests.provisioning.gcp.cloud import ADDRESS, PROJECT, ROOT, Call, Fault, GceCloud, Refused
 from tests.provisioning.gcp.filters import condition
-from tests.provisioning.gcp.keys import EMAIL, certificate, write_key_file
+from tests.provisioning.gcp.keys import EMAIL, certificate, sign, write_key_file
 
 TOKENS = ("token-of-the-key", "token-of-the-machine")
 LONGEST_WAIT_S = 120.0
@@ -316,6 +318,9 @@ class Handler(BaseHTTPRequestHandler):
     def do_DELETE(self) -> None:
         self._serve()
 
+    def do_PUT(self) -> None:
+        self._serve()
+
     def do_PATCH(self) -> None:
         self._serve()
 
@@ -336,8 +341,17 @@ class Handler(BaseHTTPRequestHandler):
             if told.path.startswith("/computeMetadata/"):
                 self._metadata(told.path)
                 return
+            if "X-Goog-Signature" in query:
+                self._reply(self.cloud.buckets.signed(self.command, told.path, query, self.headers, body))
+                return
             self._check_login()
-            if told.path.startswith("/v1/services/"):
+            if told.path.endswith(":signBlob"):
+                answer = self._signature(told.path, json.loads(body))
+            elif reply := self.cloud.buckets.api(self.command, told.path, query):
+                self._check_named(f"storage.objects.{'list' if self.command == 'GET' else 'delete'}")
+                self._reply(reply)
+                return
+            elif told.path.startswith("/v1/services/"):
                 answer = self._skus(query)
             else:
                 answer, lost = self._compute(told.path, query, body)
@@ -437,10 +451,21 @@ class Handler(BaseHTTPRequestHandler):
         needed = (f"compute.{resource}.{_VERBS.get(verb, verb)}", *_BESIDE.get(method, ()))
         self.cloud.used.update(needed)
         for permission in needed:
-            if self.cloud.allowed is not None and permission not in self.cloud.allowed:
-                raise Refused(
-                    403, "forbidden", f"Required '{permission}' permission for 'projects/{PROJECT}'"
-                )
+            self._check_named(permission)
+
+    def _check_named(self, permission: str) -> None:
+        if self.cloud.allowed is not None and permission not in self.cloud.allowed:
+            raise Refused(403, "forbidden", f"Required '{permission}' permission for 'projects/{PROJECT}'")
+
+    def _signature(self, path: str, told: Mapping[str, str]) -> dict[str, str]:
+        """IAM signs for whoever may impersonate the account."""
+        self._check_named("iam.serviceAccounts.signBlob")
+        if path != f"/v1/projects/-/serviceAccounts/{SIGNER}:signBlob":
+            raise Refused(404, "notFound", "Unknown service account")
+        return {
+            "keyId": "1",
+            "signedBlob": base64.b64encode(sign(base64.b64decode(told["payload"]))).decode(),
+        }
 
     def _skus(self, query: Mapping[str, str]) -> dict[str, Any]:
         if self.cloud.skus is None:
@@ -450,6 +475,8 @@ class Handler(BaseHTTPRequestHandler):
                 "Cloud Billing API has not been used in project before or it is disabled.",
             )
         start = int(query.get("pageToken") or 0)
+        if start and self._strike(Call("cloudbilling.skus.list", {}, {}, None)):
+            raise _NoAnswer
         page, end = self.cloud.skus[start : start + 5], start + 5
         return {"skus": page, "nextPageToken": str(end) if end < len(self.cloud.skus) else ""}
 
@@ -462,6 +489,13 @@ class Handler(BaseHTTPRequestHandler):
             self.send_header("Metadata-Flavor", "Google")
         self.end_headers()
         self.wfile.write(data)
+
+    def _reply(self, reply: Reply) -> None:
+        self.send_response(reply.status)
+        for name, value in {**reply.headers, "Content-Length": str(len(reply.body))}.items():
+            self.send_header(name, value)
+        self.end_headers()
+        self.wfile.write(reply.body)
 
     def log_message(self, format: str, *args: object) -> None:
         return
