@@ -16,7 +16,7 @@ from launcher.planning.preflight import Finding, Level, install_line
 from launcher.remote.ssh.config import CONFIG_VARIABLE, config_file
 from launcher.remote.ssh.rsync import is_rsync
 from launcher.store import Store
-from provisioning import CloudError, ProviderContext
+from provisioning import CloudError, ProviderContext, Remarking
 from provisioning.registry import names, provider
 
 if TYPE_CHECKING:
@@ -150,10 +150,14 @@ def _providers(environ: Mapping[str, str]) -> Iterator[Finding]:
         try:
             built: Provider = provider(name, ProviderContext(home=home, environ=environ))
             built.check()
+            remarks = built.remarks() if isinstance(built, Remarking) else ()
         except CloudError as error:
             yield _odd(f"provider {name}", error.message, error.hint)
         else:
             yield _good(f"provider {name}", "can be used")
+            for remark in remarks:
+                level = Level.OK if remark.fix is None else Level.WARNING
+                yield Finding(check=f"provider {name}", level=level, message=remark.text, fix=remark.fix)
 
 
 def _run(argv: list[str], environ: Mapping[str, str]) -> tuple[int, str]:

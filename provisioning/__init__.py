@@ -34,6 +34,7 @@ from provisioning.models import (
     NoticeProbe,
     Offer,
     Query,
+    Remark,
     SelfDestroy,
     SshAccess,
     WhenUnattended,
@@ -47,6 +48,7 @@ from provisioning.provider import (
     Provider,
     ProviderClass,
     ProviderContext,
+    Remarking,
 )
 
 __all__ = [
@@ -86,6 +88,8 @@ __all__ = [
     "ProviderContext",
     "Query",
     "QuotaExceeded",
+    "Remark",
+    "Remarking",
     "SelfDestroy",
     "SshAccess",
     "Throttled",

@@ -30,6 +30,7 @@ __all__ = [
     "NoticeProbe",
     "Offer",
     "Query",
+    "Remark",
     "SelfDestroy",
     "SshAccess",
     "WhenUnattended",
@@ -359,6 +360,15 @@ class HostKeyOrigin(str, enum.Enum):
     """
     FIRST_CONTACT = "first_contact"
     """It can be neither given nor read: the key that is shown first is accepted, announced and pinned; no secrets."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Remark:
+    """What a person should know about an account that can be used."""
+
+    text: str
+    fix: str | None = None
+    """The line that changes it, where it will get in the way."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
         NoticeProbe,
         Offer,
         Query,
+        Remark,
         SelfDestroy,
     )
 
@@ -36,6 +37,7 @@ __all__ = [
     "Provider",
     "ProviderClass",
     "ProviderContext",
+    "Remarking",
 ]
 
 
@@ -178,6 +180,17 @@ class OfferChecking(Protocol):
         Raises:
             QuotaExceeded: the account's limit is smaller than the machine; names it, and where it can be raised.
             BadOption: its place lacks something that a machine needs, such as a network.
+        """
+
+
+@runtime_checkable
+class Remarking(Protocol):
+    """A provider that can say more of an account than that it can be used."""
+
+    def remarks(self) -> Sequence[Remark]:
+        """Return what a person should know before they count on it: quotas, what is not possible with this login.
+
+        Asked by ``launch doctor`` after `Provider.check`; rents and changes nothing.
         """
 
 

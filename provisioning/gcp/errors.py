@@ -23,6 +23,7 @@ from provisioning.errors import (
     Unreachable,
 )
 from provisioning.gcp.calls import role_of
+from provisioning.gcp.quotas import PAGE
 from provisioning.meaning import Meaning
 
 __all__ = [
@@ -201,18 +202,17 @@ def quota_metric(message: str) -> str | None:
 
 def _quota_error(refusal: Refusal) -> QuotaExceeded:
     metric = quota_metric(refusal.message)
-    page = "https://console.cloud.google.com/iam-admin/quotas"
     if metric is None:
-        return QuotaExceeded(refusal.text, hint=f"raise it at {page}")
+        return QuotaExceeded(refusal.text, hint=f"raise it at {PAGE}")
     if "GPUS_ALL_REGIONS" in metric.upper():
         text = (
             f"gcp: the quota GPUS_ALL_REGIONS, which counts in every region, is used up or 0: {refusal.words}"
         )
         return QuotaExceeded(
-            text, hint=f"no other region helps: raise GPUS_ALL_REGIONS at {page} (new projects have 0)"
+            text, hint=f"no other region helps: raise GPUS_ALL_REGIONS at {PAGE} (new projects have 0)"
         )
     text = f"gcp {refusal.place}: the quota {metric} is used up or 0: {refusal.words}"
-    return QuotaExceeded(text, hint=f"another region has its own; raise {metric} at {page}")
+    return QuotaExceeded(text, hint=f"another region has its own; raise {metric} at {PAGE}")
 
 
 def _permission_hint(refusal: Refusal) -> str:

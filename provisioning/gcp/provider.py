@@ -6,7 +6,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, ClassVar
 
 from provisioning import address
-from provisioning.errors import BadOption, NoCapacity, Unreachable
+from provisioning.errors import BadCredentials, BadOption, NoCapacity, Unreachable
 from provisioning.gcp import convert
 from provisioning.gcp.client import client_for
 from provisioning.gcp.convert import last_part
@@ -17,8 +17,9 @@ from provisioning.gcp.market import Market
 from provisioning.gcp.network import Network
 from provisioning.gcp.options import Options
 from provisioning.gcp.pricelist import PriceList
+from provisioning.gcp.quotas import gpu_quota
 from provisioning.gcp.request import NOTICE_S, carrier_body, insert_body
-from provisioning.models import Capabilities, DeadlineKind, InstanceRef, InstanceState, NoticeProbe
+from provisioning.models import Capabilities, DeadlineKind, InstanceRef, InstanceState, NoticeProbe, Remark
 from provisioning.options import read_options
 from provisioning.prices import refuse_dearer
 
@@ -75,6 +76,16 @@ class GcpProvider:
     def check(self) -> None:
         """Make sure that somebody is logged in, that the project exists, and that the Compute API is on in it."""
         self._client.call("projects.get")
+
+    def remarks(self) -> Sequence[Remark]:
+        """Say which project this is, how many GPUs it may have, and who signs addresses of ``gs://`` for machines."""
+        project = self._client.call("projects.get")
+        found = [Remark(text=f"the project is {self._client.project}"), gpu_quota(project)]
+        try:
+            signer = self._client.signer(self._options.signer)
+        except BadCredentials as error:
+            return [*found, Remark(text=error.message, fix=error.hint)]
+        return [*found, Remark(text=f"gs://: {signer.account} signs addresses for machines")]
 
     def offers(self, query: Query) -> Sequence[Offer]:
         """Return machines by type, GPU, zone and market, cheapest first."""

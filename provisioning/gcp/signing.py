@@ -18,11 +18,12 @@ class Signer:
     """Credentials that can sign."""
 
     credentials: Any
+    account: str
     asks: bool
     """A call is made for each signature, and Google's own keys sign, which it changes from time to time."""
 
     def __repr__(self) -> str:
-        return f"Signer(asks={self.asks})"
+        return f"Signer({self.account})"
 
 
 def signer_of(credentials: Any, account: str | None, endpoint: str) -> Signer:
@@ -34,11 +35,12 @@ def signer_of(credentials: Any, account: str | None, endpoint: str) -> Signer:
     from google.auth.credentials import Signing
 
     if account is not None:
-        return Signer(_through_iam(credentials, account, endpoint), asks=True)
+        return Signer(_through_iam(credentials, account, endpoint), account, asks=True)
     if isinstance(credentials, Signing) and getattr(credentials, "signer", None) is not None:
         from google.oauth2 import service_account
 
-        return Signer(credentials, asks=not isinstance(credentials, service_account.Credentials))
+        has_key = isinstance(credentials, service_account.Credentials)
+        return Signer(credentials, str(credentials.signer_email), asks=not has_key)
     raise BadCredentials(
         "gs: a user's login can read and write a bucket, and cannot sign addresses for machines",
         hint="name a service account that you may impersonate and that may use the bucket:"

@@ -4,7 +4,9 @@ known is never taken for harmless."""
 from __future__ import annotations
 
 import inspect
+import itertools
 from collections.abc import Iterator
+from contextlib import suppress
 from typing import Any
 
 import pytest
@@ -54,42 +56,54 @@ EXPECTED: dict[Meaning, type[CloudError]] = {
 
 def said(code: str, message: str = "words of Google", status: int = 400) -> Refusal:
     return Refusal(
-        code=code, message=message, permission="compute.instances.create", place="us-central1-b", status=status
+        code=code,
+        message=message,
+        permission="compute.instances.create",
+        place="us-central1-b",
+        status=status,
     )
 
 
-@pytest.mark.parametrize("code", sorted(CODES))
-def test_every_known_code_has_its_error(code: str) -> None:
-    refusal = said(code)
-    error = error_for(refusal)
-    assert type(error) is EXPECTED[meaning_of(refusal)]
-    assert code in error.message
-    assert "us-central1-b" in error.message or "every region" in error.message
+def test_every_known_code_has_its_error() -> None:
+    for code in CODES:
+        refusal = said(code)
+        error = error_for(refusal)
+        assert type(error) is EXPECTED[meaning_of(refusal)], code
+        assert code in error.message
+        assert "us-central1-b" in error.message
 
 
-@pytest.mark.parametrize("code", [*sorted(CODES), "", "NobodyKnows"])
-@pytest.mark.parametrize("status", [0, 400, 403, 418, 500, 503])
-def test_a_create_call_is_answered_no_or_may_have_made_something(code: str, status: int) -> None:
-    error = create_error(said(code, status=status), token="t-1-1")
-    assert isinstance(
-        error,
-        (NoCapacity, QuotaExceeded, BadOption, BadCredentials, PermissionDenied, Throttled, MayHaveBeenCreated),
-    )
-    if not code or code in TAKEN or (code == "NobodyKnows" and status in (400, 418)):
-        assert isinstance(error, MayHaveBeenCreated)
+def test_a_create_call_is_answered_no_or_may_have_made_something() -> None:
+    noes = (NoCapacity, QuotaExceeded, BadOption, BadCredentials, PermissionDenied, Throttled)
+    for code, status in itertools.product((*CODES, "", "NobodyKnows"), (0, 400, 403, 418, 500, 503)):
+        error = create_error(said(code, status=status), token="t-1-1")
+        assert isinstance(error, (*noes, MayHaveBeenCreated)), (code, status)
+        is_unknown = code in ("", "NobodyKnows") and status in (0, 418, 500)
+        if is_unknown or code in TAKEN or (code, status) == ("", 503):
+            assert isinstance(error, MayHaveBeenCreated), (code, status)
 
 
-@pytest.mark.parametrize("code", [*sorted(CODES), "NobodyKnows"])
-def test_a_create_operation_that_failed_never_asks_for_the_same_again(code: str) -> None:
-    error = failed_create_error(said(code, status=503))
-    assert isinstance(error, (NoCapacity, QuotaExceeded, BadOption, BadCredentials, PermissionDenied))
+def test_a_create_operation_that_failed_never_asks_for_the_same_again() -> None:
+    for code in (*CODES, "NobodyKnows"):
+        error = failed_create_error(said(code, status=503))
+        assert isinstance(error, (NoCapacity, QuotaExceeded, BadOption, BadCredentials, PermissionDenied)), (
+            code
+        )
 
 
 @pytest.mark.parametrize(
     ("message", "metric", "hint"),
     [
-        ("Quota 'GPUS_ALL_REGIONS' exceeded.  Limit: 0.0 globally.", "GPUS_ALL_REGIONS", "no other region helps"),
-        ("Quota 'NVIDIA_T4_GPUS' exceeded.  Limit: 1.0 in region europe-west4.", "NVIDIA_T4_GPUS", "another region"),
+        (
+            "Quota 'GPUS_ALL_REGIONS' exceeded.  Limit: 0.0 globally.",
+            "GPUS_ALL_REGIONS",
+            "no other region helps",
+        ),
+        (
+            "Quota 'NVIDIA_T4_GPUS' exceeded.  Limit: 1.0 in region europe-west4.",
+            "NVIDIA_T4_GPUS",
+            "another region",
+        ),
         ("Quota 'CPUS' exceeded. Limit: 24.0 in region us-central1.", "CPUS", "another region"),
         ("The PREEMPTIBLE_NVIDIA_L4_GPUS limit is 0", "PREEMPTIBLE_NVIDIA_L4_GPUS", "another region"),
         ("too much", None, "raise it"),
@@ -126,34 +140,35 @@ def test_a_permission_that_is_missing_says_the_line_that_helps(code: str, words:
 
 def exceptions_of(module: Any) -> Iterator[BaseException]:
     """One of every kind that a library can raise."""
+    left_out = (Warning, NotImplementedError)  # what is told, and what only the asynchronous client raises
     for kind in vars(module).values():
-        if inspect.isclass(kind) and issubclass(kind, Exception) and kind.__module__ == module.__name__:
-            try:
-                yield kind("words")
-            except TypeError:
-                yield kind("words", [ValueError("cause")])
+        if not inspect.isclass(kind) or issubclass(kind, left_out):
+            continue
+        if issubclass(kind, Exception) and kind.__module__ == module.__name__:
+            for arguments in (("words",), ("words", [ValueError("cause")]), ("words", "text", 0)):
+                with suppress(TypeError):
+                    yield kind(*arguments)
+                    break
+            else:
+                raise AssertionError(f"how is {kind} made?")
 
 
-ALL = [
-    *exceptions_of(api),
-    *exceptions_of(auth),
-    *exceptions_of(requests.exceptions),
-    OSError("words"),
-    ValueError("words"),
-]
-
-
-@pytest.mark.parametrize("error", ALL, ids=lambda error: type(error).__name__)
-def test_no_exception_of_the_libraries_escapes(cloud: GceCloud, error: Exception) -> None:
+def test_no_exception_of_the_libraries_escapes(cloud: GceCloud) -> None:
     client = Client(cloud.environ(), None)
+    found = [*exceptions_of(api), *exceptions_of(auth), *exceptions_of(requests.exceptions)]
+    assert len(found) > 60
+    for error in [*found, OSError("words"), ValueError("words")]:
+        answer = outcome(client, error)
+        assert isinstance(answer, (Refusal, BadCredentials, Unreachable)), error
+        if isinstance(answer, Refusal):
+            assert isinstance(create_error(answer, token="t"), CloudError)
 
+
+def outcome(client: Client, error: BaseException) -> Any:
     def fails() -> dict[str, Any]:
         raise error
 
     try:
-        answer = client._guarded(fails, "compute.instances.create", "us-central1-b")
+        return client._guarded(fails, "compute.instances.create", "us-central1-b")
     except CloudError as raised:
-        assert isinstance(raised, (BadCredentials, Unreachable))
-    else:
-        assert isinstance(answer, Refusal)
-        assert isinstance(create_error(answer, token="t"), CloudError)
+        return raised

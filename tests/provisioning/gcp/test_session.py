@@ -88,7 +88,9 @@ def test_nobody_is_logged_in(build: Build, cloud: GceCloud) -> None:
 
 def test_what_check_says_of_a_project(build: Build, cloud: GceCloud) -> None:
     build().check()
-    cloud.faults.append(Fault("projects.get", "accessNotConfigured", 403, message="Compute Engine API is off"))
+    cloud.faults.append(
+        Fault("projects.get", "accessNotConfigured", 403, message="Compute Engine API is off")
+    )
     with pytest.raises(PermissionDenied) as refused:
         build().check()
     assert refused.value.hint == "`gcloud services enable compute.googleapis.com`"

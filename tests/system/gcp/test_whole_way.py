@@ -3,45 +3,10 @@
 from __future__ import annotations
 
 import getpass
-from collections.abc import Iterator
-from pathlib import Path
-
-import pytest
-
 from launcher import Job, Run
 from tests.provisioning.gcp.cloud import Fault, GceCloud
-from tests.provisioning.gcp.server import serving
 from tests.system.gcp.machines import Machines
 from tests.system.house import House, eventually, expected_outcome
-
-
-@pytest.fixture(scope="module")
-def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[GceCloud]:
-    with serving(tmp_path_factory.mktemp("google")) as cloud:
-        yield cloud
-
-
-@pytest.fixture
-def cloud(server: GceCloud) -> Iterator[GceCloud]:
-    server.reset()
-    yield server
-    server.reset()
-
-
-@pytest.fixture
-def machines(cloud: GceCloud, tmp_path: Path) -> Iterator[Machines]:
-    machines = Machines(cloud, tmp_path / "machines")
-    yield machines
-    machines.end_all()
-
-
-@pytest.fixture
-def house(tmp_path: Path, machines: Machines, cloud: GceCloud) -> Iterator[House]:
-    house = House(tmp_path / "house")
-    told = cloud.environ(LAUNCH_SSH_CONFIG=str(machines.config))
-    house.environ.update({name: value for name, value in told.items() if name != "HOME"})
-    yield house
-    house.close()
 
 
 def counting(house: House, total: int, **fields: object) -> Job:
