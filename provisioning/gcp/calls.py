@@ -37,6 +37,12 @@ CALLS = MappingProxyType(
             request="GetProjectRequest",
             permission="compute.projects.get",
         ),
+        "regions.get": Call(
+            client="RegionsClient",
+            method="get",
+            request="GetRegionRequest",
+            permission="compute.regions.get",
+        ),
         "regions.list": Call(
             client="RegionsClient",
             method="list",

@@ -6,7 +6,14 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, ClassVar
 
 from provisioning import address
-from provisioning.errors import BadCredentials, BadOption, NoCapacity, Unreachable
+from provisioning.errors import (
+    BadCredentials,
+    BadOption,
+    NoCapacity,
+    PermissionDenied,
+    Transient,
+    Unreachable,
+)
 from provisioning.gcp import convert
 from provisioning.gcp.client import client_for
 from provisioning.gcp.convert import last_part
@@ -17,7 +24,7 @@ from provisioning.gcp.market import Market
 from provisioning.gcp.network import Network
 from provisioning.gcp.options import Options
 from provisioning.gcp.pricelist import PriceList
-from provisioning.gcp.quotas import gpu_quota
+from provisioning.gcp.quotas import gpu_quota, refuse_over_quota
 from provisioning.gcp.request import NOTICE_S, carrier_body, insert_body
 from provisioning.models import Capabilities, DeadlineKind, InstanceRef, InstanceState, NoticeProbe, Remark
 from provisioning.options import read_options
@@ -86,6 +93,26 @@ class GcpProvider:
         except BadCredentials as error:
             return [*found, Remark(text=error.message, fix=error.hint)]
         return [*found, Remark(text=f"gs://: {signer.account} signs addresses for machines")]
+
+    def check_quota(self, offer: Offer) -> None:
+        """Make sure that the project's limits leave room for the GPUs of ``offer``; silent where they may not be asked."""
+        hardware = self._market.hardware_of(
+            offer.location, offer.instance_type, offer.gpu_name, offer.gpu_count
+        )
+        if not hardware.accelerator:
+            return
+        try:
+            project = self._client.call("projects.get")
+            region = self._client.call("regions.get", region=offer.region)
+        except (PermissionDenied, Transient):
+            return
+        refuse_over_quota(
+            hardware,
+            offer.region,
+            spot=offer.spot,
+            of_project=project.get("quotas") or (),
+            of_region=region.get("quotas") or (),
+        )
 
     def offers(self, query: Query) -> Sequence[Offer]:
         """Return machines by type, GPU, zone and market, cheapest first."""

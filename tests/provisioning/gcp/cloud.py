@@ -97,6 +97,8 @@ class GceCloud:
     firewalls: dict[str, dict[str, Any]] = field(default_factory=dict)
     operations: dict[str, Operation] = field(default_factory=dict)
     buckets: Buckets = field(default_factory=Buckets)
+    quotas: dict[tuple[str, str], float] = field(default_factory=lambda: {("", "GPUS_ALL_REGIONS"): 1.0})
+    """By region, empty for the project's own, and metric."""
     networks: set[str] = field(default_factory=lambda: {"default"})
     _requests: dict[str, str] = field(default_factory=dict)
     _host_keys: dict[str, str] = field(default_factory=dict)

@@ -70,7 +70,17 @@ class Api:
     # Looking
 
     def _projects_get(self, call: Call) -> dict[str, Any]:
-        return {"name": PROJECT, "quotas": [{"metric": "GPUS_ALL_REGIONS", "limit": 1.0, "usage": 0.0}]}
+        return {"name": PROJECT, "quotas": self._quotas("")}
+
+    def _regions_get(self, call: Call) -> dict[str, Any]:
+        return {"name": call.places["region"], "quotas": self._quotas(call.places["region"])}
+
+    def _quotas(self, place: str) -> list[dict[str, Any]]:
+        return [
+            {"metric": metric, "limit": limit, "usage": 0.0}
+            for (where, metric), limit in self.cloud.quotas.items()
+            if where == place
+        ]
 
     def _regions_list(self, call: Call) -> dict[str, Any]:
         return self._listed(call, [{"name": name, "status": "UP"} for name in stock.REGIONS])

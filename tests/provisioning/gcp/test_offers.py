@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from provisioning import BadOption, NoCapacity, NoOffer, Query
+from provisioning import BadOption, NoCapacity, NoOffer, Query, QuotaExceeded
 from provisioning.dated import dated_offers
 from provisioning.gcp import hardware as hw
 from provisioning.gcp import prices
@@ -212,3 +212,29 @@ def test_a_price_list_that_breaks_off_is_not_taken_for_a_whole_one(build: Build,
     cloud.skus = stock.skus()
     cloud.faults.append(Fault("cloudbilling.skus.list", kind="hang_up"))
     assert "table of" in build().offers(Query(instance_type="e2-small"))[0].price_source
+
+
+@pytest.mark.parametrize(
+    ("place", "metric", "limit", "words"),
+    [
+        ("", "GPUS_ALL_REGIONS", 0.0, "counts in every region, is 0"),
+        ("us-central1", "PREEMPTIBLE_NVIDIA_T4_GPUS", 0.0, "PREEMPTIBLE_NVIDIA_T4_GPUS is 0"),
+        ("us-central1", "NVIDIA_T4_GPUS", 0.0, None),
+        ("us-east1", "PREEMPTIBLE_NVIDIA_T4_GPUS", 0.0, None),
+    ],
+)
+def test_a_quota_that_forbids_it_is_said_before_anything_is_rented(
+    build: Build, cloud: GceCloud, place: str, metric: str, limit: float, words: str | None
+) -> None:
+    cloud.quotas[place, metric] = limit
+    query = Query(instance_type="n1-standard-4", gpu_name="T4", region="us-central1", spot=True)
+    provider = build()
+    offer = provider.offers(query)[0]
+    if words is None:
+        provider.check_quota(offer)
+    else:
+        with pytest.raises(QuotaExceeded, match=words):
+            provider.check_quota(offer)
+    cloud.faults.append(Fault("projects.get", "forbidden", 403))
+    provider.check_quota(offer)
+    provider.check_quota(replace(offer, gpu_name=None, gpu_count=0))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import getpass
+
 from launcher import Job, Run
 from tests.provisioning.gcp.cloud import Fault, GceCloud
 from tests.system.gcp.machines import Machines
