@@ -78,7 +78,7 @@ class Network:
         tag = network_tag(home_id)
         path = f"projects/{self._client.project}/global/networks/{self._name}"
         wanted = rules(tag, path, cidr)
-        self._check()
+        self.check()
         for rule in wanted:
             self._make(rule)
         return tag
@@ -100,7 +100,8 @@ class Network:
         changed = [self._make(rule) for rule in rules(tag, path, cidr)]
         return any(changed)
 
-    def _check(self) -> None:
+    def check(self) -> None:
+        """Make sure that the network is there; `BadOption` with the line that makes it."""
         if self._is_known:
             return
         if self._client.attempt("networks.get", GONE, network=self._name) is None:

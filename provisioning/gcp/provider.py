@@ -10,8 +10,6 @@ from provisioning.errors import (
     BadCredentials,
     BadOption,
     NoCapacity,
-    PermissionDenied,
-    Transient,
     Unreachable,
 )
 from provisioning.gcp import convert
@@ -19,12 +17,13 @@ from provisioning.gcp.client import client_for
 from provisioning.gcp.convert import last_part
 from provisioning.gcp.greetings import Greetings
 from provisioning.gcp.images import Images
+from provisioning.gcp.limits import Limits
 from provisioning.gcp.machines import Machines, zone_of
 from provisioning.gcp.market import Market
 from provisioning.gcp.network import Network
 from provisioning.gcp.options import Options
 from provisioning.gcp.pricelist import PriceList
-from provisioning.gcp.quotas import gpu_quota, refuse_over_quota
+from provisioning.gcp.quotas import gpu_quota
 from provisioning.gcp.request import NOTICE_S, carrier_body, insert_body
 from provisioning.models import Capabilities, DeadlineKind, InstanceRef, InstanceState, NoticeProbe, Remark
 from provisioning.options import read_options
@@ -73,6 +72,7 @@ class GcpProvider:
         self._market = Market(self._client, self._options, prices, environ)
         self._images = Images(self._client)
         self._network = Network(self._client, self._options.network)
+        self._limits = Limits(self._client, self._network)
         self._machines = Machines(self._client)
         self._greetings = Greetings(self._client, context.clock)
         self._stopped_for: dict[tuple[str, str], str] = {}
@@ -94,25 +94,12 @@ class GcpProvider:
             return [*found, Remark(text=error.message, fix=error.hint)]
         return [*found, Remark(text=f"gs://: {signer.account} signs addresses for machines")]
 
-    def check_quota(self, offer: Offer) -> None:
-        """Make sure that the project's limits leave room for the GPUs of ``offer``; silent where they may not be asked."""
+    def check_offer(self, offer: Offer) -> None:
+        """Make sure of the network, and that the project's limits leave room for the GPUs of ``offer``."""
         hardware = self._market.hardware_of(
             offer.location, offer.instance_type, offer.gpu_name, offer.gpu_count
         )
-        if not hardware.accelerator:
-            return
-        try:
-            project = self._client.call("projects.get")
-            region = self._client.call("regions.get", region=offer.region)
-        except (PermissionDenied, Transient):
-            return
-        refuse_over_quota(
-            hardware,
-            offer.region,
-            spot=offer.spot,
-            of_project=project.get("quotas") or (),
-            of_region=region.get("quotas") or (),
-        )
+        self._limits.check(hardware, offer.region, spot=offer.spot)
 
     def offers(self, query: Query) -> Sequence[Offer]:
         """Return machines by type, GPU, zone and market, cheapest first."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from contextlib import suppress
 from dataclasses import replace
 from datetime import datetime, timezone
 from pathlib import Path
@@ -231,10 +232,17 @@ def test_a_quota_that_forbids_it_is_said_before_anything_is_rented(
     provider = build()
     offer = provider.offers(query)[0]
     if words is None:
-        provider.check_quota(offer)
+        provider.check_offer(offer)
     else:
         with pytest.raises(QuotaExceeded, match=words):
-            provider.check_quota(offer)
+            provider.check_offer(offer)
+    asked = len(cloud.calls)
+    with suppress(QuotaExceeded):
+        provider.check_offer(offer)
+    assert len(cloud.calls) == asked, "one question for all offers of a region"
     cloud.faults.append(Fault("projects.get", "forbidden", 403))
-    provider.check_quota(offer)
-    provider.check_quota(replace(offer, gpu_name=None, gpu_count=0))
+    build().check_offer(offer)
+    provider.check_offer(replace(offer, gpu_name=None, gpu_count=0))
+    cloud.networks.clear()
+    with pytest.raises(BadOption, match="no network 'default'"):
+        build().check_offer(offer)

@@ -30,7 +30,7 @@ def everything(build: Build, cloud: GceCloud) -> None:
     provider = build()
     provider.check()
     offer = provider.offers(Query(instance_type="n1-standard-4", gpu_name="T4", spot=True))[0]
-    provider.check_quota(offer)
+    provider.check_offer(offer)
     deadline = utc_now() + timedelta(hours=1)
     parking = spec("a-0001", when_unattended=WhenUnattended.PARK)
     ref = provider.create(offer, parking).ref
