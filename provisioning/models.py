@@ -386,6 +386,8 @@ class Capabilities:
     bills: bool = True
     """Renting costs money; False for this computer, a host of one's own, and the fake cloud."""
     host_keys: HostKeyOrigin = HostKeyOrigin.TOLD
+    takes_unannounced: bool = False
+    """What the market takes away it takes without a word: only what has left the machine by then is safe."""
     strangers: bool = False
     """Whoever runs the machine is nobody in particular and can read everything on it.
 

@@ -269,12 +269,18 @@ def _conditions(offer: Offer, wants: Wants, capabilities: Capabilities) -> Condi
         mirrored_to_bucket=wants.bucket_of is not None,
         bucket_is_near=wants.bucket_of == offer.provider,
         mirror_every_s=wants.mirror_every_s,
-        disk_outlives=capabilities.park and _when_unattended(wants, capabilities) is WhenUnattended.PARK,
+        disk_outlives=_disk_outlives(wants, capabilities),
         disk_gib=wants.disk_gib or disk.gib,
         disk_words="as the job says" if wants.disk_gib else disk.words,
         gpus_used=wants.gpus_used,
         rented=not capabilities.claimed,
     )
+
+
+def _disk_outlives(wants: Wants, capabilities: Capabilities) -> bool:
+    """Whether what a machine has saved is still there when it has been taken away."""
+    parks = capabilities.park and _when_unattended(wants, capabilities) is WhenUnattended.PARK
+    return parks and not capabilities.takes_unannounced
 
 
 def _alternatives(chosen: Estimate, known: Sequence[Estimate]) -> tuple[Alternative, ...]:

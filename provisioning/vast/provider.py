@@ -58,6 +58,7 @@ class VastProvider:
         live_prices=True,
         stop_start=True,
         host_keys=HostKeyOrigin.INJECTED,
+        takes_unannounced=True,
         strangers=True,
     )
 

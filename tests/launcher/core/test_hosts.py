@@ -9,11 +9,12 @@ from hypothesis import strategies as st
 from launcher.forecast.conditions import Sizes, default_conditions, over_links_of
 from launcher.forecast.throughput import Work
 from launcher.planning.plan import Plan, Wants, make_plan
-from provisioning import Capabilities, DeadlineKind, HostKeyOrigin, Offer
+from provisioning import Offer
+from provisioning.vast.provider import VastProvider
 from tests.launcher.core.builders import NOON
 from tests.launcher.core.builders import offer as any_offer
 
-VAST = {"vast": Capabilities(deadline=DeadlineKind.BOOT, park=True, host_keys=HostKeyOrigin.INJECTED)}
+VAST = {"vast": VastProvider.capabilities}
 MBIT = 1e6 / 8
 DATA = Sizes(code_bytes=10**6, data_bytes=40 * 10**9, checkpoint_bytes=5 * 10**8, output_bytes=10**8)
 
@@ -60,6 +61,15 @@ def test_the_cheapest_hour_is_not_the_cheapest_run(dear_in_the_end: dict[str, fl
     assert planned(seems_cheap, host(2)).offer == host(2)
     nothing = Sizes(code_bytes=1000, checkpoint_bytes=1000, output_bytes=1000)
     assert planned(seems_cheap, host(2), sizes=nothing, disk_gib=0.1).offer == seems_cheap
+
+
+def test_a_bid_is_reckoned_as_lost_without_notice() -> None:
+    bid = host(1, spot=True, interruptions_per_hour=1 / 12, usd_per_hour=0.2)
+    wants = Wants(work=Work(hours=6.0, on="RTX 4090"), sizes=DATA, spot=True)
+    made = make_plan([bid], wants, capabilities=VAST, now=NOON)
+    assert "no notice is promised" in made.estimate.notice
+    (line,) = [line for line in made.estimate.lines if line.item == "interruptions"]
+    assert "work since the last mirrored checkpoint lost" in line.basis
 
 
 def test_every_candidate_is_a_machine_of_its_own() -> None:
