@@ -22,6 +22,8 @@ from provisioning.errors import (
 __all__ = ["CODES", "Meaning", "Refusal", "create_error", "error_for", "meaning_of"]
 
 BILLING = "https://cloud.vast.ai/billing/"
+UNNAMED_PAUSE_S = 12.0
+"""Searches are limited to ten a minute, which their refusals do not say."""
 KEYS = "https://cloud.vast.ai/manage-keys/"
 
 
@@ -145,4 +147,4 @@ def _by_status(status: int) -> Meaning:
 def _pause_s(refusal: Refusal) -> float:
     """Vast's limits are a least pause between two calls; there is no Retry-After."""
     named = _THRESHOLD.search(refusal.message)
-    return float(named[1]) + 0.5 if named else 6.0
+    return float(named[1]) + 0.5 if named else UNNAMED_PAUSE_S

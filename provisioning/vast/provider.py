@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from datetime import timedelta
 from typing import TYPE_CHECKING, ClassVar
 
 from provisioning.errors import (
@@ -46,6 +47,8 @@ __all__ = ["VastProvider"]
 
 ROUNDING = 1.000001
 LOW_CREDIT_HOURS = 24.0
+LISTED_JUST_NOW = timedelta(seconds=3)
+"""A look-up that young is not made again before a create: Vast answers one list a second, and nothing was made since."""
 
 
 class VastProvider:
@@ -70,6 +73,7 @@ class VastProvider:
         self._notes = Notes(context.home / "vast", context.clock)
         self._newcomers = Newcomers(context.home / "vast" / "new", context.clock)
         self._credit_usd: float | None = None
+        self._listed: tuple[datetime, list[dict[str, Any]]] | None = None
 
     @classmethod
     def capabilities_with(cls, options: Mapping[str, Any]) -> Capabilities:
@@ -100,6 +104,7 @@ class VastProvider:
             raise NoCapacity(f"vast: machine {offer.location} is avoided: {why}")
         ask = self._ask(offer, spec)
         self._check(offer, spec, ask)
+        self._listed = None
         answer = self._client.accept(str(ask["id"]), create_request(offer, spec, self._options))
         if isinstance(answer, Refusal):
             raise self._refused(answer, spec.token)
@@ -128,7 +133,7 @@ class VastProvider:
 
     def owned(self, run_id: str | None = None) -> Sequence[Instance]:
         """Return every instance with our label, stopped ones too: they are billed for their disks."""
-        found = (self._instance(row) for row in self._client.instances() if Label.parse(row.get("label")))
+        found = (self._instance(row) for row in self._list() if Label.parse(row.get("label")))
         return [instance for instance in found if run_id in (None, instance.run_id)]
 
     def terminate(self, ref: InstanceRef) -> None:
@@ -180,7 +185,8 @@ class VastProvider:
         made = self._notes.made_by(token)
         if made is not None:
             return self.get(InstanceRef(self.name, made.location, made.instance_id))
-        for row in self._client.instances():
+        is_fresh = self._listed is not None and self._clock() - self._listed[0] < LISTED_JUST_NOW
+        for row in self._listed[1] if self._listed is not None and is_fresh else self._list():
             label = Label.parse(row.get("label"))
             if label is not None and label.token == token:
                 instance = self._instance(row)
@@ -305,6 +311,11 @@ class VastProvider:
         self._client.bid(ref.id, bid)
 
     # Inside
+
+    def _list(self) -> list[dict[str, Any]]:
+        rows = self._client.instances()
+        self._listed = (self._clock(), rows)
+        return rows
 
     def _row(self, ref: InstanceRef) -> Mapping[str, Any] | None:
         return self._client.instance(ref.id) if ref.id.isdigit() else None

@@ -160,6 +160,26 @@ def test_vasts_limits_are_answered_with_a_pause(provider: VastProvider, cloud: V
     assert limited.value.retry_after_s
 
 
+def test_a_look_up_just_before_is_not_made_twice(provider: VastProvider, cloud: VastCloud) -> None:
+    offer = offer_of(provider)
+    cloud.limited = True
+    now = [1000.0]
+    cloud.clock = lambda: now[0]
+    assert not provider.owned()
+    cloud.faults.append(Fault("create", kind="lose"))
+    with pytest.raises(MayHaveBeenCreated):
+        provider.create(offer, spec())
+    now[0] += 1.5
+    made = provider.create(offer, spec()).ref
+    assert [call.name for call in cloud.calls if call.name in ("list", "create")] == [
+        "list",
+        "create",
+        "list",
+    ]
+    now[0] += 1.5
+    assert [instance.ref for instance in provider.owned()] == [made]
+
+
 # Looking
 
 
