@@ -36,7 +36,7 @@ from provisioning.vast.options import Options
 from provisioning.vast.request import create_request, label_for
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Callable, Mapping, Sequence
     from datetime import datetime
     from typing import Any
 
@@ -47,8 +47,10 @@ __all__ = ["VastProvider"]
 
 ROUNDING = 1.000001
 LOW_CREDIT_HOURS = 24.0
-LISTED_JUST_NOW = timedelta(seconds=3)
-"""A look-up that young is not made again before a create: Vast answers one list a second, and nothing was made since."""
+JUST_NOW = timedelta(seconds=3)
+"""So young a look is not made again before something is changed: Vast answers one list a second and shows an instance
+every two, and a caller that looks, and then acts on what it saw, would be refused for ever."""
+DEADLINE_SLACK = timedelta(minutes=1)
 
 
 class VastProvider:
@@ -74,6 +76,7 @@ class VastProvider:
         self._newcomers = Newcomers(context.home / "vast" / "new", context.clock)
         self._credit_usd: float | None = None
         self._listed: tuple[datetime, list[dict[str, Any]]] | None = None
+        self._shown: dict[str, tuple[datetime, dict[str, Any]]] = {}
 
     @classmethod
     def capabilities_with(cls, options: Mapping[str, Any]) -> Capabilities:
@@ -142,17 +145,19 @@ class VastProvider:
             return
         self._notes.judge_end(ref.id)
         self._newcomers.forget(ref.id)
+        self._shown.pop(ref.id, None)
         self._client.destroy(ref.id)
 
     def park(self, ref: InstanceRef) -> None:
         """Stop the instance. An interruptible one is told first to stop again, should its bid win later on."""
-        row = self._row(ref)
-        if row is None or (convert.state_of(row)[0] is InstanceState.STOPPED and not convert.is_outbid(row)):
+        row = self._seen(ref, _runs_or_may)
+        if row is None or not _runs_or_may(row):
             return
         label = Label.parse(row.get("label"))
         if row.get("is_bid") and label is not None and not label.parked:
-            self._client.manage(ref.id, {"label": str(replace(label, parked=True))})
+            self._relabel(ref, row, replace(label, parked=True))
         self._client.manage(ref.id, {"state": "stopped"})
+        self._shown.pop(ref.id, None)
 
     def unpark(self, ref: InstanceRef, deadline: datetime) -> None:
         """Start a stopped instance again with a new deadline; SPENDS MONEY. One that was outbid: as the job says."""
@@ -185,7 +190,7 @@ class VastProvider:
         made = self._notes.made_by(token)
         if made is not None:
             return self.get(InstanceRef(self.name, made.location, made.instance_id))
-        is_fresh = self._listed is not None and self._clock() - self._listed[0] < LISTED_JUST_NOW
+        is_fresh = self._listed is not None and self._clock() - self._listed[0] < JUST_NOW
         for row in self._listed[1] if self._listed is not None and is_fresh else self._list():
             label = Label.parse(row.get("label"))
             if label is not None and label.token == token:
@@ -276,12 +281,12 @@ class VastProvider:
 
     def _stopped(self, ref: InstanceRef) -> Mapping[str, Any] | None:
         """Return a stopped instance that can be started; None for one that needs no start."""
-        row = self._row(ref)
+        row = self._seen(ref, _is_stopped)
         if row is None:
             raise NoCapacity(f"vast: {ref} is gone and cannot be started again")
         if why := convert.broken(row):
             raise NoCapacity(f"vast: {ref} cannot be started: {why}", left_behind="its disk, which is billed")
-        return row if convert.state_of(row)[0] is InstanceState.STOPPED else None
+        return row if _is_stopped(row) else None
 
     def _start(self, ref: InstanceRef, row: Mapping[str, Any], deadline: datetime) -> None:
         label = Label.parse(row.get("label"))
@@ -289,10 +294,10 @@ class VastProvider:
             raise BadOption(f"vast: {ref} has lost its label, so that it cannot be given a deadline")
         if row.get("is_bid"):
             self._bid_again(ref, row, label)
-        wanted = replace(label, deadline=deadline, parked=False)
-        if wanted != label:
-            self._client.manage(ref.id, {"label": str(wanted)})
+        if label.parked or abs(label.deadline - deadline) > DEADLINE_SLACK:
+            row = self._relabel(ref, row, replace(label, deadline=deadline, parked=False))
         self._client.manage(ref.id, {"state": "running"})
+        self._shown.pop(ref.id, None)
 
     def _bid_again(self, ref: InstanceRef, row: Mapping[str, Any], label: Label) -> None:
         """Bid enough to win now, within what the user allowed."""
@@ -309,6 +314,7 @@ class VastProvider:
                 hint="raise --max-price, or go on elsewhere",
             )
         self._client.bid(ref.id, bid)
+        self._shown[ref.id] = (self._clock(), {**row, "dph_base": bid})
 
     # Inside
 
@@ -317,8 +323,28 @@ class VastProvider:
         self._listed = (self._clock(), rows)
         return rows
 
-    def _row(self, ref: InstanceRef) -> Mapping[str, Any] | None:
-        return self._client.instance(ref.id) if ref.id.isdigit() else None
+    def _row(self, ref: InstanceRef) -> dict[str, Any] | None:
+        row = self._client.instance(ref.id) if ref.id.isdigit() else None
+        self._shown.pop(ref.id, None)
+        if row is not None:
+            self._shown[ref.id] = (self._clock(), row)
+        return row
+
+    def _seen(
+        self, ref: InstanceRef, calls_for_it: Callable[[Mapping[str, Any]], bool]
+    ) -> dict[str, Any] | None:
+        """Return the instance as it was just now where that calls for what is to be done; else ask anew."""
+        at, row = self._shown.get(ref.id, (None, None))
+        if at is not None and row is not None and self._clock() - at < JUST_NOW and calls_for_it(row):
+            return row
+        return self._row(ref)
+
+    def _relabel(self, ref: InstanceRef, row: Mapping[str, Any], label: Label) -> dict[str, Any]:
+        """Change the label; that it is changed is known at once, so that a refused next step goes on from there."""
+        self._client.manage(ref.id, {"label": str(label)})
+        changed = {**row, "label": str(label)}
+        self._shown[ref.id] = (self._clock(), changed)
+        return changed
 
     def _instance(self, row: Mapping[str, Any]) -> Instance:
         return convert.to_instance(row, self._clock(), self._options)
@@ -332,6 +358,14 @@ class VastProvider:
             f" stops everything, and without a card it deletes it: {BILLING}"
         )
         return replace(offer, notes=(*offer.notes, words))
+
+
+def _is_stopped(row: Mapping[str, Any]) -> bool:
+    return convert.state_of(row)[0] is InstanceState.STOPPED
+
+
+def _runs_or_may(row: Mapping[str, Any]) -> bool:
+    return not _is_stopped(row) or convert.is_outbid(row)
 
 
 def _rose(offer: Offer, now: float) -> PriceRose:

@@ -321,7 +321,9 @@ def test_a_bid_is_raised_only_as_far_as_was_allowed(build: Build, cloud: VastClo
         assert provider.get(ref).deadline == later
 
 
-def test_a_parked_bid_is_told_to_stop_again(provider: VastProvider, cloud: VastCloud) -> None:
+def test_a_parked_bid_is_told_to_stop_again(build: Build, cloud: VastCloud) -> None:
+    clock = Clock()
+    provider = build(clock=clock)
     ref = provider.create(offer_of(provider, spot=True), spec(when_unattended=WhenUnattended.PARK)).ref
     until_running(provider, ref)
     cloud.outbid(ref.id)
@@ -335,6 +337,7 @@ def test_a_parked_bid_is_told_to_stop_again(provider: VastProvider, cloud: VastC
     provider.park(ref)
     assert [call.name for call in cloud.calls[seen:]] == ["show"], "once is enough"
     cloud.row(ref.id)["min_bid"] = 0.01
+    clock.forward(5)
     provider.read_disk(ref, utc_now() + timedelta(hours=1))
     until_running(provider, ref)
     label = Label.parse(cloud.row(ref.id)["label"])
