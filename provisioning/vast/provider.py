@@ -77,6 +77,7 @@ class VastProvider:
         self._credit_usd: float | None = None
         self._listed: tuple[datetime, list[dict[str, Any]]] | None = None
         self._shown: dict[str, tuple[datetime, dict[str, Any]]] = {}
+        self._new: set[str] = set()
 
     @classmethod
     def capabilities_with(cls, options: Mapping[str, Any]) -> Capabilities:
@@ -122,7 +123,8 @@ class VastProvider:
 
     def get(self, ref: InstanceRef) -> Instance:
         """Return the instance as Vast sees it; a machine on which it cannot start is avoided from then on."""
-        row = self._row(ref)
+        row = self._seen(ref, lambda _: ref.id in self._new)
+        self._new.discard(ref.id)
         if row is None:
             if self._newcomers.is_new(ref.id):
                 raise Unreachable(f"vast: {ref} is not listed yet", retry_after_s=2.5)
@@ -247,9 +249,12 @@ class VastProvider:
         """Return the new instance; ended again where it costs more than was agreed, which only Vast's answer tells."""
         ref = InstanceRef(self.name, offer.location, instance_id)
         try:
-            row = self._client.instance(instance_id)
+            row = self._row(ref)
         except CloudError:
             row = None
+        self._new.add(
+            instance_id
+        )  # the first look after this one comes at once, sooner than Vast answers again
         if row is None or Label.parse(row.get("label")) is None:
             return self._assumed(ref, offer, spec)
         instance = replace(self._instance(row), ref=ref)

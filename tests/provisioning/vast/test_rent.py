@@ -147,6 +147,7 @@ def test_vasts_limits_are_answered_with_a_pause(provider: VastProvider, cloud: V
     cloud.clock = lambda: now[0]
     offer = offer_of(provider)
     ref = provider.create(offer, spec()).ref
+    assert provider.get(ref).state is InstanceState.PENDING, "the first look is not refused"
     with pytest.raises(Throttled) as limited:
         provider.get(ref)
     assert limited.value.retry_after_s == 2.5
@@ -241,10 +242,13 @@ def test_what_is_not_listed_yet_is_not_gone(build: Build, cloud: VastCloud) -> N
     ],
 )
 def test_states(
-    provider: VastProvider, cloud: VastCloud, fields: dict[str, object], state: InstanceState, words: str
+    build: Build, cloud: VastCloud, fields: dict[str, object], state: InstanceState, words: str
 ) -> None:
+    clock = Clock()
+    provider = build(clock=clock)
     cloud.boots = False
     ref = provider.create(offer_of(provider), spec()).ref
+    clock.forward(5)
     cloud.stands_still = True
     cloud.row(ref.id).update({"status_msg": None, **fields})
     seen = provider.get(ref)
