@@ -34,7 +34,7 @@ def _calibrate(ctx: click.Context, /, **given: Any) -> int:
     from launcher.render.bill import bill, limited_bill
 
     with nothing_rented():
-        job = job_of(ctx, given)
+        job = job_of(ctx, screen, given)
         with screen.busy("Checking, and asking for prices"):
             prepared = limited(prepare(job, **api_options(given)), given["minutes"])
         prepared.require_ok()

@@ -9,17 +9,14 @@ from typing import Any
 import click
 
 from launcher.cli import values
-from launcher.errors import UsageError
 
 __all__ = [
     "COMMAND",
     "ESTIMATE_PARAMS",
-    "NOT_YET",
     "OUTPUT",
     "RANKING",
     "START_PARAMS",
     "api_options",
-    "refuse_what_is_not_there",
     "split_at_dashes",
     "write_sections",
 ]
@@ -27,15 +24,9 @@ __all__ = [
 COMMAND = "launcher.command"
 """Key in click's ``ctx.meta``: what stood after ``--``, or None."""
 
-NOT_YET: Mapping[str, str] = {
-    "--smoke": "a small run on the real machine before the long one does not exist in this release",
-}
-"""Options that are known and cannot be honoured yet: refused in words, and left out of the help."""
-
 
 def _option(*names: str, **settings: Any) -> click.Option:
-    hidden = any(name in NOT_YET for name in names)
-    return click.Option(list(names), hidden=hidden, **settings)
+    return click.Option(list(names), **settings)
 
 
 CHOICE = (
@@ -90,7 +81,7 @@ RESULTS = _option(
 
 CONDUCT = (
     _option("--ssh-from", type=values.CIDR, metavar="CIDR", help="Addresses that may reach the machine."),
-    _option("--smoke", is_flag=True, help="A small run on the real machine first."),
+    _option("--smoke", is_flag=True, help="A small run of it on the real machine first."),
     _option("--dry-run", is_flag=True, help="Check, plan and price; then stop."),
     _option("--detach", is_flag=True, help="Start, hand over to the background, and return."),
     _option("--yes", "-y", is_flag=True, help="Do not ask."),
@@ -170,10 +161,3 @@ def split_at_dashes(args: Sequence[str]) -> tuple[list[str], list[str] | None]:
         return list(args), None
     position = list(args).index("--")
     return list(args[:position]), list(args[position + 1 :])
-
-
-def refuse_what_is_not_there(given: Mapping[str, Any]) -> None:
-    """Raise `UsageError` for an option that this release cannot honour: none is ever ignored."""
-    for name, reason in NOT_YET.items():
-        if given.get(name.removeprefix("--").replace("-", "_")):
-            raise UsageError(f"{name}: {reason}", hint=f"leave {name} out")

@@ -9,8 +9,10 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from launcher.cli.failures import EXIT_DECLINED, Detached, nothing_rented
-from launcher.cli.options import COMMAND, api_options, refuse_what_is_not_there
+from launcher.cli.options import COMMAND, api_options
 from launcher.cli.screen import Screen
+from launcher.errors import UsageError
+from launcher.render.facts import small_run_words
 
 if TYPE_CHECKING:
     from launcher import Prepared
@@ -25,13 +27,19 @@ def start(ctx: click.Context, **given: Any) -> int:
     """Carry out ``launch [JOB.yaml] [options]``; everything before the question is free of charge."""
     screen = Screen(json=given["as_json"], debug=given["debug"])
     with nothing_rented():
-        refuse_what_is_not_there(given)
         job = job_of(ctx, screen, given)
+        if given["smoke"] and given["detach"]:
+            raise UsageError(
+                "--smoke waits for its small run, and --detach does not wait", hint="leave one of the two out"
+            )
         with screen.busy("Checking, and asking for prices"):
             prepared = _prepare(job, given)
+            small = _prepare_small(job, given) if given["smoke"] else None
         if not given["dry_run"]:
             _refuse(screen, prepared)
         _show_plan(screen, prepared, as_document=given["dry_run"])
+        if small is not None:
+            screen.notice(small_run_words(small))
         if given["dry_run"]:
             prepared.require_ok()
             return 0
@@ -40,6 +48,13 @@ def start(ctx: click.Context, **given: Any) -> int:
                 return EXIT_DECLINED
             prepared = replace(prepared, accepts_client_deadline=True)
         prepared.require_consent()
+    if small is not None:
+        code = _launch(screen, replace(small, accepts_client_deadline=True), detach=False)
+        if code:
+            screen.notice("the small run did not succeed: the long run was not started")
+            return code
+        with nothing_rented():
+            prepared = replace(_prepare(job, given), accepts_client_deadline=True)  # prices and files of now
     return _launch(screen, prepared, detach=given["detach"])
 
 
@@ -72,6 +87,15 @@ def _prepare(job: Job, given: Any) -> Prepared:
     from launcher.planning.preparation import prepare
 
     return prepare(job, **api_options(given))
+
+
+def _prepare_small(job: Job, given: Any) -> Prepared:
+    """The small run goes where the long one goes, within its own limits."""
+    from launcher.job.smoke import small_run_of
+
+    without_limits = {**given, "max_cost": None, "max_duration": None, "until": None, "name": None}
+    named = job.with_overrides({"name": given["name"]}) if given["name"] else job
+    return _prepare(small_run_of(named), without_limits)
 
 
 def _refuse(screen: Screen, prepared: Prepared) -> None:

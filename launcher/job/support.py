@@ -34,8 +34,6 @@ def require_supported(job: Job) -> None:
 def _unsupported(job: Job) -> Iterator[tuple[Path, str]]:
     if job.stages:
         yield ("stages",), "stages are not run yet; put one script into run"
-    if job.smoke is not None:
-        yield ("smoke",), "smoke runs are not made yet"
     scheme = scheme_of(job.checkpoint.mirror)
     if job.when_unattended is WhenUnattended.PUSH and scheme is None:
         yield (

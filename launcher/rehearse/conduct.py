@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import dataclasses
 import os
 import shutil
 import tempfile
 import time
 from collections.abc import Callable, Mapping
 from contextlib import suppress
+from datetime import timedelta
 from pathlib import Path
 
 from launcher.errors import LaunchError, UsageError
-from launcher.job import Job
+from launcher.job import Job, Recovery, Resources
 from launcher.quantities import duration
 from launcher.rehearse.findings import Loss, Rehearsal, judge, save_interval_s
 from launcher.rehearse.observed import Leaving, Observed, Return
@@ -68,19 +70,19 @@ def _job_here(job: Job, minutes: float) -> Job:
             left_behind="nothing was started",
             hint="write smoke: {run: …} with a small slice of the work",
         )
-    changes: dict[str, object] = {
-        "name": "rehearsal",
-        "resources": None,
-        "recovery": None,  # an error of its own ends it, and is what has to be told
-        "max_duration": f"{max(10, round(3 * minutes))}m",
-        "checkpoint.mirror": "home",
-        "notify": None,
-        "smoke": None,
-        "when_unattended": None,
-    }
-    if job.smoke is not None:
-        changes |= {"run": job.smoke.run, "stages": None}
-    return job.with_overrides(changes)
+    return dataclasses.replace(
+        job,
+        name="rehearsal",
+        run=job.smoke.run if job.smoke is not None else job.run,
+        stages=(),
+        smoke=None,
+        resources=Resources(),
+        recovery=Recovery(),  # an error of its own ends it, and is what has to be told
+        checkpoint=dataclasses.replace(job.checkpoint, mirror="home"),
+        max_duration=timedelta(minutes=max(10.0, 3 * minutes)),
+        notify=None,
+        when_unattended=None,
+    )
 
 
 class _Play:

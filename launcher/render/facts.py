@@ -6,9 +6,11 @@ from collections.abc import Mapping
 from datetime import datetime
 from typing import TYPE_CHECKING
 
+from launcher.quantities import duration, usd
 from launcher.render import words
 
 if TYPE_CHECKING:
+    from launcher.planning.preparation import Prepared
     from launcher.status import AttemptStatus, Status
 
 __all__ = [
@@ -24,6 +26,7 @@ __all__ = [
     "progress",
     "results",
     "saved",
+    "small_run_words",
     "status_facts",
     "time_taken",
 ]
@@ -49,6 +52,16 @@ def status_facts(status: Status, now: datetime) -> list[Fact]:
         ("results", results(status)),
     ]
     return [(label, text) for label, text in facts if text]
+
+
+def small_run_words(prepared: Prepared) -> str:
+    """Say what comes before the long run."""
+    limits = prepared.plan.limits
+    most = f" and {usd(limits.max_cost_usd)}" if limits.max_cost_usd is not None else ""
+    return (
+        f"first a small run, {prepared.name}: at most {duration(limits.max_duration_s)}{most}; "
+        "the long run starts when it has succeeded"
+    )
 
 
 def machine(status: Status, now: datetime) -> str:

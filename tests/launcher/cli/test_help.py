@@ -8,7 +8,6 @@ import click
 import pytest
 
 from launcher.cli.app import COMMANDS, root
-from launcher.cli.options import NOT_YET, START_PARAMS
 from launcher.cli.reference import reference
 
 ROOT = Path(__file__).resolve().parents[3]
@@ -36,11 +35,6 @@ def test_every_command_but_ssh_speaks_json(name: str) -> None:
     options = {option for param in command.params for option in param.opts}
     assert ("--json" in options) is (name != "ssh")
     assert "--debug" in options
-
-
-def test_an_option_that_cannot_be_honoured_is_refused_and_not_advertised() -> None:
-    hidden = {opt for param in START_PARAMS if getattr(param, "hidden", False) for opt in param.opts}
-    assert hidden == set(NOT_YET)
 
 
 def test_a_command_that_does_not_exist_is_none() -> None:

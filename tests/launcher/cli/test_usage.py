@@ -36,7 +36,12 @@ def write_job(folder: Path, text: str, name: str = "launch.yaml") -> Path:
         (["--until", "2020-01-01"], "'2020-01-01' is in the past", "--help"),
         (["--set", "resources.cpus"], "expected path=value such as resources.cpus=8", "--help"),
         (["--env", "=1"], "expected key=value such as LEARNING_RATE=0.1, came '=1'", "--help"),
-        (["--smoke", "--", "true"], "--smoke: a small run on the real machine", "leave --smoke out"),
+        (["--smoke", "--provider", "local", "--", "true"], "smoke: is missing", "smoke: {run:"),
+        (
+            ["--smoke", "--detach", "--", "true"],
+            "--smoke waits for its small run",
+            "leave one of the two out",
+        ),
         (
             ["--provider", "fake", "--ssh-from", "10.0.0.0/8", "--", "true"],
             "--ssh-from: fake has no firewall",

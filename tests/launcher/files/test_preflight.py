@@ -111,8 +111,8 @@ def test_a_secret_that_nobody_gave(tmp_path: Path) -> None:
 
 
 def test_what_this_release_cannot_run(tmp_path: Path) -> None:
-    (finding,) = of(look(job_in(tmp_path, smoke={"run": "y"})), "job", Level.ERROR)
-    assert finding.message == "smoke: smoke runs are not made yet"
+    (finding,) = of(look(job_in(tmp_path, file_mounts={"d": "kaggle://x/y"})), "job", Level.ERROR)
+    assert finding.message.startswith("file_mounts.d: kaggle:// is not fetched yet")
 
 
 def test_results_that_cannot_be_written(tmp_path: Path) -> None:

@@ -286,14 +286,13 @@ def test_what_cannot_be_run_yet_is_refused_by_its_field() -> None:
     )
     assert [field for field, _ in unsupported(job)] == [
         "stages",
-        "smoke",
         "when_unattended",
         "environment.lock",
         "file_mounts.d",
     ]
     with pytest.raises(JobFileError, match=r"^stages: ") as caught:
         require_supported(job)
-    assert "smoke, when_unattended" in (caught.value.hint or "")
+    assert "when_unattended, environment.lock" in (caught.value.hint or "")
     assert unsupported(Job(run="x")) == []
     pushed = {"run": "x", "when_unattended": "push", "checkpoint": {"mirror": "s3://bucket/ck"}}
     assert unsupported(Job.from_dict(pushed)) == []
