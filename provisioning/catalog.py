@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -42,6 +43,7 @@ class GpuName:
         return " ".join(part for part in (self.model, self.form, memory) if part)
 
 
+@lru_cache(maxsize=1024)  # a ranking reads the same few names thousands of times
 def parse_gpu(name: str) -> GpuName:
     """Take a GPU's name apart, however it is spelt: ``rtx4090`` and ``NVIDIA GeForce RTX 4090`` are equal."""
     text = re.sub(r"[\s_\-/]+", " ", name.upper()).strip()

@@ -90,8 +90,9 @@ def compare(
 def _ranked(job: Job, market: Market, wants: Wants, now: datetime, *, is_open: bool) -> Comparison:
     """Price a market: what fits first, then the cheapest whole run."""
     spot = job.resources.use_spot
+    can = {name: _capabilities(name, job) for name in {offer.provider for offer in market.offers}}
     estimates = [
-        price(offer, wants, _capabilities(offer.provider, job))
+        price(offer, wants, can[offer.provider])
         for offer in market.offers
         if spot is None or offer.spot is spot
     ]

@@ -116,7 +116,7 @@ def test_offline_nobody_is_asked_and_csv_has_every_row(shop: Cli) -> None:
     found = shop("estimate", "--offline", "--csv", "--gpu", "T4")
     assert found.code == 0, found.err
     rows = list(csv.DictReader(found.out.splitlines()))
-    assert {row["provider"] for row in rows} == {"aws", "fake"}
+    assert {row["provider"] for row in rows} == {"aws", "fake", "gcp"}
     assert {row["missing"] for row in rows if row["provider"] == "aws"} == {"network"}
     assert all(float(row["usd_low"]) <= float(row["usd_likely"]) <= float(row["usd_high"]) for row in rows)
 
@@ -139,3 +139,16 @@ def test_memory_of_a_gpu_chooses_the_machine(shop: Cli) -> None:
     shown = shop("offers", "--offline", "--gpu", "L4", "--spot")
     assert shown.code == 0 and "aws g6.xlarge spot" in shown.out and "network" in shown.out
     assert shop("offers", "--offline", "--gpu", "Unobtainium").code == 4
+
+
+def test_what_is_estimated_is_what_is_planned_and_what_is_enforced(shop: Cli) -> None:
+    where = ("--provider", "fake", "--instance", "t4.1x")
+    told = shop("estimate", *where, "--json").document["estimates"][0]
+    planned = shop(*where, "--dry-run", "--json").document["plan"]
+    assert planned["usd"] == told["usd"] and planned["lines"] == told["lines"]
+    likely = told["usd"]["likely"]
+    refused = shop(*where, "--dry-run", "--max-cost", f"{0.9 * likely:.4f}")
+    assert refused.code == 5 and f"${likely:.2f}" in refused.err
+    allowed = shop(*where, "--dry-run", "--json", "--max-cost", f"{1.1 * likely:.4f}")
+    assert allowed.code == 0
+    assert allowed.document["plan"]["limits"]["max_cost_usd"] == pytest.approx(1.1 * likely, abs=1e-3)
