@@ -122,6 +122,10 @@ class LocalShell:
                 file.seek(offset)
             return file.read(-1 if limit is None else limit)
 
+    def read_some(self, paths: Sequence[PurePosixPath]) -> list[bytes | None]:
+        """Return the whole content of several small files; None for one that cannot be read."""
+        return [_content(Path(path)) for path in paths]
+
     def write(self, path: PurePosixPath, data: bytes, *, mode: int = 0o644) -> None:
         """Replace a file by ``data`` at once; the bytes are never readable under a wider mode."""
         target = Path(path)
@@ -178,6 +182,13 @@ def _kill_group(process: subprocess.Popen[bytes]) -> None:
 def _exit_code(process: subprocess.Popen[bytes]) -> int:
     """As a shell reports it: 128 + n for a command that signal n ended."""
     return process.returncode if process.returncode >= 0 else 128 - process.returncode
+
+
+def _content(path: Path) -> bytes | None:
+    try:
+        return path.read_bytes()
+    except OSError:
+        return None
 
 
 def _beside(target: Path) -> Path:

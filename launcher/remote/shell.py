@@ -76,6 +76,9 @@ class Shell(Protocol):
     def read(self, path: PurePosixPath, *, offset: int = 0, limit: int | None = None) -> bytes:
         """Return the file's bytes from ``offset``, at most ``limit``; empty past the end."""
 
+    def read_some(self, paths: Sequence[PurePosixPath]) -> list[bytes | None]:
+        """Return the whole content of several small files, in one go; None for one that cannot be read."""
+
     def write(self, path: PurePosixPath, data: bytes, *, mode: int = 0o644) -> None:
         """Replace a file by ``data`` at once (beside, then rename), making its parents; private modes from the first byte."""
 

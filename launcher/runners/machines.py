@@ -132,6 +132,8 @@ class MachineRunner:
         self._clock = clock
         self._sleep = sleep
         self._facts: Facts | None = None
+        self._watchdogs: dict[PurePosixPath, int] = {}
+        """By their ``status.json``: so that the next look can ask for everything at once."""
 
     @classmethod
     def local(cls, access: LocalAccess, *, intervals: Intervals | None = None) -> MachineRunner:
@@ -388,10 +390,10 @@ class MachineRunner:
     # Looking.
 
     def poll(self, handle: Handle) -> Progress:
-        """Look once: a read of ``status.json``, and while the job lives a look at the watchdog's process."""
+        """Look once: at ``status.json`` and, in the same breath, at the process that wrote it."""
         start = Start.of_handle(handle)
-        status = self._status(start)
-        if status.progress.phase is Phase.ENDED or self._is_alive(status):
+        status, traces = self._look(start)
+        if status.progress.phase is Phase.ENDED or self._is_alive(status, traces):
             return status.progress
         # It may have ended between the two looks; then its last word is there now.
         status = self._status(start)
@@ -408,16 +410,25 @@ class MachineRunner:
             return runfile.unknown_status(now)
         return Status.parse(data, seen_at=now) or runfile.unknown_status(now)
 
-    def _is_alive(self, status: Status) -> bool:
+    def _look(self, start: Start) -> tuple[Status, list[bytes | None]]:
+        """What the watchdog told, and the traces of the process that it was at the look before."""
+        known = self._watchdogs.get(start.status, 0)
+        data, *traces = self._shell.read_some([start.status, *_traces_of(known)])
+        now = self._clock()
+        status = (data and Status.parse(data, seen_at=now)) or runfile.unknown_status(now)
+        if status.watchdog_pid != known:
+            self._watchdogs[start.status] = status.watchdog_pid
+            traces = self._shell.read_some(_traces_of(status.watchdog_pid))
+        return status, traces
+
+    def _is_alive(self, status: Status, traces: Sequence[bytes | None]) -> bool:
         """The watchdog's pid is alive and is the process that wrote the status, not a later one of that number."""
         if not status.watchdog_pid:
             return False
         if not status.boot_id:
             return self._is_alive_without_proc(status)
-        try:
-            stat = self._shell.read(PurePosixPath(f"/proc/{status.watchdog_pid}/stat"))
-            boot_id = self._shell.read(PurePosixPath("/proc/sys/kernel/random/boot_id"))
-        except (FileNotFoundError, ProcessLookupError):
+        stat, boot_id = traces
+        if not stat or not boot_id:
             return False
         fields = stat.rpartition(b")")[2].split()
         is_same = fields[19].decode() == status.watchdog_started and fields[0] not in (b"Z", b"X")
@@ -590,3 +601,8 @@ class MachineRunner:
         prefix = ":".join(orders["path_prefix"])
         words = ["sh", "-c", _EXECUTE, "sh", prefix, *argv]
         return self._shell.run(words, cwd=start.folder.workdir, environ=environ, timeout_s=timeout_s)
+
+
+def _traces_of(pid: int) -> list[PurePosixPath]:
+    """Where Linux tells of a process, and in which boot of the machine it tells so."""
+    return [PurePosixPath(f"/proc/{pid}/stat"), PurePosixPath("/proc/sys/kernel/random/boot_id")]

@@ -123,6 +123,17 @@ class ShellContract:
         result = shell.run(["python3", "-c", f"import os; print(oct(os.stat('{far}/file').st_mode & 0o777))"])
         assert result.stdout.decode().strip() == oct(mode)
 
+    def test_several_small_files_are_read_at_once(self, shell: Shell, far: PurePosixPath) -> None:
+        contents = [b"", b"no end of line", bytes(range(256)) * 40, b"line\n"]
+        paths = [far / name for name in ("empty", "it's", "every byte", "-line")]
+        for path, content in zip(paths, contents, strict=True):
+            shell.write(path, content)
+        asked = [paths[0], far / "nowhere", *paths[1:], far, PurePosixPath("/proc/sys/kernel/random/boot_id")]
+        *told, boot_id = shell.read_some(asked)
+        assert told == [contents[0], None, *contents[1:], None]
+        assert boot_id is not None and len(boot_id.strip()) == 36
+        assert shell.read_some([]) == []
+
     def test_reading_what_is_not_there_names_it(self, shell: Shell, far: PurePosixPath) -> None:
         with pytest.raises(FileNotFoundError) as caught:
             shell.read(far / "nowhere")

@@ -6,7 +6,7 @@ Their last words are read by `launcher.remote.ssh.command.error_in`.
 
 from __future__ import annotations
 
-__all__ = ["GET", "KILL_GROUP", "READ", "WRITE"]
+__all__ = ["GET", "KILL_GROUP", "READ", "READ_SOME", "WRITE"]
 
 READ = r"""
 export LC_ALL=C
@@ -18,6 +18,14 @@ if [ "$2" = 0 ]; then exec head -c "$3" <&3; fi
 tail -c "+$(($2 + 1))" <&3 | head -c "$3"
 """
 """PATH OFFSET LIMIT. Opening comes first, so that what cannot be opened is an error and not an empty file."""
+
+READ_SOME = r"""
+mark=$1; shift
+for file; do
+  if cat < "$file" 2>/dev/null; then echo "$mark+"; else echo "$mark-"; fi
+done 2>/dev/null
+"""
+"""MARK PATH…. After each content a line with the mark, unguessable, and whether there was one."""
 
 WRITE = r"""
 export LC_ALL=C
