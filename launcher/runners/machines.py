@@ -19,7 +19,7 @@ from launcher.errors import CommandFailed, MachineError, MachineRefused, Placeme
 from launcher.events import keep_going, unreported
 from launcher.job.notebook import notebook_of
 from launcher.records import from_json, to_json
-from launcher.remote import runfile, tmux
+from launcher.remote import compute, runfile, tmux
 from launcher.remote.bootstrap import install_missing
 from launcher.remote.facts import Facts, look, require
 from launcher.remote.fetching import fetch
@@ -158,6 +158,8 @@ class MachineRunner:
             )
         if self._is_foreign:
             self._facts = install_missing(self._shell, self._machine(), report, listen)
+            if submission.start == 1:
+                compute.tell(compute.ask(self._shell, self._work_root), self._facts, report)
         require(self._machine())
         tools = self._tools(start)
         self._make_private(start.control)
