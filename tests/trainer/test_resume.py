@@ -9,6 +9,7 @@ import shutil
 import signal
 from collections.abc import Callable
 from pathlib import Path
+from typing import ClassVar
 
 import h5py
 import numpy as np
@@ -16,6 +17,7 @@ import pytest
 import torch
 
 from tests.trainer.conftest import (
+    CHANNELS,
     SESSIONS,
     Fork,
     Forked,
@@ -29,8 +31,12 @@ from tests.trainer.conftest import (
 )
 from trainer.checkpoint import load, step_files
 from trainer.cli import main
+from trainer.commands import train
 from trainer.errors import RunFolderBusy
+from trainer.hdf5 import Expectation, iterate_trials
 from trainer.interrupt import Interrupt
+from trainer.loading import LeftEarly, LoadingWatch
+from trainer.progress import Console
 from trainer.run_folder import RunFolder
 
 STEPS = 40
@@ -166,23 +172,45 @@ def test_sigterm_saves_the_last_finished_step_and_leaves_with_75(
     assert_same_run(finished(*LONGER), run)
 
 
+class SignalsItself(Console):
+    """Sends SIGTERM to this process when the device is chosen: the next thing is reading the data."""
+
+    said: ClassVar[list[str]] = []
+
+    def say(self, text: str) -> None:
+        self.said.append(text)
+        if text.startswith("precision:"):
+            os.kill(os.getpid(), signal.SIGTERM)
+
+
 def test_sigterm_while_the_data_are_read_leaves_at_once(
-    fork: Fork, config_file: Path, tmp_path: Path
+    config_file: Path, own_data: Path, tmp_path: Path
 ) -> None:
-    data = tmp_path / "data"
-    for session in SESSIONS:
-        write_split(data / session / "data_train.hdf5", 8, seed=3)
-    write_split(data / SESSIONS[0] / "data_train.hdf5", 1000, seed=3)
-    process = fork(
-        trainer(config_file, data, tmp_path / "run", "--set", f"compute.cache_dir={tmp_path / 'packed'}")
-    )
-    wait_until(lambda: (tmp_path / "packed").is_dir() or not process.lives(), "the packing")
-    process.send(signal.SIGTERM)
-    output = process.wait()
-    assert process.returncode == 75, output
-    assert "SIGTERM: leaving before the first step; start me again" in output
-    assert not (tmp_path / "run" / "metrics.csv").exists()
-    assert not list((tmp_path / "packed").glob("*.tmp"))
+    run = tmp_path / "run"
+    console = SignalsItself(quiet=True)
+    packed = f"compute.cache_dir={tmp_path / 'packed'}"
+    code = train(config_path=config_file, overrides=[packed], run_dir=run, data_dir=own_data, console=console)
+    assert code == 75
+    assert console.said[-1] == "SIGTERM: leaving before the first step; start me again"
+    assert not (run / "metrics.csv").exists()
+    assert not list((tmp_path / "packed").iterdir())
+
+
+def test_a_long_first_reading_says_how_far_it_is(own_data: Path, tmp_path: Path) -> None:
+    now, interrupt = 0.0, Interrupt()
+    (tmp_path / "out").touch()
+    with (tmp_path / "out").open("w") as stream:
+        watch = LoadingWatch(6, Console(stream=stream), interrupt, clock=lambda: now)
+        path = own_data / SESSIONS[0] / "data_train.hdf5"
+        expected = Expectation(neural_dim=CHANNELS, n_classes=5, max_seq_elements=20)
+        for trial, _ in iterate_trials(path, expected):
+            now += 0.5
+            watch(trial)
+    line = "reading data for the first time: file 1 of at most 6, {} trials"
+    assert (tmp_path / "out").read_text().splitlines() == [line.format(4), line.format(8)]
+    interrupt.request()
+    with pytest.raises(LeftEarly):
+        watch(trial)
 
 
 def test_an_end_before_or_after_the_first_validation_changes_nothing(
