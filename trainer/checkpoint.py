@@ -17,6 +17,7 @@ import re
 import sys
 import threading
 import time
+import zipfile
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -38,7 +39,7 @@ from trainer.durable import (
 )
 from trainer.errors import CheckpointCorrupt, CheckpointNotSaved, NoCheckpoint
 
-__all__ = ["Checkpoint", "Checkpointer", "load", "newest_good", "step_files"]
+__all__ = ["Checkpoint", "Checkpointer", "load", "newest_good", "step_files", "why_unreadable"]
 
 STEP_NAME = re.compile(r"step_(\d{8,})\.pt")
 BEST_NAME = "best.pt"
@@ -80,11 +81,19 @@ def load(path: Path, *, map_location: str | torch.device = "cpu") -> dict[str, A
     try:
         state = torch.load(path, map_location=map_location, weights_only=True)
     except Exception as error:
-        reason = str(error).strip().splitlines()[0][:120] if str(error).strip() else type(error).__name__
-        raise CheckpointCorrupt(f"{path} cannot be read: {reason}") from error
+        raise CheckpointCorrupt(f"{path} cannot be read: {why_unreadable(path, error)}") from error
     if not isinstance(state, dict):
         raise CheckpointCorrupt(f"{path} holds a {type(state).__name__}, not a checkpoint")
     return state
+
+
+def why_unreadable(path: Path, error: Exception) -> str:
+    """One line for what torch says of a file in a page of advice."""
+    if not zipfile.is_zipfile(path):
+        return "it is no file that torch.save wrote, or it is cut off"
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()] or [type(error).__name__]
+    telling = (line for line in lines if "Unsupported" in line)
+    return next(telling, lines[0])[:160]
 
 
 def newest_good(folder: Path, warn: Report = _to_stderr, *, before: Path | None = None) -> Checkpoint | None:

@@ -12,6 +12,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from trainer.checkpoint import why_unreadable
 from trainer.errors import CheckpointCorrupt, CheckpointMismatch, NoCheckpoint
 
 __all__ = ["load_official", "load_official_weights", "without_wrappers"]
@@ -32,8 +33,7 @@ def load_official(path: Path) -> dict[str, Any]:
         with _allowing(_numpy_scalars()):
             checkpoint = torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:
-        reason = str(error).strip().splitlines()
-        raise CheckpointCorrupt(f"{path} cannot be read: {reason[0][:160] if reason else error!r}") from error
+        raise CheckpointCorrupt(f"{path} cannot be read: {why_unreadable(path, error)}") from error
     if not isinstance(checkpoint, dict) or not isinstance(checkpoint.get("model_state_dict"), Mapping):
         is_state = isinstance(checkpoint, dict) and {"model", "progress"} <= checkpoint.keys()
         raise CheckpointMismatch(

@@ -12,6 +12,7 @@ import fcntl
 import os
 import socket
 import struct
+import typing
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any, TypeVar
 
@@ -86,6 +87,26 @@ class Peers:
         result: T = box[0]
         return result
 
+    def done_by_first(self, work: Callable[[], T]) -> T:
+        """What `work` gives in the first process; when it fails there, all others raise `PeerFailed`."""
+        value: T | None = None
+        own: BaseException | None = None
+        if self.is_first:
+            try:
+                value = work()
+            except BaseException as error:  # also a wish to leave: nobody may be left waiting
+                own = error
+        self._stop_if_failed(own)
+        return self.from_first(typing.cast("T", value))
+
+    def _stop_if_failed(self, own: BaseException | None) -> None:
+        """Raise this process's own error, or `PeerFailed` for that of another."""
+        failed = self.gather([] if own is None else [(str(own), getattr(own, "exit_code", Exit.FAILED))])
+        if own is not None:
+            raise own
+        if failed:
+            raise PeerFailed(f"another process gave up: {failed[0][0]}", exit_code=failed[0][1])
+
     def gather(self, items: Sequence[T]) -> list[T]:
         """The items of all processes, in order of rank."""
         if self.size == 1:
@@ -109,11 +130,7 @@ class Peers:
                     results.append(work())
                 except BaseException as error:  # also a wish to leave: nobody may be left waiting
                     own = error
-            failed = self.gather([] if own is None else [(str(own), getattr(own, "exit_code", Exit.FAILED))])
-            if own is not None:
-                raise own
-            if failed:
-                raise PeerFailed(f"another process gave up: {failed[0][0]}", exit_code=failed[0][1])
+            self._stop_if_failed(own)
         return results[0]
 
 

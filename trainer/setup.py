@@ -184,10 +184,10 @@ def cache_dir(config: Config) -> Path | None:
 
 def _find(request: RunRequest) -> Checkpoint | None:
     """Look for a checkpoint in the first process, which sends it to the others."""
-    found = None
-    if request.peers.is_first:
-        found = find_checkpoint(request.resume, request.folder, request.job, request.console.warn)
-    return request.peers.from_first(found)
+    warn = request.console.warn
+    return request.peers.done_by_first(
+        lambda: find_checkpoint(request.resume, request.folder, request.job, warn)
+    )
 
 
 def _load_data(request: RunRequest, root: Path) -> _Data:

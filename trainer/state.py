@@ -18,6 +18,7 @@ from torch import Tensor
 from trainer.config import Config
 from trainer.config_reader import from_mapping, to_mapping
 from trainer.errors import CheckpointMismatch
+from trainer.optimisation import with_whole_schedule
 from trainer.step import StepRunner
 
 __all__ = [
@@ -68,9 +69,9 @@ class Progress:
         return self.best_per < float("inf")
 
 
-def changed_fields(saved_config: str, config: Config) -> list[str]:
+def changed_fields(begun: Config, config: Config) -> list[str]:
     """``field old → new`` for every field that must not change in a resumed run and did."""
-    before, now = _flat(json.loads(saved_config)), _flat(to_mapping(config))
+    before, now = (_flat(to_mapping(with_whole_schedule(c))) for c in (begun, config))
     names = [n for n in sorted(before.keys() | now.keys()) if not n.startswith(MAY_CHANGE)]
     return [f"{n} {before.get(n)} → {now.get(n)}" for n in names if before.get(n) != now.get(n)]
 
@@ -138,8 +139,7 @@ def begun_with(state: Mapping[str, Any], source: Path) -> Config:
 
 def check_state(state: Mapping[str, Any], config: Config, source: Path) -> None:
     """Raise `CheckpointMismatch` when a state is no resume state, or of another model or another run."""
-    _check_kind(state, source)
-    changed = changed_fields(state["config"], config)
+    changed = changed_fields(begun_with(state, source), config)
     if changed:
         raise CheckpointMismatch(
             f"{source} belongs to another configuration: {'; '.join(changed[:4])}",

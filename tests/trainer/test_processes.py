@@ -125,7 +125,7 @@ def lives(pid: int) -> bool:
 def test_what_stops_one_worker_stops_the_others_and_is_said_by_all_in_one_line(
     start: Start, config_file: Path, own_data: Path, tmp_path: Path
 ) -> None:
-    """The first process reads the data while the other waits for it."""
+    """The first process looks for checkpoints and reads the data while the other waits for it."""
     broken = own_data / SESSIONS[1] / "data_val.hdf5"
     broken.write_bytes(b"not HDF5")
     process = start([*command(config_file, own_data, tmp_path / "run"), *TWO])
@@ -133,6 +133,14 @@ def test_what_stops_one_worker_stops_the_others_and_is_said_by_all_in_one_line(
     assert process.returncode == 2, output
     assert output.count(f"error: {broken}: truncated or not HDF5") == 1
     assert output.count(f"error: another process gave up: {broken}: truncated or not HDF5") == 1
+    assert "Traceback" not in output
+    state = tmp_path / "run" / "checkpoints" / "step_00000007.pt"
+    state.write_bytes(b"damaged")
+    process = start([*command(config_file, own_data, tmp_path / "run"), *TWO])
+    output, _ = process.communicate(timeout=150)
+    assert process.returncode == 1, output
+    assert output.count(f"error: none of the 1 checkpoints in {state.parent} can be used") == 1
+    assert output.count("error: another process gave up: none of the 1 checkpoints") == 1
     assert "Traceback" not in output
 
 
