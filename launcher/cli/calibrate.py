@@ -22,6 +22,7 @@ MINUTES = click.Option(
     default=3.0,
     help="Of steps to measure; 3 unless said.",
 )
+DRY = click.Option(["--dry-run"], is_flag=True, help="Say what it would rent and cost at most; then stop.")
 YES = click.Option(["--yes", "-y"], is_flag=True, help="Do not ask.")
 
 
@@ -39,6 +40,8 @@ def _calibrate(ctx: click.Context, /, **given: Any) -> int:
             prepared = limited(prepare(job, **api_options(given)), given["minutes"])
         prepared.require_ok()
         screen.show(limited_bill(prepared, given["minutes"]))
+        if given["dry_run"]:
+            return 0
         if not given["yes"]:
             if not agreed(screen, prepared):
                 return EXIT_DECLINED
@@ -65,11 +68,11 @@ def _calibrate(ctx: click.Context, /, **given: Any) -> int:
 calibrate = EstimateCommand(
     name="calibrate",
     callback=_calibrate,
-    params=[*CHOICE, MINUTES, *LIMITS, *JOB, YES, *OUTPUT],
+    params=[*CHOICE, MINUTES, *LIMITS, *JOB, DRY, YES, *OUTPUT],
     short_help="Measure the pace for some minutes.",
     help=(
         "Run the job for some minutes on a machine, bring nothing home, end it; then price the whole run from its pace. "
         "The job has to report steps in its metrics file."
     ),
-    epilog=example("launch calibrate --provider aws --instance g4dn.xlarge --minutes 3"),
+    epilog=example("launch calibrate examples/shell-job.yaml --provider fake --gpu T4 --dry-run"),
 )

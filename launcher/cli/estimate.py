@@ -89,6 +89,6 @@ estimate = EstimateCommand(
     epilog=example(
         "launch estimate examples/shell-job.yaml",
         "launch estimate --provider fake --gpu T4 -- python train.py",
-        "launch estimate --max-cost 5 --until 06:00        what fits, and how much of the work",
+        "launch estimate --max-cost 5        what fits, and how much of the work",
     ),
 )
