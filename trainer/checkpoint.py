@@ -92,7 +92,7 @@ def why_unreadable(path: Path, error: Exception) -> str:
     if not zipfile.is_zipfile(path):
         return "it is no file that torch.save wrote, or it is cut off"
     lines = [line.strip() for line in str(error).splitlines() if line.strip()] or [type(error).__name__]
-    telling = (line for line in lines if "Unsupported" in line)
+    telling = (line for line in lines if "unsupported" in line.lower())
     return next(telling, lines[0])[:160]
 
 
