@@ -119,6 +119,7 @@ class Pace:
 
     def _tell(self, done: int) -> None:
         (began, first), (now, last) = self._lately[0], self._lately[-1]
+        done = min(done, self._total or done)  # a stream of many small files is mostly their headers
         rate = (last - first) / max(now - began, 1e-6)
         left_s = (self._total - done) / rate if rate > 0 and done < self._total else None
         share = (

@@ -337,6 +337,10 @@ def test_the_rate_is_that_of_the_last_seconds() -> None:
     assert steps_end(fast + stalled + again) == "data: 1 % of 1.0 GB, 5.0 MB/s, 3 min 18 s left"
 
 
+def test_there_is_never_more_than_all_of_it() -> None:
+    assert steps_end([(1.0, 0), (3.0, 5000_000_000)]).startswith("data: 100 % of 1.0 GB")
+
+
 def steps_end(moments: list[tuple[float, int]]) -> str:
     return Steps(1000_000_000).note(*moments).words[-1]
 
