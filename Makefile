@@ -5,10 +5,12 @@
 #
 # PYTHON=python3.12 chooses the interpreter, VENV=path the environment. Outside of this project's CI,
 # TORCH_INDEX_URL=https://download.pytorch.org/whl/cpu installs the small CPU build of PyTorch on Linux.
+# TEST_WORKERS: tests wait for machines more than they compute, so that four of them keep two cores busy.
 
 PYTHON ?= python3
 VENV ?= .venv
 TORCH_INDEX_URL ?=
+TEST_WORKERS ?= 4
 BIN := $(VENV)/bin
 
 .PHONY: demo test test-long lint format typecheck environment tools clean
@@ -20,7 +22,7 @@ demo: environment tools
 	else exit $$code; fi
 
 test: environment tools lint
-	$(BIN)/python -m pytest -n 2 --dist worksteal
+	$(BIN)/python -m pytest -n $(TEST_WORKERS) --dist worksteal
 
 test-long: environment tools
 	$(BIN)/python -m pytest -m long -n 2 --dist worksteal
