@@ -28,6 +28,8 @@ CONNECT_TIMEOUT_S = 10.0
 """Of one attempt: TCP, banner, and login each."""
 KEEP_ALIVE_S = 15.0
 """A packet so often keeps firewalls and NAT tables from forgetting the connection."""
+LATELY_S = 30.0
+"""Somebody who looks at a dead machine asks it several things; waiting for each would hide for minutes that it is dead."""
 FIRST_PAUSE_S = 0.2
 LONGEST_PAUSE_S = 5.0
 
@@ -60,6 +62,12 @@ class Connection:
         self._sleep = sleep
         self._lock = threading.Lock()
         self._opened: _Opened | None = None
+        self._gave_up_at: float | None = None
+
+    @property
+    def gave_up_lately(self) -> bool:
+        """A whole patience was spent in vain a moment ago; until the machine answers, each use tries once."""
+        return self._gave_up_at is not None and self._clock() - self._gave_up_at < LATELY_S
 
     def channel(self) -> paramiko.Channel:
         """Open a session, over a new connection when the old one is dead.
@@ -71,17 +79,21 @@ class Connection:
         """
         from paramiko import SSHException
 
-        give_up_at = self._clock() + self._patience_s
+        patience_s = 0.0 if self.gave_up_lately else self._patience_s
+        give_up_at = self._clock() + patience_s
         pause_s = FIRST_PAUSE_S
         while True:
             try:
-                return self._transport().open_session(timeout=CONNECT_TIMEOUT_S)
+                channel = self._transport().open_session(timeout=CONNECT_TIMEOUT_S)
+                self._gave_up_at = None
+                return channel
             except (MachineRefused, MachineNotReady):
                 self.close()
                 raise
             except (MachineUnreachable, SSHException, EOFError, OSError) as error:
                 self.close()
                 if self._clock() + pause_s >= give_up_at:
+                    self._gave_up_at = self._clock()
                     raise _unreachable(self.destination, error, self._patience_s) from error
             self._sleep(pause_s)
             pause_s = min(2 * pause_s, LONGEST_PAUSE_S)

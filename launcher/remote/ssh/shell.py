@@ -279,7 +279,7 @@ class SshShell:
             try:
                 return act()
             except MachineUnreachable:
-                if time.monotonic() + AGAIN_AFTER_S >= give_up_at:
+                if self.connection.gave_up_lately or time.monotonic() + AGAIN_AFTER_S >= give_up_at:
                     raise
             self._sleep(AGAIN_AFTER_S)
 

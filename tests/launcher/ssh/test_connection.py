@@ -64,6 +64,25 @@ def test_nobody_listens(machine: Sshd) -> None:
     assert time.monotonic() - began < 5
 
 
+def test_a_dead_machine_is_waited_for_once_and_not_for_every_question(machine: Sshd) -> None:
+    pauses: list[float] = []
+    host_keys = HostKeys(machine.folder / "known_hosts")
+    destination = destination_of(machine)
+    gone = Connection(replace(destination, port=free_port()), host_keys, patience_s=0.5, sleep=pauses.append)
+    shell = SshShell(gone, patience_s=0.5, sleep=pauses.append)
+    for question in range(3):
+        with pytest.raises(MachineUnreachable, match="does not answer"):
+            shell.read(PurePosixPath("/etc/hostname"))
+        assert bool(pauses) is (question == 0)
+        assert gone.gave_up_lately
+        pauses.clear()
+    gone.destination = destination
+    host_keys.pin(destination, [machine.host_key])
+    assert shell.run(["echo", "back"]).stdout == b"back\n"
+    assert not gone.gave_up_lately
+    shell.close()
+
+
 def test_a_banner_is_no_output(own_machine: Sshd) -> None:
     own_machine.banner = "Authorised use only!\n" * 20
     own_machine.start()
