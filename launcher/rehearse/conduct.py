@@ -191,6 +191,7 @@ class _Play:
             return None
         self._say("it is killed without notice")
         step_before = _last_step(life)
+        life.is_killed = True
         run.interrupt(notice_s=0)
         return self._return(run, watch, life, step_before)
 

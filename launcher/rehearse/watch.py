@@ -29,6 +29,8 @@ class Life:
     asked_at_s: float | None = None
     ended_at_s: float | None = None
     exit_code: int | None = None
+    is_killed: bool = False
+    """Its machine was taken away: its status will never say that it has ended."""
     resumed_from: str | None = None
     setup_s: float | None = None
     steps: list[tuple[float, int]] = field(default_factory=list)
@@ -138,7 +140,13 @@ class Watch:
         """When it last changed; a change is noted as what it is."""
         before, changed_at_s = self._files.get(name, (None, 0.0))
         life = self.newest
-        if before == shape or life is None or life.began_at_s is None or life.ended_at_s is not None:
+        lives = (
+            life is not None
+            and life.began_at_s is not None
+            and life.ended_at_s is None
+            and not life.is_killed
+        )
+        if before == shape or not lives:
             return changed_at_s  # between two lives the launcher itself places what the next one is given
         is_same = before is not None and before.identity == shape.identity
         if is_same:

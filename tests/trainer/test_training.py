@@ -9,6 +9,7 @@ import resource
 import signal
 import subprocess
 import sys
+import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -426,6 +427,11 @@ def test_tensorboard_files_hold_the_numbers_also_after_a_kill(
     states = tmp_path / "run" / "checkpoints"
     wait_until(lambda: len(step_files(states)) >= 3 or not process.lives(), "three states")
     process.kill()
+    (first,) = (tmp_path / "run" / "tensorboard").iterdir()
+    second = int(
+        first.name.split(".")[3]
+    )  # TensorBoard reads its files in the order of the seconds in their names
+    wait_until(lambda: time.time() >= second + 1, "the next second")
     last = int(step_files(states)[-1].stem.partition("_")[2])
     assert (
         train("records.tensorboard=true", "lr_decay_steps=100000", f"num_training_batches={last + 3}")[0] == 0

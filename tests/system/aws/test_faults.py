@@ -107,6 +107,7 @@ def test_our_processes_are_killed_at_any_moment(
     run = launched(house, counting(house, checkpoint=checkpoint), spot=True, max_price=1.0)
     for _ in range(4):
         kill_behind(house, run, len(run.events()) + chance.randint(1, 9))
+    ensure_supervisor(house.home, house.environ)
     house.until(run, "pulling", "succeeded", "failed")
     kill_behind(house, run, len(run.events()) + chance.randint(0, 2))
     run.wait(timeout_s=150)
