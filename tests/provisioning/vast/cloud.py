@@ -6,6 +6,7 @@ rights, offers that vanish or rise, bids, outbidding, half-made instances, pages
 
 from __future__ import annotations
 
+import contextlib
 import itertools
 import json
 import threading
@@ -648,7 +649,8 @@ def serving() -> Iterator[VastCloud]:
             self.send_header("Content-Type", "text/plain" if isinstance(body, str) else "application/json")
             self.send_header("Content-Length", str(len(text.encode())))
             self.end_headers()
-            self.wfile.write(text.encode())
+            with contextlib.suppress(ConnectionError):  # whoever asked was killed meanwhile
+                self.wfile.write(text.encode())
 
         def log_message(self, format: str, *args: object) -> None:
             return
