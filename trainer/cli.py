@@ -71,6 +71,7 @@ def _parser(command: str | None) -> argparse.ArgumentParser:
         from trainer.lm import evaluate_cli
 
         evaluate_cli.add_arguments(evaluate)
+    _add_bench(commands.add_parser("bench", help="steps per second of a configuration on this machine"))
     _add_convert(commands.add_parser("convert", help="turn a checkpoint of any kind into the official form"))
     synthesize = commands.add_parser("synthesize", help="write a synthetic data set in the official layout")
     if command == "synthesize":
@@ -180,6 +181,45 @@ def _add_evaluate(parser: argparse.ArgumentParser) -> None:
     parser.set_defaults(handler=_evaluate)
 
 
+def _add_bench(parser: argparse.ArgumentParser) -> None:
+    parser.description = (
+        "Measures training steps alone, without validations and checkpoints. Nothing is left behind."
+    )
+    parser.add_argument("--config", type=Path, metavar="FILE", help="as for train (default: the full model)")
+    parser.add_argument(
+        "--set", action="append", default=[], metavar="PATH=VALUE", dest="overrides", help="as for train"
+    )
+    parser.add_argument(
+        "--data-dir",
+        type=Path,
+        metavar="DIR",
+        help="real trials (default: random ones, made for the purpose)",
+    )
+    parser.add_argument(
+        "--bins",
+        type=int,
+        default=800,
+        metavar="N",
+        help="median length of random trials in bins, unless --data-dir (800)",
+    )
+    parser.add_argument("--steps", type=int, default=20, metavar="N", help="steps that are measured (20)")
+    parser.add_argument(
+        "--warm-up", type=int, default=5, metavar="N", help="steps before the clock starts (5)"
+    )
+    parser.add_argument("--device", metavar="NAME", help="auto, cpu, cuda or cuda:N")
+    parser.add_argument(
+        "--workload",
+        default="full",
+        metavar="NAME",
+        help="what the numbers are called in a table of paces (full)",
+    )
+    parser.add_argument(
+        "--json", action="store_true", help="one JSON object on stdout; the rest goes to stderr"
+    )
+    parser.add_argument("--debug", action="store_true", help="show tracebacks")
+    parser.set_defaults(handler=_bench, seed=None)
+
+
 def _add_convert(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("source", type=Path, help="step_*.pt of a run, or a checkpoint in the official form")
     parser.add_argument(
@@ -189,6 +229,30 @@ def _add_convert(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--debug", action="store_true", help="show tracebacks")
     parser.set_defaults(handler=_convert)
+
+
+def _bench(args: argparse.Namespace) -> int:
+    import json
+
+    from trainer.bench import bench, lines
+    from trainer.loading import LeftEarly
+    from trainer.progress import Console
+
+    console = Console(stream=sys.stderr if args.json else None)
+    try:
+        report = bench(
+            config_path=args.config, overrides=_overrides(args), data_dir=args.data_dir, workload=args.workload,
+            steps=args.steps, warm_up=args.warm_up, median_bins=args.bins, console=console,
+        )  # fmt: skip
+    except LeftEarly:
+        console.say("interrupted: nothing was measured")
+        return int(Exit.FAILED)
+    if args.json:
+        sys.stdout.write(json.dumps(report) + "\n")
+    else:
+        for line in lines(report):
+            console.say(line)
+    return int(Exit.DONE)
 
 
 def _convert(args: argparse.Namespace) -> int:
@@ -204,13 +268,15 @@ def _train(args: argparse.Namespace) -> int:
     if args.nproc_per_node is not None:
         return _train_in_workers(args)
     end_with_parent()
-    from trainer.commands import train
+    from trainer.interrupt import leaving_at_once
 
-    return train(
-        config_path=args.config, overrides=_overrides(args), run_dir=args.run_dir, data_dir=args.data_dir,
-        resume=args.resume,
-        require=args.require, limit_batches=args.limit_batches,
-    )  # fmt: skip
+    with leaving_at_once():
+        from trainer.commands import train
+
+        return train(
+            config_path=args.config, overrides=_overrides(args), run_dir=args.run_dir, data_dir=args.data_dir,
+            resume=args.resume, require=args.require, limit_batches=args.limit_batches,
+        )  # fmt: skip
 
 
 def _train_in_workers(args: argparse.Namespace) -> int:

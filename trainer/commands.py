@@ -6,9 +6,9 @@ import contextlib
 from collections.abc import Sequence
 from pathlib import Path
 
+from trainer.config_checks import check_limit
 from trainer.config_reader import load_config
 from trainer.contract import Exit, JobEnvironment
-from trainer.errors import ConfigError
 from trainer.interrupt import Interrupt
 from trainer.loading import LeftEarly
 from trainer.loop import TrainingLoop
@@ -28,8 +28,7 @@ def train(
     """Train until done or asked to leave. Every failure is a `TrainerError`, or a bug."""
     job = JobEnvironment.read() if job is None else job
     config = load_config(config_path, overrides)
-    if limit_batches is not None and limit_batches < 1:
-        raise ConfigError(f"--limit-batches must be at least 1, found {limit_batches}")
+    check_limit(limit_batches)
     data = locate_data(config, data_dir, job)
     folder = locate_run(config, run_dir, job)
     is_first = world()[0] == 0

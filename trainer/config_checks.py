@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from trainer.config import Config, DatasetConfig, ModelConfig, TransformsConfig
 from trainer.errors import ConfigError
 
-__all__ = ["check", "check_sessions"]
+__all__ = ["check", "check_limit", "check_sessions"]
 
 
 def check(config: Config) -> None:
@@ -20,6 +20,12 @@ def check(config: Config) -> None:
     _check_schedule(config)
     _check_run(config)
     _check_compute(config)
+
+
+def check_limit(limit_batches: int | None) -> None:
+    """Of no batches every error rate would be zero. Raises `ConfigError`."""
+    if limit_batches is not None and limit_batches < 1:
+        raise ConfigError(f"--limit-batches must be at least 1, found {limit_batches}")
 
 
 def check_sessions(config: Config, sessions: Sequence[str]) -> None:

@@ -73,13 +73,17 @@ def load_corpus(
 ) -> Corpus:
     """Read and check one split of all sessions; `on_trial` is told of each trial that had to be read.
 
-    Sessions without a file for this split are left out, except for training. Raises `DataError` for bad
+    Sessions without a file for this split are left out, except for training; those without a folder are named.
+    Raises `DataError` for bad
     files, and `ConfigError` when a patch does not fit a trial.
     """
     expected = _expectation(config, root, sessions, split)
     trials: list[CorpusTrial] = []
     if split == "train":
         _say_unknown_bad_trials(config.dataset, sessions, say)
+    elif absent := [session for session in sessions if not (root / session).is_dir()]:
+        named = ", ".join(absent[:3]) + (", …" if len(absent) > 3 else "")
+        say(f"{len(absent)} of {len(sessions)} sessions have no folder in {root} and are left out: {named}")
     for day, session in enumerate(sessions):
         path = split_file(root, session, split)
         if split != "train" and not path.is_file():

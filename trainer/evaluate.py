@@ -13,6 +13,7 @@ import torch
 
 from trainer.batches import Assembler
 from trainer.config import Config
+from trainer.config_checks import check_limit
 from trainer.config_reader import load_config
 from trainer.contract import Exit, JobEnvironment
 from trainer.corpus import Corpus, load_corpus
@@ -36,6 +37,10 @@ def evaluate_run(
     device: str | None, num_confusions: int, limit_batches: int | None, console: Console,
 ) -> Exit:  # fmt: skip
     """Evaluate the best model of a run folder, or a checkpoint in the official form."""
+    path = output or run_dir / f"evaluation_{split}.csv"
+    check_limit(limit_batches)
+    if output is not None:
+        _check_output(output)
     config = run_config(run_dir, device)
     compute = choose_compute(config, console)
     root = data_root(locate_data(config, data_dir, JobEnvironment.read()))
@@ -47,10 +52,17 @@ def evaluate_run(
     model = load_model(checkpoint or run_dir / "checkpoint" / "best_checkpoint", config, compute.device)
     evaluation = _decode(model, corpus, config, compute, limit_batches, console)
     _report(evaluation, config, split, num_confusions, console)
-    path = output or run_dir / f"evaluation_{split}.csv"
     replace_text(path, _csv(evaluation, corpus, config))
     console.say(f"one line per trial: {path}")
     return Exit.DONE
+
+
+def _check_output(path: Path) -> None:
+    """Said before the decoding rather than after it."""
+    if path.is_dir():
+        raise ConfigError(f"--output {path} is a folder", hint="name a file in it")
+    if not path.parent.is_dir():
+        raise ConfigError(f"--output {path}: there is no folder {path.parent}")
 
 
 def load_model(checkpoint: Path, config: Config, device: torch.device) -> GRUDecoder:

@@ -10,15 +10,46 @@ with Interrupt() as interrupt:
 
 from __future__ import annotations
 
+import contextlib
+import os
 import signal
 import threading
 import time
+from collections.abc import Iterator
 from types import FrameType, TracebackType
 from typing import Any
 
 from trainer.contract import Exit
 
-__all__ = ["Exit", "Interrupt"]
+__all__ = ["Exit", "Interrupt", "leaving_at_once"]
+
+
+@contextlib.contextmanager
+def leaving_at_once() -> Iterator[None]:
+    """Until an `Interrupt` takes over: SIGTERM and Ctrl-C end this process with exit code 75, for nothing has begun.
+
+    Importing torch takes seconds, on a busy machine many; without this a SIGTERM meanwhile looks like a failure.
+    Does nothing in one of several processes: those that wait for it to join them have to learn of a failure.
+    """
+    alone = os.environ.get("WORLD_SIZE", "1") == "1"
+    if not alone or threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    previous = {number: signal.signal(number, _leave) for number in (signal.SIGTERM, signal.SIGINT)}
+    try:
+        yield
+    finally:
+        for number, handler in previous.items():
+            signal.signal(number, handler)
+
+
+def _leave(number: int, frame: FrameType | None) -> None:
+    # Not an exception, which the import of some package may take for its own.
+    with contextlib.suppress(OSError):
+        os.write(
+            2, f"{signal.Signals(number).name}: leaving before anything began; start me again\n".encode()
+        )
+    os._exit(Exit.INTERRUPTED)
 
 
 class Interrupt:

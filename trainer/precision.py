@@ -28,6 +28,11 @@ class Precision:
         return DTYPES[self.name]
 
     @property
+    def bits(self) -> int:
+        """Of each number in those products: 16 or 32."""
+        return self.dtype.itemsize * 8
+
+    @property
     def needs_scaler(self) -> bool:
         """Whether gradients would vanish without loss scaling."""
         return self.name == "fp16"

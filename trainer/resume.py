@@ -19,7 +19,7 @@ def find_checkpoint(wanted: str, folder: RunFolder, job: JobEnvironment, warn: R
     """The checkpoint to resume from; None means a fresh start.
 
     `wanted` is ``auto`` (what ``LAUNCH_RESUME_FROM`` names, else the newest good one of the run), ``never``
-    or a path. Raises `NoCheckpoint` or `CheckpointCorrupt` when there are checkpoints, or one was named, and
+    or a path: of a state, of their folder, or of a run folder. Raises `NoCheckpoint` or `CheckpointCorrupt` when there are checkpoints, or one was named, and
     none can be used, and `ConfigError` when ``never`` meets a folder with checkpoints.
     """
     if wanted == "never":
@@ -49,7 +49,8 @@ def _newest(folder: Path, warn: Report) -> Checkpoint | None:
 
 def _named(path: Path, warn: Report) -> Checkpoint:
     if path.is_dir():
-        found = newest_good(path, warn)
+        inside = path / "checkpoints"
+        found = newest_good(inside if inside.is_dir() and not step_files(path) else path, warn)
         if found is None:
             raise NoCheckpoint(f"{path} holds no checkpoint that can be resumed from")
         return found

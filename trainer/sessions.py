@@ -20,7 +20,8 @@ def split_file(root: Path, session: str, split: str) -> Path:
 def data_root(data_dir: Path) -> Path:
     """The folder of session folders: `data_dir` itself, or its ``hdf5_data_final``. Raises `DataError`."""
     if not data_dir.is_dir():
-        raise DataError(f"data folder {data_dir} does not exist", hint="name it with --data-dir")
+        what = "is not a folder" if data_dir.exists() else "does not exist"
+        raise DataError(f"data folder {data_dir} {what}", hint="name it with --data-dir")
     inner = data_dir / "hdf5_data_final"
     return inner if inner.is_dir() else data_dir
 

@@ -28,7 +28,7 @@ PUBLISHED = (
 
 
 def measured(folder: Path) -> Iterator[tuple[str, ...]]:
-    """Yield a row for every size of every raw output, newest outputs last."""
+    """Yield a row for every size of every raw output, newest outputs last; those of ``trainer bench --json`` too."""
     for path in sorted(folder.glob("*.json")):
         raw = json.loads(path.read_text(encoding="utf-8"))
         host = raw["host"]
@@ -38,7 +38,7 @@ def measured(folder: Path) -> Iterator[tuple[str, ...]]:
                 f"b2t25-{result['size']}",
                 str(host["device"]) if is_gpu else "",
                 "" if is_gpu else str(host["cores"]),
-                f"{result['ours_steps_per_s']:.4g}",
+                f"{result.get('ours_steps_per_s', result.get('steps_per_s')):.4g}",
                 result["precision"],
                 raw["date"][:10],
                 f"benchmarks/train_step/{path.name}",

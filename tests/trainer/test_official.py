@@ -239,6 +239,18 @@ def test_a_model_trained_in_fp16_can_be_evaluated_without_a_gpu(
     assert code == 0, output
 
 
+def test_evaluate_names_the_sessions_that_are_missing(
+    finished: Runs, own_data: Path, call: Call, tmp_path: Path
+) -> None:
+    shutil.rmtree(own_data / SESSIONS[1])
+    code, output = call(
+        "evaluate", "--run-dir", finished(), "--data-dir", own_data, "--output", tmp_path / "t.csv"
+    )
+    assert code == 0
+    assert f"1 of {len(SESSIONS)} sessions have no folder" in output
+    assert f"left out: {SESSIONS[1]}" in output
+
+
 def test_evaluate_reports_by_session_and_writes_a_line_per_trial(
     call: Call, finished: Runs, data: Path, tmp_path: Path
 ) -> None:

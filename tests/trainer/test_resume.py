@@ -19,6 +19,7 @@ import torch
 from tests.trainer.conftest import (
     CHANNELS,
     SESSIONS,
+    TINY,
     Fork,
     Forked,
     Runs,
@@ -296,6 +297,29 @@ def test_a_checkpoint_alone_is_enough_on_another_machine(
     assert_same(best["model_state_dict"], theirs["model_state_dict"])
     last = (tmp_path / "numbers.jsonl").read_text().splitlines()[-1]
     assert last.startswith(f'{{"step": {STEPS}, "total": {STEPS}')
+    numbers = json.loads(last)  # by these names the launcher's history tells configurations apart
+    assert (numbers["batch_size"], numbers["precision_bits"]) == (TINY["dataset"]["batch_size"], 32)
+
+
+def test_a_run_folder_can_be_named_to_resume_from(
+    finished: Runs, config_file: Path, data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    reference = finished(*LONGER)
+    more = (*LONGER, "--set", f"num_training_batches={STEPS + 1}", "--resume", str(reference))
+    assert main(command(config_file, data, tmp_path / "run", *more)[3:]) == 0
+    assert f"going on after step {STEPS} of {STEPS + 1}" in capsys.readouterr().out
+
+
+def test_sigterm_before_anything_began_is_no_failure(data: Path, fork: Fork, tmp_path: Path) -> None:
+    config = tmp_path / "config.yaml"
+    os.mkfifo(config)
+    process = fork(trainer(config, data, tmp_path / "run"))
+    with config.open("w"):  # opens when the process reads its configuration, and keeps it waiting there
+        process.send(signal.SIGTERM)
+        output = process.wait()
+    assert process.returncode == 75, output
+    assert "SIGTERM: leaving before anything began" in output
+    assert not (tmp_path / "run").exists()
 
 
 def damage(path: Path) -> None:

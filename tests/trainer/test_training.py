@@ -341,7 +341,7 @@ def test_help_is_quick_to_import_and_lists_the_commands() -> None:
         "import sys, trainer.cli; assert trainer.cli.main(['--help']) == 0; assert 'torch' not in sys.modules"
     )
     output = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
-    for name in ("train", "evaluate", "convert", "synthesize"):
+    for name in ("train", "evaluate", "bench", "convert", "synthesize"):
         assert name in output
 
 
@@ -351,7 +351,18 @@ def test_help_is_quick_to_import_and_lists_the_commands() -> None:
         (["train", "--run-dir", "r"], "no data folder: say --data-dir"),
         (["train", "--data-dir", "d"], "no run folder: say --run-dir"),
         (["train", "--data-dir", "nowhere", "--run-dir", "r"], "data folder nowhere does not exist"),
+        (["train", "--data-dir", "/dev/null", "--run-dir", "r"], "data folder /dev/null is not a folder"),
         (["train", "--config", "absent.yaml"], "configuration absent.yaml: No such file"),
+        (
+            ["evaluate", "--run-dir", "r", "--limit-batches", "0"],
+            "--limit-batches must be at least 1, found 0",
+        ),
+        (
+            ["evaluate", "--run-dir", "r", "--limit-batches", "0", "--graph", "g"],
+            "--limit-batches must be at least 1",
+        ),
+        (["evaluate", "--run-dir", "r", "--output", "."], "--output . is a folder"),
+        (["evaluate", "--run-dir", "r", "--output", "x/y.csv"], "--output x/y.csv: there is no folder x"),
         (["evaluate", "--run-dir", "nowhere"], "is not the folder of a training run"),
     ],
 )

@@ -183,6 +183,7 @@ def _add_tune(parser: argparse.ArgumentParser) -> None:
 def _tune(args: argparse.Namespace) -> int:
     from trainer.evaluate import run_config
     from trainer.lm import tune
+    from trainer.lm.errors import BadOption
     from trainer.lm.evaluate_cli import chosen_options, jobs, members
     from trainer.lm.graph_folder import DecodingGraph
     from trainer.lm.logits import collect
@@ -192,6 +193,8 @@ def _tune(args: argparse.Namespace) -> int:
     from trainer.run_folder import locate_data
 
     console = Console()
+    if args.alphas and args.llm is None:
+        raise BadOption("--alphas weigh a large language model, and --llm names none")
     alphas = (0.0,) if args.llm is None else tuple(args.alphas or (0.0, 0.25, 0.4, 0.55, 0.7, 0.85))
     usual = tune.TuningGrid()
     grid = tune.TuningGrid(

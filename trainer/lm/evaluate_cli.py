@@ -154,6 +154,7 @@ def rescoring(
 
 def evaluate(args: argparse.Namespace) -> int:
     """Decode, report and, for the test split, write the submission."""
+    from trainer.config_checks import check_limit
     from trainer.lm.evaluate import WordsRequest, evaluate_words
     from trainer.progress import Console
 
@@ -161,6 +162,7 @@ def evaluate(args: argparse.Namespace) -> int:
         raise ConfigError(
             "--output is for phonemes alone", hint="--words-dir names the folder of everything about words"
         )
+    check_limit(args.limit_batches)
     console = Console()
     choice = _decoder(args, console)
     open_rescorer, more = rescoring(args, choice.acoustic_scale, choice.alpha)
