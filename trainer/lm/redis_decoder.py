@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import numpy as np
@@ -17,6 +17,10 @@ from trainer.lm.search import Hypothesis
 __all__ = ["RedisDecoder"]
 
 ANSWERS = (protocol.RESET_DONE, protocol.OUTPUT_PARTIAL, protocol.OUTPUT_FINAL, protocol.UPDATED)
+
+
+def _unknown() -> None:
+    """Whether a process of somebody else still runs, only its answers tell."""
 
 
 class RedisDecoder:
@@ -34,9 +38,14 @@ class RedisDecoder:
         patience_s: float,
         say: Say,
         options: Mapping[str, Any] | None = None,
+        check: Callable[[], None] = _unknown,
     ) -> None:
-        """Connect and wait for the language model. Raises `ServiceLost` when none is there after `patience_s`."""
+        """Connect and wait for the language model. Raises `ServiceLost` when none is there after `patience_s`.
+
+        `check` is called while it is waited for, and raises what ends the waiting at once.
+        """
         self._patience_s = patience_s
+        self._check = check
         self._say = say
         self._link = RedisLink(address, patience_s=patience_s, say=say)
         self._link.start_reading(ANSWERS)
@@ -95,6 +104,7 @@ class RedisDecoder:
             found = self._link.next_of([stream], wait_s=1.0)
             if found is not None:
                 return found[1]
+            self._check()
         raise ServiceLost(
             f"no answer on {stream} from the language model at {self._link} within {self._patience_s:g} s",
             hint="look whether it runs; finished sentences are kept, the same command goes on",
@@ -104,6 +114,7 @@ class RedisDecoder:
         """The language model says its options whenever it finds none said: that is how it shows that it is there."""
         deadline = time.monotonic() + self._patience_s
         while not self._link.length(protocol.ARGUMENTS):
+            self._check()
             if time.monotonic() > deadline:
                 raise ServiceLost(
                     f"no language model has shown up at {self._link} within {self._patience_s:g} s",

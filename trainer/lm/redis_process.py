@@ -7,12 +7,12 @@ import os
 import shlex
 import signal
 import subprocess
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 import numpy as np
 
-from trainer.lm.errors import BadOption
+from trainer.lm.errors import BadOption, ServiceLost
 from trainer.lm.redis_decoder import RedisDecoder
 from trainer.lm.redis_link import Say, parse_address
 from trainer.lm.redis_server import PrivateRedis
@@ -35,9 +35,8 @@ def open_decoder(
         raise _nobody_there()
     with contextlib.ExitStack() as stack:
         address = stack.enter_context(PrivateRedis()).address if where == PRIVATE else parse_address(where)
-        if command is not None:
-            stack.enter_context(_running(command, address))
-        decoder = RedisDecoder(address, patience_s=patience_s, say=say, options=options)
+        more = {} if command is None else {"check": stack.enter_context(_running(command, address))}
+        decoder = RedisDecoder(address, patience_s=patience_s, say=say, options=options, **more)
         stack.callback(decoder.close)
         return OwnedDecoder(decoder, stack.pop_all())
 
@@ -76,16 +75,27 @@ class OwnedDecoder:
 
 
 @contextlib.contextmanager
-def _running(command: str, address: tuple[str, int]) -> Iterator[None]:
-    """A process group of its own for as long as it is needed; its words go where ours go."""
+def _running(command: str, address: tuple[str, int]) -> Iterator[Callable[[], None]]:
+    """A process group of its own for as long as it is needed; its words go where ours go.
+
+    Yields what raises `ServiceLost` once it has failed; one that ends with 0 may have left others behind that answer.
+    """
     host, port = address
     try:
         argv = [part.replace("{host}", host).replace("{port}", str(port)) for part in shlex.split(command)]
         process = subprocess.Popen(argv, stdin=subprocess.DEVNULL, start_new_session=True)
     except (ValueError, OSError) as error:
         raise BadOption(f"--lm-command cannot be started: {error}") from error
+
+    def check() -> None:
+        if code := process.poll():
+            raise ServiceLost(
+                f"the language model that was started has ended with {code}: {command}",
+                hint="what it said stands above; finished sentences are kept, the same command goes on",
+            )
+
     try:
-        yield
+        yield check
     finally:
         for number in (signal.SIGTERM, signal.SIGKILL):
             with contextlib.suppress(ProcessLookupError):

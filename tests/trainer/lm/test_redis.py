@@ -31,6 +31,7 @@ from trainer.lm.logits import Utterance
 from trainer.lm.options import DecoderOptions
 from trainer.lm.redis_decoder import RedisDecoder
 from trainer.lm.redis_link import RedisLink, parse_address
+from trainer.lm.redis_process import open_decoder
 from trainer.lm.redis_server import PrivateRedis
 from trainer.lm.search import Hypothesis
 from trainer.lm.serve import LanguageModelService
@@ -296,6 +297,11 @@ def test_evaluate_uses_a_language_model_that_runs_already(
             assert main(arguments) == 0  # another model at the same address: nothing is taken over
             assert len([line for line in said if "candidates:" in line]) == 4
     assert "finished before: going on with 0" in capsys.readouterr().out
+
+
+def test_a_language_model_of_ours_that_fails_is_not_waited_for() -> None:
+    with pytest.raises(ServiceLost, match="has ended with 3"):
+        open_decoder("private", "sh -c 'exit 3'", patience_s=3600, say=print, options={})
 
 
 def test_evaluate_starts_and_ends_its_own_redis_and_language_model(

@@ -83,6 +83,8 @@ def test_the_evaluation_takes_what_was_tuned_for_its_graph(
         == 0
     )
     assert "best: --acoustic-scale 0.5 --blank-penalty 9" in capsys.readouterr().out
+    assert main(["lm", "tune", *both, "--alphas", "0", "1"]) == 2
+    assert "--llm names none" in capsys.readouterr().err
     assert main(["evaluate", *both]) == 0
     assert "tuned: acoustic_scale 0.5, blank_penalty 9" in capsys.readouterr().out
     assert json.loads((run / "words_val" / "request.json").read_text())["options"]["acoustic_scale"] == 0.5
