@@ -107,9 +107,9 @@ def _amount(text: str) -> float:
 
 
 def _write(target: Path, text: str) -> None:
-    beside = target.with_name(f".{target.name}.new")
+    beside, content = target.with_name(f".{target.name}.new"), text.encode()
     try:
-        beside.write_text(text, encoding="utf-8")
+        beside.write_bytes(content)
         beside.replace(target)
     except OSError as error:
         beside.unlink(missing_ok=True)

@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from launcher.cli.failures import EXIT_DECLINED, Detached, nothing_rented
+from launcher.cli.failures import EXIT_DECLINED, Detached, Failure, failure_of, nothing_rented
 from launcher.cli.options import COMMAND, api_options
 from launcher.cli.screen import Screen
-from launcher.errors import UsageError
+from launcher.errors import LaunchError, UsageError
 from launcher.render.facts import small_run_words
 
 if TYPE_CHECKING:
@@ -41,8 +41,11 @@ def start(ctx: click.Context, **given: Any) -> int:
         if small is not None:
             screen.notice(small_run_words(small))
         if given["dry_run"]:
-            prepared.require_ok()
-            return 0
+            refusal = _refusal(prepared)
+            if refusal is None:
+                return 0
+            screen.notice(refusal.text())
+            return refusal.exit_code
         if not given["yes"]:
             if not agreed(screen, prepared):
                 return EXIT_DECLINED
@@ -105,11 +108,22 @@ def _refuse(screen: Screen, prepared: Prepared) -> None:
     prepared.require_ok()
 
 
+def _refusal(prepared: Prepared) -> Failure | None:
+    """What keeps a plan from being carried out; a dry run says it in the plan's own document."""
+    try:
+        with nothing_rented():
+            prepared.require_ok()
+    except LaunchError as err:
+        return failure_of(err)
+    return None
+
+
 def _show_plan(screen: Screen, prepared: Prepared, *, as_document: bool) -> None:
     if screen.json and as_document:
         from launcher.render.documents import plan_document
 
-        screen.document(plan_document(prepared))
+        refusal = _refusal(prepared)
+        screen.document({**plan_document(prepared), **(refusal.document() if refusal else {})})
     from launcher.render.plan import plan_view
 
     screen.show(plan_view(prepared))

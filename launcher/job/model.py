@@ -161,7 +161,7 @@ class Job(Record):
         object.__setattr__(self, "name", self.name or derive_name(self.workdir_path.name))
         if self.run is not None and self.stages:
             raise FieldError("a job has either run or stages, and this one has both", path=("stages",))
-        if self.run is None and not self.stages:
+        if not (self.run or "").strip() and not self.stages:
             raise FieldError("is missing: what shall be run", path=("run",))
         twice = sorted(set(self.envs) & set(self.secrets))
         if twice:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import errno
 import os
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
@@ -186,21 +188,40 @@ def _files(root: Path) -> Iterator[tuple[str, int]]:
         base = pending.pop()
         for entry in sorted(os.scandir(root / base), key=lambda entry: entry.name):
             path = f"{base}{entry.name}"
+            if not _can_be_named(entry.name) or _leads_in_circles(entry):
+                continue
             if entry.is_dir(follow_symlinks=False):
                 if entry.name not in SKIPPED:
                     pending.append(path + "/")
             elif entry.is_file():
                 yield path, entry.stat().st_size
-            elif entry.is_dir():  # a link to a folder: data that lies elsewhere
+            elif entry.is_dir() and not root.resolve().is_relative_to(Path(entry.path).resolve()):
+                # a link to a folder that does not hold this one: data that lies elsewhere
                 yield path, sum(size for _, size in _linked(Path(entry.path)))
+
+
+def _can_be_named(name: str) -> bool:
+    """A job file is UTF-8 text: a name of other bytes cannot stand in it."""
+    return not any("\udc80" <= letter <= "\udcff" for letter in name)
+
+
+def _leads_in_circles(entry: os.DirEntry[str]) -> bool:
+    try:
+        entry.is_file()
+    except OSError as error:
+        if entry.is_symlink() and error.errno in (errno.ELOOP, errno.ENOTDIR, errno.ENAMETOOLONG):
+            return True
+        raise
+    return False
 
 
 def _linked(folder: Path) -> Iterator[tuple[str, int]]:
     for parent, _, names in os.walk(folder):
         for name in names:
             path = Path(parent, name)
-            if path.is_file():
-                yield str(path), path.stat().st_size
+            with contextlib.suppress(OSError):  # a size is asked for, and nothing of it is ours
+                if path.is_file():
+                    yield str(path), path.stat().st_size
 
 
 def _programs(root: Path, files: Iterable[tuple[str, int]]) -> tuple[list[Program], list[str]]:

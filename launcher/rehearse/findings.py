@@ -117,7 +117,7 @@ def _findings(seen: Observed) -> Iterator[Finding]:
 
 def _beginning(seen: Observed) -> Iterator[Finding]:
     if seen.setup_s is None:
-        if seen.failure is None:
+        if seen.failure is None and not seen.finished_early:
             words = "the program did not begin within the time of the rehearsal; --minutes gives it more"
             yield Finding(check="environment", grade=Grade.FAILED, words=words)
         return

@@ -13,6 +13,7 @@ Names that are no UTF-8 pass as surrogate escapes.
 from __future__ import annotations
 
 import contextlib
+import errno
 import hashlib
 import json
 import os
@@ -23,6 +24,8 @@ from typing import Any, Iterator
 
 ENVIRONMENT_MARKS = ("pyvenv.cfg", "conda-meta")
 MACHINE_MADE = ("__pycache__", ".ipynb_checkpoints")
+LEADS_NOWHERE = (errno.ENOENT, errno.ENOTDIR, errno.ELOOP, errno.ENAMETOOLONG)
+"""What following a link says that has no end: nothing behind it can be lost, and waiting for it would cost rent."""
 
 
 class TooMany(Exception):
@@ -112,7 +115,12 @@ class Listing:
                 leads_to = os.path.realpath(entry.path)
                 self.refused.append((name, "a link that leads out of the run folder, to %s" % leads_to))
             return
-        info = entry.stat()
+        try:
+            info = entry.stat()
+        except OSError as error:
+            if entry.is_symlink() and error.errno in LEADS_NOWHERE:
+                return
+            raise
         if stat.S_ISDIR(info.st_mode):
             self.walk(entry.path, name + "/", above)
         elif self.baseline.get(name) == [info.st_size, info.st_mtime_ns] or not self.wants(name):

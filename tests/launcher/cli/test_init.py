@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 from tests.launcher.cli.conftest import Cli
@@ -77,3 +78,15 @@ def test_a_person_is_asked(cli: Cli) -> None:
         assert terminal.end() == 0
     assert "max_cost: 3.0" in file.read_text()
     assert "cloud: aws" in file.read_text()
+
+
+def test_links_in_circles_and_names_of_other_bytes_are_passed_over(cli: Cli) -> None:
+    file = a_project(cli)
+    (cli.cwd / "a").symlink_to("b")
+    (cli.cwd / "b").symlink_to("a")
+    (cli.cwd / "here").symlink_to(".")
+    (cli.cwd / "everything").symlink_to("/")
+    (cli.cwd / os.fsdecode(b"tr\xffain.py")).write_text(PROGRAM)
+    written = cli("init", "--yes")
+    assert (written.code, (cli.cwd / ".launch.yaml.new").exists()) == (0, False), written.err
+    assert "run: python train.py" in file.read_text()

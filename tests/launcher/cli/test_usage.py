@@ -150,3 +150,13 @@ def test_the_version_is_shown(cli: Cli) -> None:
     ended = cli("--version")
     assert ended.code == 0
     assert ended.out.startswith("launch ")
+
+
+def test_a_dry_run_that_is_refused_is_one_document(cli: Cli) -> None:
+    write_job(cli.cwd, "run: x\nrequires: nope.txt")
+    ended = cli("--provider", "local", "--dry-run", "--json")
+    document = ended.document
+    assert ended.code == 2
+    assert document["error"]["code"] == "job_file"
+    assert [item["level"] for item in document["findings"] if "nope.txt" in item["message"]] == ["error"]
+    assert "nope.txt does not exist" in ended.err

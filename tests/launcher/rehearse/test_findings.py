@@ -93,3 +93,9 @@ def test_results() -> None:
 def test_what_never_ran_is_judged_by_nothing_else() -> None:
     assert [one.check for one in judge(Observed(failure="it broke"))] == ["program"]
     assert [one.check for one in judge(Observed())] == ["environment", "outputs"]
+
+
+def test_a_program_that_was_done_at_once_did_begin() -> None:
+    seen = Observed(finished_early=True, finished=True, outputs=2)
+    assert "environment" not in {finding.check for finding in judge(seen)}
+    assert found(seen, "length").grade is Grade.WARNING

@@ -123,6 +123,8 @@ def test_links_and_special_files(machine: Machine, handle: Handle) -> None:
     (out / "to_folder").symlink_to("real")
     (out / "loop").symlink_to(".")
     (out / "dangling").symlink_to("nowhere")
+    (out / "circle").symlink_to("circle")
+    (out / "through_a_file").symlink_to("one/x")
     (out / "secret").symlink_to("/etc/passwd")
     (out / "tree").symlink_to("/etc")
     os.mkfifo(out / "pipe")
