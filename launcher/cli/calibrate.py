@@ -41,6 +41,10 @@ def _calibrate(ctx: click.Context, /, **given: Any) -> int:
         prepared.require_ok()
         screen.show(limited_bill(prepared, given["minutes"]))
         if given["dry_run"]:
+            if screen.json:
+                from launcher.render.documents import plan_document
+
+                screen.document(plan_document(prepared))
             return 0
         if not given["yes"]:
             if not agreed(screen, prepared):

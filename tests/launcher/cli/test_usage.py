@@ -160,3 +160,10 @@ def test_a_dry_run_that_is_refused_is_one_document(cli: Cli) -> None:
     assert document["error"]["code"] == "job_file"
     assert [item["level"] for item in document["findings"] if "nope.txt" in item["message"]] == ["error"]
     assert "nope.txt does not exist" in ended.err
+
+
+def test_a_dry_calibration_has_the_document_of_a_dry_run(cli: Cli) -> None:
+    write_job(cli.cwd, "run: python train.py")
+    planned = cli("calibrate", "--provider", "fake", "--minutes", "2", "--dry-run", "--json")
+    assert planned.code == 0, planned.err
+    assert planned.document["plan"]["limits"]["max_duration_s"] < 3600
