@@ -57,9 +57,11 @@ def finish(context: RunContext, seen: Seen | None) -> float | None:
     if seen is not None and seen.runner is not None and seen.handle is not None:
         with suppress(MachineError):
             seen.runner.end(seen.handle)
+    discard = bool(context.run.intent_options.get("discard"))
+    if discard and seen is not None and seen.handle is not None and not seen.attempt.fetched:
+        _discard(context)
     verdict = context.run.verdict
     assert verdict is not None
-    discard = bool(context.run.intent_options.get("discard"))
     done = park_machines(context) if verdict["keep_disk"] else end_machines(context, discard=discard)
     if not done:
         return CONFIRM_S
@@ -72,6 +74,15 @@ def _wants_outputs(context: RunContext, seen: Seen) -> bool:
     assert verdict is not None
     discard = bool(context.run.intent_options.get("discard"))
     return bool(verdict["pull"]) and not seen.attempt.fetched and seen.handle is not None and not discard
+
+
+def _discard(context: RunContext) -> None:
+    """A person gave outputs up that were on their way: what ended without them is no success."""
+    verdict = context.run.verdict
+    if verdict is not None and verdict["pull"] and verdict["code"] == Reason.FINISHED.value:
+        words = "the job finished, and its outputs were not wanted"
+        verdict = {**verdict, "pull": False, "code": Reason.STOPPED_BY_USER.value, "words": words}
+        context.update_run(verdict=verdict)
 
 
 def _settle_outputs(context: RunContext, seen: Seen) -> float | None:

@@ -7,6 +7,7 @@ quote otherwise than ``sh`` do no harm.
 from __future__ import annotations
 
 import json
+import re
 import shlex
 import subprocess
 from dataclasses import dataclass
@@ -33,6 +34,8 @@ COMMAND_TIMEOUT_S = 60.0
 TRANSPORT_FAILED = 255
 """What ssh itself ends with when it did not get as far as the command."""
 NOT_FOUND = 127
+PERMISSION_DENIED = re.compile(r"permission denied \(([^)]*)\)", re.IGNORECASE)
+"""With the ways to log in that the host offers."""
 
 LOGIN_LINE = "exec sh -s"
 PYTHON_LINE = (
@@ -112,7 +115,7 @@ class Client:
         argv = [*self.ssh(known_hosts), "--", self.login.alias, line]
         finished = self.execute(argv, stdin)
         if finished.returncode == TRANSPORT_FAILED:
-            raise self._transport_error(finished.stderr.decode(errors="replace").strip())
+            raise self.transport_error(finished.stderr.decode(errors="replace").strip())
         return finished
 
     def ssh(self, known_hosts: Path) -> list[str]:
@@ -157,7 +160,10 @@ class Client:
                 hint="install the OpenSSH client: apt-get install openssh-client",
             ) from None
         except subprocess.TimeoutExpired:
-            raise Unreachable(f"no answer from {argv[-1]} within {COMMAND_TIMEOUT_S:g} s") from None
+            whom = argv[argv.index("--") + 1] if "--" in argv else argv[0]
+            raise Unreachable(
+                f"no answer from {whom} within {COMMAND_TIMEOUT_S:g} s", hint=f"try: ssh {whom} true"
+            ) from None
 
     def _config(self) -> list[str]:
         named = self._environ.get(CONFIG_VARIABLE)
@@ -191,7 +197,7 @@ class Client:
             known_hosts=tuple(_below(home, file) for file in files if file != "none"),
         )
 
-    def _transport_error(self, words: str) -> CloudError:
+    def transport_error(self, words: str) -> CloudError:
         """What ssh said, as one of our errors."""
         login = self.login
         shown = words.partition("key sent by the remote host is")[2].split()
@@ -203,11 +209,17 @@ class Client:
                 hint="either the machine was set up anew, or another machine answers at its address. If the new key is "
                 f"right: ssh-keygen -R '{login.known_as}', then connect once with ssh {login.alias}",
             )
-        if "permission denied" in words.lower() or "too many authentication failures" in words.lower():
-            offered = words.rpartition("(")[2].rstrip(").")
-            if offered and "publickey" not in offered:
+        if "too many authentication failures" in words.lower():
+            return BadCredentials(
+                f"{login} ended the login: it was offered several keys, and accepted none of them",
+                hint=f"is {login.user} the right user? Name the key for this host in ~/.ssh/config: "
+                "IdentityFile, and IdentitiesOnly yes",
+            )
+        if "permission denied" in words.lower():
+            offered = PERMISSION_DENIED.search(words)
+            if offered and "publickey" not in offered[1]:
                 return BadCredentials(
-                    f"{login} accepts no key, only {offered}; nobody is there to type a password",
+                    f"{login} accepts no key, only {offered[1]}; nobody is there to type a password",
                     hint="allow public keys on the host (PubkeyAuthentication yes), then: "
                     f"ssh-copy-id -p {login.port} {login.user}@{login.host}",
                 )

@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import hashlib
 import tempfile
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -12,6 +13,8 @@ from provisioning import files
 from provisioning.errors import BadCredentials, Unreachable
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from provisioning.ssh.client import Client
 
 __all__ = ["HostKeySource", "fingerprint"]
@@ -40,7 +43,7 @@ class HostKeySource:
 
         Raises:
             BadCredentials: none is known, or the host has no key of the fingerprint; both fingerprints are named.
-            Unreachable: it was to be asked which keys it has, and did not answer.
+            Unreachable: it was asked which keys it has, and did not answer; with the words of ssh.
         """
         if not self._keys:
             self._keys = self._by_fingerprint() if self._given else self._known()
@@ -57,8 +60,19 @@ class HostKeySource:
         return path
 
     def shown(self) -> str | None:
-        """The fingerprint of a key that the host shows now, without logging in."""
-        return next((fingerprint(key) for kind in KEY_TYPES for key in self._ask(kind)), None)
+        """The fingerprint of a key that the host shows now, without logging in; None when it shows none."""
+        with suppress(Unreachable):
+            return next((fingerprint(key) for key in self._all_shown()), None)
+        return None
+
+    def _all_shown(self) -> Iterator[str]:
+        """The keys that the host shows, one of each kind; `Unreachable` as soon as it does not answer."""
+        for kind in KEY_TYPES:
+            keys, words = self._ask(kind)
+            # A host without a key of this kind did answer.
+            if not keys and "no matching host key type" not in words:
+                raise self._client.transport_error(words)
+            yield from keys
 
     def _known(self) -> tuple[str, ...]:
         login = self._client.login
@@ -76,7 +90,7 @@ class HostKeySource:
                     found[" ".join(fields[1:3])] = None
         keys = tuple(key for key in found if key not in revoked)
         if not keys:
-            shown = self.shown()
+            shown = next(map(fingerprint, self._all_shown()), None)
             words = f"; it shows {shown}" if shown else ""
             raise BadCredentials(
                 f"the host key of {login} is not known{words}; nothing was sent to it",
@@ -88,16 +102,14 @@ class HostKeySource:
     def _by_fingerprint(self) -> tuple[str, ...]:
         login = self._client.login
         seen = []
-        for kind in KEY_TYPES:
-            for key in self._ask(kind):
-                if fingerprint(key) == self._given:
-                    files.write_atomically(self._pins(), f"{login.known_as} {key}\n")
-                    return (key,)
-                seen.append(fingerprint(key))
-        if not seen:
-            raise Unreachable(f"{login} does not answer, so its host key cannot be compared")
+        for key in self._all_shown():
+            if fingerprint(key) == self._given:
+                files.write_atomically(self._pins(), f"{login.known_as} {key}\n")
+                return (key,)
+            seen.append(fingerprint(key))
+        shown = ", ".join(dict.fromkeys(seen)) or "of a kind that is not known here"
         raise BadCredentials(
-            f"{login} shows the host key {', '.join(dict.fromkeys(seen))}; expected {self._given}; "
+            f"{login} shows the host key {shown}; expected {self._given}; "
             "nothing was sent to it",
             hint="compare with the machine's own: ssh-keygen -lf /etc/ssh/ssh_host_ed25519_key.pub",
         )
@@ -105,8 +117,11 @@ class HostKeySource:
     def _pins(self) -> Path:
         return self._folder / f"{_file_name(str(self._client.login))}.pinned"
 
-    def _ask(self, kind: str) -> list[str]:
-        """Connect as far as the key exchange, through whatever jumps lead there; no login is tried."""
+    def _ask(self, kind: str) -> tuple[list[str], str]:
+        """Connect as far as the key exchange, through whatever jumps lead there; no login is tried.
+
+        Return the keys, and what ssh said.
+        """
         with tempfile.TemporaryDirectory() as folder:
             file = Path(folder) / "known_hosts"
             login = self._client.login
@@ -116,9 +131,11 @@ class HostKeySource:
                 *("-o", "PubkeyAuthentication=no", "--", login.alias, "true"),
             ]
             argv[argv.index("StrictHostKeyChecking=yes")] = "StrictHostKeyChecking=accept-new"
-            self._client.execute(argv)
+            # At the level of errors alone ssh does not say that a host has no key of this kind.
+            argv[argv.index("LogLevel=ERROR")] = "LogLevel=INFO"
+            words = self._client.execute(argv).stderr.decode(errors="replace").strip()
             lines = file.read_text(encoding="ascii").splitlines() if file.exists() else []
-        return [line.partition(" ")[2] for line in lines if line.startswith(login.known_as + " ")]
+        return [line.partition(" ")[2] for line in lines if line.startswith(login.known_as + " ")], words
 
 
 def _file_name(text: str) -> str:

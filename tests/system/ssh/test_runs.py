@@ -170,8 +170,16 @@ def _with_key(house: House, key: str) -> Job:
 
 
 def test_refusals_say_what_to_do(house: House, machine: Sshd, tmp_path: Path) -> None:
-    with pytest.raises(Unreachable, match="does not answer"):
-        house.launch(house.counting(), provider="ssh", host=f"127.0.0.1:{_known_port(machine)}")
+    for port in (_known_port(machine), free_port()):
+        with pytest.raises(Unreachable, match="does not answer: .*Connection refused"):
+            house.launch(house.counting(), provider="ssh", host=f"127.0.0.1:{port}")
+    wrong_keys = [tmp_path / f"key{n}" for n in range(7)]
+    with (machine.folder / "config").open("a") as config:
+        config.writelines(f"  IdentityFile {key}\n" for key in wrong_keys if keygen(key))
+    with pytest.raises(BadCredentials, match="offered several keys") as refused:
+        house.launch(house.counting(), provider="ssh", host=f"{machine.user}x@127.0.0.1:{machine.port}")
+    assert "IdentitiesOnly" in str(refused.value.hint)
+    (machine.folder / "config").write_text(machine.ssh_config())
     (machine.folder / "authorized_keys").write_text("")
     with pytest.raises(BadCredentials, match="refused the login") as refused:
         house.launch(house.counting(), provider="ssh", host=f"{machine.user}@127.0.0.1:{machine.port}")

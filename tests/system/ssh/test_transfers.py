@@ -97,7 +97,8 @@ def test_outputs_on_their_way_home_are_shown_and_given_up_when_nobody_wants_them
     assert run.status().state == "pulling"
     assert run.status().reason.startswith("outputs: ")
     run.down(discard=True)
-    assert run.wait(timeout_s=120).state == "succeeded"
+    result = run.wait(timeout_s=120)
+    assert (result.state, result.reason) == ("stopped", "the job finished, and its outputs were not wanted")
     assert said(run, "what was on its way waits: `launch down` was called")
     results = Path(run.status().results_dir) / "outputs"
     assert (results / "first.bin").stat().st_size == 6 * MIB
