@@ -20,6 +20,7 @@ LaunchError                    code, exit_code, .left_behind, .hint
     MachineUnfit               it was tried before anything was sent, and is not what the job needs
     CommandFailed              a command on the machine ended with another exit code than expected
     PlacementError             code or data could not be placed, or did not arrive whole
+      MachineFull              there is no room left on the machine
     FetchError                 outputs could not be brought home, or did not arrive whole
   StoreError            (70)   the record of the runs cannot be read or written
 """
@@ -38,6 +39,7 @@ __all__ = [
     "JobFileError",
     "LaunchError",
     "MachineError",
+    "MachineFull",
     "MachineNotReady",
     "MachineRefused",
     "MachineUnfit",
@@ -207,6 +209,12 @@ class PlacementError(MachineError):
     """Code, data or a checkpoint could not be placed on the machine, or did not arrive whole."""
 
     code = "placement"
+
+
+class MachineFull(PlacementError):
+    """There is no room left on the machine for code or data; what had arrived before is still there."""
+
+    code = "machine_full"
 
 
 class FetchError(MachineError):

@@ -7,7 +7,14 @@ from dataclasses import replace
 from datetime import timedelta
 from typing import Any
 
-from launcher.errors import LaunchError, MachineError, MachineRefused, MachineUnfit, MachineUnreachable
+from launcher.errors import (
+    LaunchError,
+    MachineError,
+    MachineFull,
+    MachineRefused,
+    MachineUnfit,
+    MachineUnreachable,
+)
 from launcher.events import Kind
 from launcher.orchestrate.attention import onlooker_of
 from launcher.orchestrate.budget import cost_of_attempt, deadlines_allowed
@@ -126,7 +133,9 @@ def _proceed(context: RunContext, seen: Seen, _: Proceed) -> float:
     except MachineUnreachable as err:
         return _unreachable(context, seen, err)
     except MachineError as err:
-        return _trouble(context, seen, err, permanent=isinstance(err, MachineRefused))
+        # What is claimed is the same machine every time, and stays as full as it is.
+        is_full_for_good = isinstance(err, MachineFull) and seen.situation.machine.claimed
+        return _trouble(context, seen, err, permanent=isinstance(err, MachineRefused) or is_full_for_good)
     except LaunchError as err:
         return _trouble(context, seen, err, permanent=True)
     with context.store.together():

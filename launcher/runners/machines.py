@@ -7,6 +7,7 @@ interrupted at any point and called again, by this process or another one.
 from __future__ import annotations
 
 import contextlib
+import errno
 import hashlib
 import json
 import time
@@ -15,7 +16,14 @@ from datetime import datetime
 from pathlib import PurePosixPath
 from typing import TYPE_CHECKING, Any
 
-from launcher.errors import CommandFailed, MachineError, MachineRefused, PlacementError, StoreError
+from launcher.errors import (
+    CommandFailed,
+    MachineError,
+    MachineFull,
+    MachineRefused,
+    PlacementError,
+    StoreError,
+)
 from launcher.events import keep_going, unreported
 from launcher.job.notebook import notebook_of
 from launcher.records import from_json, to_json
@@ -146,6 +154,19 @@ class MachineRunner:
 
     def submit(self, submission: Submission, *, report: Report, listen: Listen = keep_going) -> Handle:
         """Place code and data and start the stage; see `launcher.runners.base.Runner.submit`."""
+        try:
+            return self._submit(submission, report, listen)
+        except OSError as err:
+            is_there = str(err.filename or "").startswith(f"{self._work_root}/")
+            if err.errno not in (errno.ENOSPC, errno.EDQUOT) or not is_there:
+                raise
+            raise MachineFull(
+                f"there is no room left on the machine: {err.filename} cannot be written",
+                left_behind="what has arrived stays there and is not sent again",
+                hint="ask for a larger disk, or make room there",
+            ) from err
+
+    def _submit(self, submission: Submission, report: Report, listen: Listen) -> Handle:
         start = Start.of_submission(self._work_root, submission)
         if self._has_begun(start):
             return self._handle(start, submission)

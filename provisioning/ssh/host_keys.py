@@ -109,8 +109,7 @@ class HostKeySource:
             seen.append(fingerprint(key))
         shown = ", ".join(dict.fromkeys(seen)) or "of a kind that is not known here"
         raise BadCredentials(
-            f"{login} shows the host key {shown}; expected {self._given}; "
-            "nothing was sent to it",
+            f"{login} shows the host key {shown}; expected {self._given}; nothing was sent to it",
             hint="compare with the machine's own: ssh-keygen -lf /etc/ssh/ssh_host_ed25519_key.pub",
         )
 

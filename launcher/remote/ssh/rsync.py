@@ -13,7 +13,14 @@ import time
 from contextlib import suppress
 from typing import IO, TYPE_CHECKING
 
-from launcher.errors import FetchError, HostKeyRefused, MachineRefused, MachineUnreachable, PlacementError
+from launcher.errors import (
+    FetchError,
+    HostKeyRefused,
+    MachineFull,
+    MachineRefused,
+    MachineUnreachable,
+    PlacementError,
+)
 from launcher.remote.shell import LISTEN_EVERY_S
 from launcher.remote.ssh.openssh import ssh
 from launcher.remote.transfer import Sent, pause
@@ -230,11 +237,12 @@ def _follow(stdout: IO[bytes], on_progress: OnProgress) -> str:
 
 
 def _raise_full_disk(words: str, error: type[PlacementError] | type[FetchError]) -> None:
-    for phrase in ("No space left on device", "Disk quota exceeded"):
-        if phrase in words:
+    for line in words.splitlines():
+        if "No space left on device" in line or "Disk quota exceeded" in line:
             where = "at home" if error is FetchError else "on the machine"
-            raise error(
-                f"there is no room left {where}: {_last(words)}",
+            full = FetchError if error is FetchError else MachineFull
+            raise full(
+                f"there is no room left {where}: {line.strip()}",
                 left_behind="what has arrived stays there and is not sent again",
                 hint="make room and try again"
                 if error is FetchError

@@ -11,7 +11,7 @@ import time
 from pathlib import Path, PurePosixPath
 from typing import IO, TYPE_CHECKING, Any, TypeVar, cast
 
-from launcher.errors import FetchError, MachineUnreachable, PlacementError
+from launcher.errors import FetchError, MachineFull, MachineUnreachable, PlacementError
 from launcher.remote.onboard import stream
 from launcher.remote.transfer import Sent, pause
 
@@ -131,10 +131,11 @@ class Streaming:
                 f"the machine could not take files: {words.decode(errors='replace').strip() or 'no answer'}"
             ) from None
         if "error" in answer:
-            raise PlacementError(
+            is_full = any(words in answer["error"] for words in ("No space left", "quota exceeded"))
+            raise (MachineFull if is_full else PlacementError)(
                 f"the machine could not take files: {answer['error']}",
                 left_behind="what has arrived stays there and is not sent again",
-                hint="ask for a larger disk, or make room there" if "No space" in answer["error"] else None,
+                hint="ask for a larger disk, or make room there" if is_full else None,
             )
         return cast("dict[str, Any]", answer)
 

@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from launcher.errors import FetchError, HostKeyRefused, PlacementError
+from launcher.errors import FetchError, HostKeyRefused, MachineFull
 from launcher.events import Kind, Listen, keep_going
 from launcher.remote.facts import look
 from launcher.remote.onboard import stream
@@ -202,7 +202,7 @@ def test_a_full_disk_is_said(name: str, machine: Sshd, shell: SshShell, tools: T
     with small_disk(machine.folder / f"small {name}") as disk:
         source = tmp_path / "large"
         source.write_bytes(os.urandom(4 << 20))
-        with pytest.raises(PlacementError, match=r"(?i)no (room|space)") as refused:
+        with pytest.raises(MachineFull, match=r"(?i)no (room|space)") as refused:
             way(name, shell, tools).send(source, PurePosixPath(disk) / "sub" / "large", no_progress)
         assert "disk" in str(refused.value.hint)
         (machine.home / "big").write_bytes(source.read_bytes())

@@ -22,6 +22,7 @@ from provisioning.registry import provider
 from tests.contract.provider import spec_for
 from tests.system.house import House, eventually, expected_outcome
 from tests.system.ssh.server import Sshd, free_port, keygen, names
+from tests.system.test_circumstances import small_disk
 
 
 def live_claims(machine: Sshd) -> list[str]:
@@ -171,7 +172,7 @@ def _with_key(house: House, key: str) -> Job:
 
 def test_refusals_say_what_to_do(house: House, machine: Sshd, tmp_path: Path) -> None:
     for port in (_known_port(machine), free_port()):
-        with pytest.raises(Unreachable, match="does not answer: .*Connection refused"):
+        with pytest.raises(Unreachable, match=r"does not answer: .*Connection refused"):
             house.launch(house.counting(), provider="ssh", host=f"127.0.0.1:{port}")
     wrong_keys = [tmp_path / f"key{n}" for n in range(7)]
     with (machine.folder / "config").open("a") as config:
@@ -187,6 +188,22 @@ def test_refusals_say_what_to_do(house: House, machine: Sshd, tmp_path: Path) ->
     told = house.command("--host", f"{machine.user}@127.0.0.1:{machine.port}", "--yes", "--", "true")
     assert told.returncode == 3
     assert "ssh-copy-id" in told.stderr
+
+
+def test_a_host_without_room_ends_the_run_in_words(
+    house: House, machine: Sshd, host: str, tmp_path: Path
+) -> None:
+    """It is the same machine every time, and stays as full as it is: it is not tried again."""
+    with small_disk(tmp_path / "small disk", "1m") as disk:
+        with contextlib.suppress(OSError):
+            (disk / "filler").write_bytes(bytes(2 << 20))
+        job = house.job("true").with_overrides({"provider_options.ssh.work_root": str(disk)})
+        run = house.launch(job, provider="ssh", host=host)
+        result = run.wait(timeout_s=120)
+    assert result.state == "failed"
+    assert result.reason.startswith("there is no room left on the machine")
+    assert len(run.status().attempts) == 1
+    assert live_claims(machine) == []
 
 
 def _known_port(machine: Sshd) -> int:
