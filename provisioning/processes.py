@@ -42,6 +42,10 @@ _NO_HANDLE = -1
 _PS_LINE = re.compile(r"\s*(\d+)\s+(\d+)\s+(.*)")
 _PS_MARK = re.compile(rf"(?:^|\s){MARK}=(\S+)")
 
+LOOKS_AT_A_NEWBORN = 10
+NEWBORN_S = 0.002
+"""Between two of them. A program that really has no environment costs all of them, once for each look."""
+
 
 @dataclass(frozen=True, slots=True)
 class Process:
@@ -170,7 +174,7 @@ def _from_proc(entry: Path) -> Process | None:
         return None
     try:
         state, parent = (entry / "stat").read_bytes().rpartition(b")")[2].split()[:2]
-        environ = (entry / "environ").read_bytes()
+        environ = _environ_of(entry)
     except (OSError, ValueError):
         return None
     if state in (b"Z", b"X"):
@@ -178,6 +182,24 @@ def _from_proc(entry: Path) -> Process | None:
     prefix = f"{MARK}=".encode()
     marks = [variable[len(prefix) :] for variable in environ.split(b"\0") if variable.startswith(prefix)]
     return Process(int(entry.name), int(parent), os.fsdecode(marks[0]) if marks and marks[0] else None)
+
+
+def _environ_of(entry: Path) -> bytes:
+    """Read a process's environment; in the moment of its ``exec`` a program shows none, and is asked again."""
+    for _ in range(LOOKS_AT_A_NEWBORN):
+        environ = (entry / "environ").read_bytes()
+        if environ or not _is_program(entry):
+            return environ
+        time.sleep(NEWBORN_S)
+    return environ
+
+
+def _is_program(entry: Path) -> bool:
+    """Threads of the kernel have no environment either, and no program."""
+    try:
+        return bool((entry / "exe").readlink())
+    except OSError:
+        return False
 
 
 def parse_ps(listing: str) -> list[Process]:

@@ -170,9 +170,12 @@ class _Play:
         run.interrupt(notice_s=NOTICE_S)
         self._until(run, lambda: life.ended_at_s is not None or len(watch.lives) > 1)
         step_before = max(step_before or 0, _last_step(life) or 0) or None
+        asked_s = watch.seconds - life.asked_at_s if life.asked_at_s is not None else 0.0
+        if life.ended_at_s is None and len(watch.lives) == 1 and asked_s < NOTICE_S:
+            return None, None  # the time of the rehearsal was over before its answer could be seen
         left_s = None
-        if life.ended_at_s is not None and life.asked_at_s is not None:
-            left_s = life.ended_at_s - life.asked_at_s
+        if life.ended_at_s is not None:  # who leaves faster than we look is never seen leaving
+            left_s = life.ended_at_s - (life.ended_at_s if life.asked_at_s is None else life.asked_at_s)
         is_killed = left_s is not None and left_s >= NOTICE_S
         leaving = Leaving(
             notice_s=NOTICE_S,

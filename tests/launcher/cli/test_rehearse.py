@@ -40,7 +40,7 @@ def test_a_program_that_keeps_the_contract_survives(house: House) -> None:
 
 def test_a_program_that_knows_nothing_is_told_what_to_change(cli: Cli) -> None:
     (cli.cwd / "train.py").write_text(IGNORANT)
-    ended = cli("rehearse", "--minutes", "0.5", "--json", "--", "python", "train.py")
+    ended = cli("rehearse", "--minutes", "1", "--json", "--", "python", "train.py")
     assert ended.code == 1, ended.err
     findings = {one["check"]: one for one in ended.document["findings"]}
     assert findings["checkpoints"]["grade"] == Grade.FAILED.value
