@@ -42,9 +42,9 @@ _NO_HANDLE = -1
 _PS_LINE = re.compile(r"\s*(\d+)\s+(\d+)\s+(.*)")
 _PS_MARK = re.compile(rf"(?:^|\s){MARK}=(\S+)")
 
-LOOKS_AT_A_NEWBORN = 10
+LOOKS_AT_NEWBORN = 10
 NEWBORN_S = 0.002
-"""Between two of them. A program that really has no environment costs all of them, once for each look."""
+"""Between two of them. Programs that really have no environment cost all of them, together once."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -157,7 +157,7 @@ def _send(pid: int, handle: int, number: signal.Signals) -> None:
 
 def _processes() -> list[Process]:
     if Path("/proc/self/environ").exists():
-        return [process for entry in Path("/proc").iterdir() if (process := _from_proc(entry))]
+        return _from_all_of_proc()
     listing = subprocess.run(
         ["ps", "axeww", "-o", "pid=,ppid=,command="],
         capture_output=True,
@@ -168,13 +168,34 @@ def _processes() -> list[Process]:
     return parse_ps(listing.stdout)
 
 
+def _from_all_of_proc() -> list[Process]:
+    """Read ``/proc``. In the moment of its ``exec`` a program shows no environment: whoever shows none is read again."""
+    found: list[Process] = []
+    left = list(Path("/proc").iterdir())
+    for look in range(LOOKS_AT_NEWBORN):
+        if look:
+            time.sleep(NEWBORN_S)
+        is_last = look == LOOKS_AT_NEWBORN - 1
+        unclear = []
+        for entry in left:
+            process = _from_proc(entry)
+            if process is not None and process.machine is None and not is_last and _shows_nothing(entry):
+                unclear.append(entry)
+            elif process is not None:
+                found.append(process)
+        left = unclear
+        if not left:
+            break
+    return found
+
+
 def _from_proc(entry: Path) -> Process | None:
     """Read one folder of ``/proc``; None for what ended meanwhile, is a zombie, or belongs to somebody else."""
     if not entry.name.isdigit():
         return None
     try:
         state, parent = (entry / "stat").read_bytes().rpartition(b")")[2].split()[:2]
-        environ = _environ_of(entry)
+        environ = (entry / "environ").read_bytes()
     except (OSError, ValueError):
         return None
     if state in (b"Z", b"X"):
@@ -184,20 +205,10 @@ def _from_proc(entry: Path) -> Process | None:
     return Process(int(entry.name), int(parent), os.fsdecode(marks[0]) if marks and marks[0] else None)
 
 
-def _environ_of(entry: Path) -> bytes:
-    """Read a process's environment; in the moment of its ``exec`` a program shows none, and is asked again."""
-    for _ in range(LOOKS_AT_A_NEWBORN):
-        environ = (entry / "environ").read_bytes()
-        if environ or not _is_program(entry):
-            return environ
-        time.sleep(NEWBORN_S)
-    return environ
-
-
-def _is_program(entry: Path) -> bool:
-    """Threads of the kernel have no environment either, and no program."""
+def _shows_nothing(entry: Path) -> bool:
+    """A program without an environment; threads of the kernel have none either, and no program."""
     try:
-        return bool((entry / "exe").readlink())
+        return not (entry / "environ").read_bytes() and bool((entry / "exe").readlink())
     except OSError:
         return False
 

@@ -87,7 +87,7 @@ def test_releasing_ends_the_runs_processes_and_only_those(local: Any) -> None:
     with job(mine, "sleep 611 & sleep 612") as ours, job(other, "sleep 613") as theirs:
         eventually(lambda: len(running(mine.ref.id)) >= 2)
         provider.terminate(mine.ref)
-        assert ours.wait(timeout=60) == -9
+        assert ours.wait(timeout=5) == -9
         assert running(mine.ref.id) == []
         assert theirs.poll() is None
     assert provider.get(mine.ref).state_reason == "released"
@@ -114,7 +114,7 @@ def test_two_homes_with_the_same_run_id_are_two_machines(tmp_path: Path) -> None
     with job(ann) as ours, job(bob) as theirs:
         eventually(lambda: running(ann.ref.id) and running(bob.ref.id))
         at("ann").terminate(ann.ref)
-        assert ours.wait(timeout=60) == -9
+        assert ours.wait(timeout=5) == -9
         assert theirs.poll() is None
 
 
@@ -267,7 +267,7 @@ def test_an_interruption_is_announced_and_then_ends_the_machine(local: Any) -> N
         clock.forward(1)
         gone = provider.get(instance.ref)
         assert (gone.state, gone.state_reason) == (InstanceState.TERMINATED, "interrupted after a notice")
-        assert running_job.wait(timeout=60) == -9
+        assert running_job.wait(timeout=5) == -9
 
 
 def test_an_interruption_without_notice_ends_the_machine_at_once(local: Any) -> None:
@@ -275,7 +275,7 @@ def test_an_interruption_without_notice_ends_the_machine_at_once(local: Any) -> 
     instance = claim(provider)
     with job(instance) as running_job:
         provider.interrupt(instance.ref, notice_s=0)
-        assert running_job.wait(timeout=60) == -9
+        assert running_job.wait(timeout=5) == -9
     assert provider.get(instance.ref).state.is_gone
 
 
@@ -295,5 +295,5 @@ def test_the_machine_can_end_itself_and_its_parent(local: Any, tmp_path: Path) -
     watchdog = f"import subprocess, time\nsubprocess.Popen({command})\ntime.sleep(600)"
     script = f"exec {sys.executable} -c '{watchdog}'"
     with job(instance, script) as running_job:
-        assert running_job.wait(timeout=60) == -9
+        assert running_job.wait(timeout=5) == -9
     assert eventually(lambda: provider.get(instance.ref).state.is_gone)

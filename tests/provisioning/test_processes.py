@@ -131,3 +131,18 @@ def test_a_tmux_server_of_the_machine_ends_with_its_windows(machine: str, tmp_pa
     end_all(machine)
     assert running(machine) == []
     assert subprocess.run([*tmux, "has-session"], capture_output=True, timeout=30).returncode != 0
+
+
+def test_a_program_in_the_moment_of_its_exec_does_not_escape() -> None:
+    for n in range(40):
+        machine = f"m-exec-{n}"
+        born = subprocess.Popen(
+            ["bash", "-c", "exec sh -c 'exec sleep 600'"],
+            env={"PATH": os.environ["PATH"], MARK: machine},
+        )
+        try:
+            end_all(machine)
+            assert born.wait(timeout=5) == -9
+        finally:
+            born.kill()
+            born.wait()
