@@ -42,7 +42,7 @@ _NO_HANDLE = -1
 _PS_LINE = re.compile(r"\s*(\d+)\s+(\d+)\s+(.*)")
 _PS_MARK = re.compile(rf"(?:^|\s){MARK}=(\S+)")
 
-LOOKS_AT_NEWBORN = 10
+LOOKS_AT_NEWBORN = 25
 NEWBORN_S = 0.002
 """Between two of them. Programs that really have no environment cost all of them, together once."""
 
@@ -178,8 +178,8 @@ def _from_all_of_proc() -> list[Process]:
         is_last = look == LOOKS_AT_NEWBORN - 1
         unclear = []
         for entry in left:
-            process = _from_proc(entry)
-            if process is not None and process.machine is None and not is_last and _shows_nothing(entry):
+            process, shows_nothing = _from_proc(entry)
+            if shows_nothing and not is_last:
                 unclear.append(entry)
             elif process is not None:
                 found.append(process)
@@ -189,26 +189,29 @@ def _from_all_of_proc() -> list[Process]:
     return found
 
 
-def _from_proc(entry: Path) -> Process | None:
-    """Read one folder of ``/proc``; None for what ended meanwhile, is a zombie, or belongs to somebody else."""
+def _from_proc(entry: Path) -> tuple[Process | None, bool]:
+    """Read one folder of ``/proc``: None for what ended meanwhile, is a zombie, or belongs to somebody else.
+
+    The second says that it is a program that shows no environment (threads of the kernel are no programs).
+    """
     if not entry.name.isdigit():
-        return None
+        return None, False
     try:
         state, parent = (entry / "stat").read_bytes().rpartition(b")")[2].split()[:2]
         environ = (entry / "environ").read_bytes()
     except (OSError, ValueError):
-        return None
+        return None, False
     if state in (b"Z", b"X"):
-        return None
+        return None, False
     prefix = f"{MARK}=".encode()
     marks = [variable[len(prefix) :] for variable in environ.split(b"\0") if variable.startswith(prefix)]
-    return Process(int(entry.name), int(parent), os.fsdecode(marks[0]) if marks and marks[0] else None)
+    machine = os.fsdecode(marks[0]) if marks and marks[0] else None
+    return Process(int(entry.name), int(parent), machine), not environ and _is_program(entry)
 
 
-def _shows_nothing(entry: Path) -> bool:
-    """A program without an environment; threads of the kernel have none either, and no program."""
+def _is_program(entry: Path) -> bool:
     try:
-        return not (entry / "environ").read_bytes() and bool((entry / "exe").readlink())
+        return bool((entry / "exe").readlink())
     except OSError:
         return False
 

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
 from launcher.forecast.money import GIB
 from launcher.records import from_json
+from launcher.status import cost_of
 from provisioning import Offer
+from provisioning.models import utc_now
 from tests.system.house import House
 
 WRITES = """
@@ -24,9 +28,13 @@ def test_egress_is_counted_and_priced(house: House) -> None:
     offer = from_json(Offer, row.offer)
     assert offer.egress_usd_per_gib > 0, "the fake cloud charges for traffic"
     assert 5_000_000 <= row.egress_bytes < 5_100_000
-    rent = house.machines()[0]["usd"]
     traffic = offer.egress_usd_per_gib * row.egress_bytes / GIB
-    assert result.cost_usd == pytest.approx(rent + traffic, abs=1e-4)
+    without = cost_of(
+        replace(row, egress_bytes=0), float(house.store.run(run.id).plan["disk_gib"]), utc_now()
+    )
+    assert result.cost_usd == pytest.approx(without + traffic, abs=2e-6)
+    a_look_later = 2 * offer.usd_per_hour / 3600  # the end is known when it is seen
+    assert without == pytest.approx(house.machines()[0]["usd"], abs=a_look_later)
 
 
 def test_pulling_twice_is_paid_once(house: House) -> None:
