@@ -52,12 +52,12 @@ def start(ctx: click.Context, **given: Any) -> int:
             prepared = replace(prepared, accepts_client_deadline=True)
         prepared.require_consent()
     if small is not None:
-        code = _launch(screen, replace(small, accepts_client_deadline=True), detach=False)
+        agreed_too = replace(small, accepts_client_deadline=prepared.accepts_client_deadline)
+        code = _launch(screen, agreed_too, detach=False)
         if code:
             screen.notice("the small run did not succeed: the long run was not started")
             return code
-        with nothing_rented():
-            prepared = replace(_prepare(job, given), accepts_client_deadline=True)  # prices and files of now
+    # The plan that was agreed to, not one of now: what has become dearer meanwhile is not rented unasked.
     return _launch(screen, prepared, detach=given["detach"])
 
 
