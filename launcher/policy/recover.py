@@ -230,16 +230,33 @@ def _after_machine_fault(s: Situation, seen: Progress) -> Action:
 
 def _restart_as_wanted(s: Situation) -> Action:
     """Exit 75 that nobody asked for: honoured as long as it leads anywhere."""
-    stuck = s.past.starts >= 2 and s.progressed is False
-    if stuck or (s.progressed is None and s.past.starts > s.policy.max_blind_restarts):
-        words = f"the job left with exit 75 after start {s.past.starts} without getting any further"
-        return Finish(reason=Reason.CRASH_LOOP, words=words)
+    if s.past.starts >= 2 and s.progressed is False:
+        return _loop(s, "without getting any further")
+    repeated = (
+        s.progress is not None and s.progress.repeated and s.past.starts >= s.policy.max_repeated_starts
+    )
+    if s.progressed is None and repeated:
+        return _loop(s, "without a step, a checkpoint, a file or a word that was not there before")
+    if s.progressed is None and s.past.starts > s.policy.max_blind_restarts:
+        return _loop(s, "without a step or a checkpoint that would show where it stands")
     return RestartHere(
         reason=Reason.SAVED_AND_LEFT,
         words=Reason.SAVED_AND_LEFT.words,
         count_as_error=False,
-        after_s=0.0 if s.progressed else s.policy.backoff(s.past.starts - 1),
+        after_s=0.0 if s.progressed else _pause(s, s.past.starts - 1),
     )
+
+
+def _loop(s: Situation, words: str) -> Action:
+    return Finish(
+        reason=Reason.CRASH_LOOP, words=f"the job left with exit 75 after start {s.past.starts} {words}"
+    )
+
+
+def _pause(s: Situation, repetitions: int) -> float:
+    """Before another start on the same machine, which is paid for meanwhile unless it is only claimed."""
+    pause_s = s.policy.backoff(repetitions)
+    return pause_s if s.machine.claimed else min(pause_s, s.policy.rented_pause_s)
 
 
 def _restart(s: Situation, reason: Reason, words: str) -> Action:
@@ -256,7 +273,7 @@ def _restart(s: Situation, reason: Reason, words: str) -> Action:
         reason=reason,
         words=f"{words}; restart {s.past.errors + 1} of {allowed}",
         count_as_error=True,
-        after_s=s.policy.backoff(s.past.errors),
+        after_s=_pause(s, s.past.errors),
     )
 
 

@@ -100,6 +100,10 @@ class Policy:
     """A killed watchdog is answered by another start at least this often: a reboot is not the job's fault."""
     max_blind_restarts: int = 10
     """Restarts on one machine of a job that asks for them (exit 75) and shows neither steps nor checkpoints."""
+    max_repeated_starts: int = 3
+    """Starts on one machine of such a job whose newest one did and said nothing that the one before had not."""
+    rented_pause_s: float = 30.0
+    """The longest pause before a restart on a machine that costs money meanwhile."""
     max_fruitless: int = 5
     """Machines in a row that may be lost before the job gets any further."""
     boot_s: float = 900.0

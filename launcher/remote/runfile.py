@@ -287,6 +287,7 @@ def _status(told: Mapping[str, Any], seen_at: datetime) -> Status:
         resumed_from=told["resumed_from"],
         setup_s=told["setup_s"],
         fault=Fault(told["fault"]) if told.get("fault") else None,
+        repeated=told.get("repeated") is True,
     )
     return Status(
         progress=progress,

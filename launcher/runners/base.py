@@ -267,6 +267,8 @@ class Progress:
     """How long ``setup`` took, once it is over."""
     fault: Fault | None = None
     """Of a start that ended before the job began, where that is known; ``reason`` has the words."""
+    repeated: bool = False
+    """It ended unasked with exit 75, wrote no file of the run, and said what the start before it had said."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

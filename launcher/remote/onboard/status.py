@@ -78,4 +78,5 @@ def first_status(orders: Dict[str, Any]) -> Dict[str, Any]:
         "resumed_from": None,
         "setup_s": None,
         "fault": None,
+        "repeated": False,
     }

@@ -29,6 +29,7 @@ from .orders import job_environ
 from .output import Output
 from .processes import name_them, out_of_memory_kills
 from .provider import NoticeProbe
+from .repetition import Repetition
 from .status import Status
 
 EXIT_CANNOT_START = 127
@@ -71,6 +72,7 @@ class Watchdog:
         settle_s = orders["intervals"]["scan_s"]
         self._checkpoints = Checkpoints(self._paths["checkpoints"], self._hasher, output.say, settle_s)
         self._mirror = Mirror(orders, self._uploader, output.say)
+        self._repetition = Repetition(self._paths)
         self._arrivals = FolderWatch()
         self._host = HostMetrics(self._paths["system"], self._paths["run"])
         self._gpu = GpuUse(self._children)
@@ -183,6 +185,7 @@ class Watchdog:
         except BlockingIOError:
             return False
         self._output.write(data)
+        self._repetition.take(data)
         return True
 
     # Steps.
@@ -209,6 +212,8 @@ class Watchdog:
     def _start(self, step: Dict[str, Any]) -> None:
         self._step = step
         is_job = not self._steps
+        if is_job:
+            self._repetition.begin()
         try:
             pid, started = self._children.start_step(step["argv"], self._paths["workdir"], self._environ)
         except OSError as error:
@@ -315,13 +320,21 @@ class Watchdog:
             self._look_at_arrivals()
             ended_well = self._status.fields["exit_code"] in (0, EXIT_INTERRUPTED)
             self._checkpoints.final_scan(nobody_was_writing=ended_well)
-        if (self._checkpoints.is_busy() or self._is_mirroring()) and not self._is_late():
+            if (
+                self._status.fields["exit_code"] == EXIT_INTERRUPTED
+                and self._status.fields["cause"] == "none"
+            ):
+                self._hasher.submit(self._repetition.look, self._compared)
+        if (self._hasher.pending or self._is_mirroring()) and not self._is_late():
             return
         while self._metrics.read():
             pass
         self._over = True
         self._update_status()
         self._status.finish(phase="ended", ended_at=utc())
+
+    def _compared(self, repeated: Any) -> None:
+        self._status.fields["repeated"] = repeated is True
 
     def _is_mirroring(self) -> bool:
         """Whoever goes on elsewhere needs the last checkpoint in the bucket; after a good end nobody does."""

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import timedelta
 from typing import Any
 
@@ -139,6 +140,24 @@ class TestCrashLoop:
         blind = ended(75, step=None)
         assert isinstance(decide(situation(blind, past=Past(starts=10))), RestartHere)
         assert decide(situation(blind, past=Past(starts=11))).reason is Reason.CRASH_LOOP
+
+    def test_exit_75_that_does_and_says_the_same_again_ends_at_the_third_start(self) -> None:
+        same = ended(75, step=None, repeated=True)
+        assert isinstance(decide(situation(same, past=Past(starts=2))), RestartHere)
+        assert decide(situation(same, past=Past(starts=3))).reason is Reason.CRASH_LOOP
+        assert isinstance(decide(situation(same, past=Past(starts=3, saved=True))), RestartHere)
+        on_its_way = replace(same, step=90)
+        assert isinstance(decide(situation(on_its_way, past=Past(starts=3, step_at_start=80))), RestartHere)
+
+    def test_a_rented_machine_is_not_paid_for_long_pauses(self) -> None:
+        def pauses(told: Progress, **at: Any) -> list[float]:
+            past = [Past(starts=n, errors=n - 1) for n in range(1, 11)]
+            policy = Policy(max_restarts_on_errors=99)
+            return [decide(situation(told, past=one, policy=policy, **at)).after_s for one in past]
+
+        assert sum(pauses(ended(75, step=None))) <= 300
+        assert sum(pauses(ended(1, step=None))) <= 300
+        assert max(pauses(ended(75, step=None), machine=machine(claimed=True))) == Policy().backoff_max_s
 
 
 class TestMachineGone:

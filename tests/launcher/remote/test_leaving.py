@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import signal
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -268,3 +269,16 @@ def test_end_ends_a_running_job(machine: Machine) -> None:
     machine.runner.end(handle)
     assert machine.runner.poll(handle).phase is Phase.ENDED
     assert not machine.processes()
+
+
+def test_a_start_that_did_and_said_what_the_one_before_did_is_told_of(machine: Machine) -> None:
+    """Seen from the disk and the output alone: exit 75 without steps and checkpoints could go on for ever."""
+
+    def leaves(run: str, start: int, **changes: Any) -> bool:
+        return machine.ended(machine.submit(run, start=start, **changes)).repeated
+
+    assert not leaves("echo nothing to do; exit 75", 1), "there is nothing to compare with"
+    assert leaves("echo nothing to do; exit 75", 2)
+    assert not leaves("echo nothing to do; date >> outputs/found.txt; exit 75", 3)
+    assert not leaves("echo something else; exit 75", 4)
+    assert not leaves("echo something else; exit 1", 5), "what fails is counted as an error"
