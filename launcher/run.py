@@ -22,6 +22,7 @@ from launcher.orchestrate.homecoming import bring_outputs
 from launcher.orchestrate.machines import look
 from launcher.orchestrate.pushed import runner_for_pushed
 from launcher.policy.states import RunState
+from launcher.policy.wishes import merged, why_not
 from launcher.records import from_json
 from launcher.remote.layout import Start
 from launcher.remote.shell import Result
@@ -231,7 +232,11 @@ class Run:
     def stop(self, *, keep_disk: bool = False) -> None:
         """Ask for: save, bring home, end. The run can be resumed. Returns at once; `wait` until it has ended.
 
-        With ``keep_disk`` compute ends and the disk stays, where the provider can do that.
+        With ``keep_disk`` compute ends and the disk stays, where the provider can do that. What `down` was asked for
+        before is not taken back.
+
+        Raises:
+            WrongState: the run has ended, or `down` or its own end leave no disk to keep, no outputs to bring.
         """
         self._ask(Intent.STOP, keep_disk=keep_disk)
 
@@ -254,10 +259,19 @@ class Run:
         kept.end()
 
     def _ask(self, intent: Intent, **options: bool) -> None:
-        run = self._store.run(self.id)
-        if run.ended_at is not None:
-            raise WrongState(f"{self.id} has ended already: {run.state}", hint=f"`launch status {self.id}`")
-        self._store.ask(self.id, intent, **options)
+        with self._store.together():
+            run = self._store.run(self.id)
+            if run.ended_at is not None:
+                raise WrongState(
+                    f"{self.id} has ended already: {run.state}", hint=f"`launch status {self.id}`"
+                )
+            refused = why_not(run, intent, options)
+            if refused is not None:
+                raise WrongState(
+                    refused, left_behind="that goes on as before", hint=f"`launch status {self.id}`"
+                )
+            wanted, details = merged(run, intent, options)
+            self._store.ask(self.id, wanted, **details)
         ensure_supervisor(self._home, self._environ)
 
     def resume(

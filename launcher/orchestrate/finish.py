@@ -62,7 +62,8 @@ def finish(context: RunContext, seen: Seen | None) -> float | None:
         _discard(context)
     verdict = context.run.verdict
     assert verdict is not None
-    done = park_machines(context) if verdict["keep_disk"] else end_machines(context, discard=discard)
+    keeps = verdict["keep_disk"] and not _has_nothing_to_keep(context)
+    done = park_machines(context) if keeps else end_machines(context, discard=discard)
     if not done:
         return CONFIRM_S
     _end(context, Reason(verdict["code"]), verdict["words"])
@@ -74,6 +75,15 @@ def _wants_outputs(context: RunContext, seen: Seen) -> bool:
     assert verdict is not None
     discard = bool(context.run.intent_options.get("discard"))
     return bool(verdict["pull"]) and not seen.attempt.fetched and seen.handle is not None and not discard
+
+
+def _has_nothing_to_keep(context: RunContext) -> bool:
+    """`launch down` ends the disk too, also of a run that was to keep it: unless it holds what is nowhere else."""
+    if context.run.intent is not Intent.DOWN:
+        return False
+    attempt = context.attempt
+    is_home = attempt is None or attempt.handle is None or attempt.fetched
+    return is_home or bool(context.run.intent_options.get("discard"))
 
 
 def _discard(context: RunContext) -> None:

@@ -139,6 +139,8 @@ def test_down_without_pull_ends_at_once(house: House) -> None:
     run = house.launch(house.counting(gate=3), provider="fake")
     house.until_step(run, 3)
     run.down(discard=True)
+    with pytest.raises(WrongState, match=r"without its outputs|has ended"):
+        run.stop()
     result = run.wait(timeout_s=60)
     assert result.state == "stopped"
     assert result.files == ()

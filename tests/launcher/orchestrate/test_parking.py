@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
 from dataclasses import replace
 
+import pytest
+
 from launcher import Run
+from launcher.errors import WrongState
 from launcher.orchestrate.act import act
 from launcher.orchestrate.context import RunContext
 from launcher.orchestrate.observe import observe
@@ -17,12 +21,14 @@ from launcher.supervise import hold_lock
 from tests.system.house import House, expected_outcome
 
 
-def follow(house: House, run: Run, *, to_step: int | None = None) -> None:
+def follow(
+    house: House, run: Run, *, to_step: int | None = None, until: Callable[[], bool] = lambda: False
+) -> None:
     """Be the supervisor until the run has ended, or has come so far."""
     orchestrator = Orchestrator(house.home, house.store, house.environ)
     give_up_at = time.monotonic() + 90
     next_look_s: float | None = 0.0
-    while next_look_s is not None and (to_step is None or (run.status().step or 0) < to_step):
+    while next_look_s is not None and (to_step is None or (run.status().step or 0) < to_step) and not until():
         assert time.monotonic() < give_up_at, run.status()
         time.sleep(min(next_look_s, 0.1))
         next_look_s = orchestrator.advance(run.id)
@@ -72,4 +78,22 @@ def test_what_was_not_to_be_parked_is_ended(house: House) -> None:
         follow(house, run)
     assert run.status().state == "succeeded", run.status().reason
     assert house.outcome(run) == expected_outcome(30)
+    house.audit(run)
+
+
+def test_down_wins_over_a_disk_that_was_to_be_kept(house: House) -> None:
+    """Whichever of the two is typed first, and also when the end has been decided in between."""
+    with hold_lock(house.home) as held:
+        assert held
+        run = house.launch(house.counting(gate=3), provider="fake", instance="t4.1x")
+        follow(house, run, to_step=3)
+        run.stop(keep_disk=True)
+        follow(house, run, until=lambda: house.store.run(run.id).verdict is not None)
+        run.down()
+        with pytest.raises(WrongState, match="no disk is kept"):
+            run.stop(keep_disk=True)
+        run.stop()
+        follow(house, run)
+    assert [machine["state"] for machine in house.machines()] == ["terminated"]
+    assert house.store.attempts(run.id)[0].fetched
     house.audit(run)
