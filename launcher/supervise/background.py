@@ -122,11 +122,11 @@ def supervise(home: Home, *, sinks: tuple[Callable[[Event], None], ...] = ()) ->
     from launcher.supervise.notify import Notifier
 
     store = Store(home.database)
+    notifier = Notifier(store)
     while True:
         with contextlib.ExitStack() as held:
             if not held.enter_context(hold_lock(home)):
                 return False
-            notifier = Notifier(store)
             orchestrator = Orchestrator(home, store, sinks=(*sinks, notifier))
             awake = Awake()
             held.callback(awake.release)
@@ -142,6 +142,7 @@ def supervise(home: Home, *, sinks: tuple[Callable[[Event], None], ...] = ()) ->
                 raise
         # A run that was recorded before the lock was free again relied on us: look once more.
         if not store.live_intents():
+            notifier.finish()  # without the lock: whoever starts a run meanwhile gets a supervisor of its own
             return True
 
 

@@ -10,7 +10,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -191,7 +191,7 @@ class House:
         assert {machine["token"] for machine in rented} <= tokens
         for row in recorded.values():
             assert kept or row.ended_at is not None, f"not known to have ended: {row}"
-            assert kept or not processes.running(InstanceRef.parse(row.ref).id)
+            assert kept or not (alive := _shown(processes.running(InstanceRef.parse(row.ref).id))), alive
         for output in status.outputs:
             data = Path(output.path).read_bytes()
             assert (len(data), hashlib.sha256(data).hexdigest()) == (output.size_bytes, output.sha256)
@@ -225,6 +225,17 @@ class House:
 
     def _open_instances(self) -> list[InstanceRow]:
         return [row for row in self.store.instances() if row.ref.startswith(("local/", "fake/"))]
+
+
+def _shown(pids: Iterable[int]) -> list[str]:
+    """What each process is, as far as it still can be seen."""
+    shown = []
+    for pid in pids:
+        with suppress(OSError):
+            folder = Path(f"/proc/{pid}")
+            line = (folder / "cmdline").read_bytes().replace(b"\0", b" ").decode(errors="replace")
+            shown.append(f"{pid} of {(folder / 'stat').read_text().rpartition(')')[2].split()[:2]}: {line}")
+    return shown
 
 
 def expected_outcome(total: int) -> tuple[str, str]:

@@ -14,24 +14,24 @@ from tests.system.house import House, eventually
 
 
 class Listener(HTTPServer):
-    """A webhook on loopback that fails once before it listens."""
+    """A webhook on loopback that fails once at each occasion before it listens, at the last one too."""
 
     def __init__(self) -> None:
         super().__init__(("127.0.0.1", 0), _Handler)
         self.heard: list[dict[str, Any]] = []
-        self.calls = 0
+        self.failed: set[str] = set()
 
 
 class _Handler(BaseHTTPRequestHandler):
     def do_POST(self) -> None:
         server = self.server
         assert isinstance(server, Listener)
-        body = self.rfile.read(int(self.headers["Content-Length"]))
-        server.calls += 1
-        if server.calls == 1:
+        document = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
+        if document["occasion"] not in server.failed:
+            server.failed.add(document["occasion"])
             self.send_response(503)
         else:
-            server.heard.append(json.loads(body))
+            server.heard.append(document)
             self.send_response(204)
         self.end_headers()
 
