@@ -197,6 +197,8 @@ class LocalAccess:
     """Run folders lie in ``<work_root>/launch/<run_id>``."""
     environ: Mapping[str, str] = field(default_factory=dict)
     """Set for every process on the machine, beside what this process has."""
+    power: Path | None = None
+    """A file that is there for as long as the machine is on; None for one that is on while this computer is."""
 
 
 Access = SshAccess | LocalAccess

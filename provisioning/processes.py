@@ -6,6 +6,7 @@ it too, also when they cleaned their environment, unless they carry the mark of 
 
 from __future__ import annotations
 
+import enum
 import os
 import re
 import signal
@@ -43,8 +44,10 @@ _PS_LINE = re.compile(r"\s*(\d+)\s+(\d+)\s+(.*)")
 _PS_MARK = re.compile(rf"(?:^|\s){MARK}=(\S+)")
 
 LOOKS_AT_NEWBORN = 25
+LOOKS_AT_EXEC = 1000
+"""At a program that shows neither environment nor arguments: on a busy computer an ``exec`` may take long."""
 NEWBORN_S = 0.002
-"""Between two of them. Programs that really have no environment cost all of them, together once."""
+"""Between two of them. Programs that really have no environment cost all of the first, together once."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -172,14 +175,13 @@ def _from_all_of_proc() -> list[Process]:
     """Read ``/proc``. In the moment of its ``exec`` a program shows no environment: whoever shows none is read again."""
     found: list[Process] = []
     left = list(Path("/proc").iterdir())
-    for look in range(LOOKS_AT_NEWBORN):
+    for look in range(LOOKS_AT_EXEC):
         if look:
             time.sleep(NEWBORN_S)
-        is_last = look == LOOKS_AT_NEWBORN - 1
         unclear = []
         for entry in left:
-            process, shows_nothing = _from_proc(entry)
-            if shows_nothing and not is_last:
+            process, shown = _from_proc(entry)
+            if shown.patience > look + 1:
                 unclear.append(entry)
             elif process is not None:
                 found.append(process)
@@ -189,24 +191,45 @@ def _from_all_of_proc() -> list[Process]:
     return found
 
 
-def _from_proc(entry: Path) -> tuple[Process | None, bool]:
-    """Read one folder of ``/proc``: None for what ended meanwhile, is a zombie, or belongs to somebody else.
+class _Shown(enum.Enum):
+    """What a process shows of itself; the value says how many looks it takes to believe that."""
 
-    The second says that it is a program that shows no environment (threads of the kernel are no programs).
-    """
+    ENOUGH = 1
+    NO_ENVIRONMENT = LOOKS_AT_NEWBORN
+    NO_ARGUMENTS_EITHER = LOOKS_AT_EXEC
+
+    @property
+    def patience(self) -> int:
+        return self.value
+
+
+def _from_proc(entry: Path) -> tuple[Process | None, _Shown]:
+    """Read one folder of ``/proc``: None for what ended meanwhile, is a zombie, or belongs to somebody else."""
     if not entry.name.isdigit():
-        return None, False
+        return None, _Shown.ENOUGH
     try:
         state, parent = (entry / "stat").read_bytes().rpartition(b")")[2].split()[:2]
         environ = (entry / "environ").read_bytes()
     except (OSError, ValueError):
-        return None, False
+        return None, _Shown.ENOUGH
     if state in (b"Z", b"X"):
-        return None, False
+        return None, _Shown.ENOUGH
     prefix = f"{MARK}=".encode()
     marks = [variable[len(prefix) :] for variable in environ.split(b"\0") if variable.startswith(prefix)]
     machine = os.fsdecode(marks[0]) if marks and marks[0] else None
-    return Process(int(entry.name), int(parent), machine), not environ and _is_program(entry)
+    shown = _Shown.ENOUGH if environ else _beside_environ(entry)
+    return Process(int(entry.name), int(parent), machine), shown
+
+
+def _beside_environ(entry: Path) -> _Shown:
+    """Tell a program in its ``exec`` from one that was given no environment, and both from the kernel's threads."""
+    if not _is_program(entry):
+        return _Shown.ENOUGH
+    try:
+        arguments = (entry / "cmdline").read_bytes()
+    except OSError:
+        return _Shown.NO_ENVIRONMENT
+    return _Shown.NO_ENVIRONMENT if arguments else _Shown.NO_ARGUMENTS_EITHER
 
 
 def _is_program(entry: Path) -> bool:

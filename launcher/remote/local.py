@@ -13,6 +13,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from launcher.errors import MachineUnreachable
 from launcher.events import keep_going
 from launcher.remote.shell import LISTEN_EVERY_S, Result, unwatched
 
@@ -73,6 +74,7 @@ class LocalShell:
 
     def __init__(self, access: LocalAccess) -> None:
         self._environ = _machine_environ(access.environ)
+        self._power = access.power
 
     def run(
         self,
@@ -85,6 +87,7 @@ class LocalShell:
         listen: Listen = keep_going,
     ) -> Result:
         """Run a command in a process group of its own; past ``timeout_s`` the whole group is killed."""
+        self._reach()
         if cwd is not None and not Path(cwd).is_dir():
             raise FileNotFoundError(2, "no such folder", str(cwd))
         machine = {**self._environ, **(environ or {})}
@@ -106,6 +109,7 @@ class LocalShell:
             return _refused(argv, COMMAND_NOT_EXECUTABLE, "permission denied")
         with process:
             try:
+                self._reach()  # again: what was started while the machine went off would stay behind
                 stdout, stderr = _communicate(process, stdin, timeout_s, listen)
             except BaseException as error:
                 _kill_group(process)
@@ -117,6 +121,7 @@ class LocalShell:
 
     def read(self, path: PurePosixPath, *, offset: int = 0, limit: int | None = None) -> bytes:
         """Return the file's bytes from ``offset``, at most ``limit``; empty past the end."""
+        self._reach()
         with Path(path).open("rb") as file:
             if offset:
                 file.seek(offset)
@@ -124,10 +129,12 @@ class LocalShell:
 
     def read_some(self, paths: Sequence[PurePosixPath]) -> list[bytes | None]:
         """Return the whole content of several small files; None for one that cannot be read."""
+        self._reach()
         return [_content(Path(path)) for path in paths]
 
     def write(self, path: PurePosixPath, data: bytes, *, mode: int = 0o644) -> None:
         """Replace a file by ``data`` at once; the bytes are never readable under a wider mode."""
+        self._reach()
         target = Path(path)
         target.parent.mkdir(parents=True, exist_ok=True)
         beside = _beside(target)
@@ -145,10 +152,12 @@ class LocalShell:
 
     def put(self, local: Path, remote: PurePosixPath, *, on_progress: OnProgress = unwatched) -> None:
         """Copy one file, whole or not at all, with its mode and modification time; makes its parents."""
+        self._reach()
         _copy(local, Path(remote), on_progress)
 
     def get(self, remote: PurePosixPath, local: Path, *, on_progress: OnProgress = unwatched) -> None:
         """Copy one file, whole or not at all, with its modification time; makes its parents."""
+        self._reach()
         _copy(Path(remote), local, on_progress)
 
     def with_terminal(self, argv: Sequence[str]) -> list[str]:
@@ -157,6 +166,10 @@ class LocalShell:
 
     def close(self) -> None:
         """Nothing is held between calls."""
+
+    def _reach(self) -> None:
+        if self._power is not None and not self._power.exists():
+            raise MachineUnreachable(f"the machine is off: {self._power} is not there")
 
 
 def _machine_environ(added: Mapping[str, str]) -> dict[str, str]:

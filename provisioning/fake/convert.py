@@ -64,9 +64,9 @@ def create_digest(offer: Offer, spec: InstanceSpec) -> str:
     return hashlib.sha256(json.dumps(asked, sort_keys=True, default=str).encode()).hexdigest()
 
 
-def to_instance(machine: Machine, folder: Path, now: datetime) -> Instance:
-    """Return our record of a machine whose disk is ``folder``."""
-    access = LocalAccess(work_root=folder, environ={processes.MARK: machine.id})
+def to_instance(machine: Machine, folder: Path, power: Path, now: datetime) -> Instance:
+    """Return our record of a machine whose disk is ``folder``, and that is on while ``power`` is there."""
+    access = LocalAccess(work_root=folder, environ={processes.MARK: machine.id}, power=power)
     return Instance(
         ref=InstanceRef(PROVIDER, machine.region, machine.id),
         state=machine.state,

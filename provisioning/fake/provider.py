@@ -135,6 +135,7 @@ class FakeProvider:
             if machine and machine.state is InstanceState.STOPPED:
                 asked = self._asked(machine.instance_type, machine.zone, machine.spot)
                 market.check_room(asked, cloud.machines.values(), self._options.capacity)
+                self._world.power_on(ref.id)
                 cloud.machines[ref.id] = life.unparked(machine, self._clock(), deadline)
 
     def interrupt(self, ref: InstanceRef, *, notice_s: float) -> None:
@@ -185,7 +186,7 @@ class FakeProvider:
         market.check_price(quoted, asked, spec)
         market.check_room(asked, cloud.machines.values(), self._options.capacity)
         machine = convert.new_machine(asked, spec, self._options, self._home, self._clock())
-        self._world.machine_folder(machine.id).mkdir(parents=True, exist_ok=True)
+        self._world.power_on(machine.id)
         cloud.machines[machine.id] = machine
         self._follow(machine)
         return machine
@@ -216,4 +217,7 @@ class FakeProvider:
         return self._clock() >= machine.created_at + timedelta(seconds=machine.visible_after_s)
 
     def _instance(self, machine: Machine) -> Instance:
-        return convert.to_instance(machine, self._world.machine_folder(machine.id), self._clock())
+        world = self._world
+        return convert.to_instance(
+            machine, world.machine_folder(machine.id), world.power_path(machine.id), self._clock()
+        )

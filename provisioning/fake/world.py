@@ -73,6 +73,15 @@ class World:
         """Return the disk of a machine."""
         return self._root / "machines" / machine_id
 
+    def power_path(self, machine_id: str) -> Path:
+        """Return the file that is there while a machine is on: whoever would start something on it looks there."""
+        return self._root / "power" / machine_id
+
+    def power_on(self, machine_id: str) -> None:
+        """Give a machine its disk, and switch it on."""
+        self.machine_folder(machine_id).mkdir(parents=True, exist_ok=True)
+        files.write_atomically(self.power_path(machine_id), "")
+
     def notice_path(self, machine_id: str) -> Path:
         """Return the file whose existence tells a machine that it will be taken away."""
         return self._root / "notices" / machine_id
@@ -102,6 +111,7 @@ class World:
             text = json.dumps({"action": "terminate", "time": ends_at.isoformat()})
             files.write_atomically(self.notice_path(machine.id), text)
         if effect in (Effect.POWER_OFF, Effect.WIPE):
+            self.power_path(machine.id).unlink(missing_ok=True)  # first: nothing starts behind the last look
             processes.end_all(machine.id)
             self.notice_path(machine.id).unlink(missing_ok=True)
         if effect is Effect.WIPE:
