@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING
 from launcher.errors import MachineUnreachable
 from launcher.events import keep_going
 from launcher.remote.shell import LISTEN_EVERY_S, Result, unwatched
+from provisioning import processes
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -109,7 +110,7 @@ class LocalShell:
             return _refused(argv, COMMAND_NOT_EXECUTABLE, "permission denied")
         with process:
             try:
-                self._reach()  # again: what was started while the machine went off would stay behind
+                self._end_if_off()
                 stdout, stderr = _communicate(process, stdin, timeout_s, listen)
             except BaseException as error:
                 _kill_group(process)
@@ -166,6 +167,14 @@ class LocalShell:
 
     def close(self) -> None:
         """Nothing is held between calls."""
+
+    def _end_if_off(self) -> None:
+        """End what was started while the machine went off, with all that it has started meanwhile."""
+        try:
+            self._reach()
+        except MachineUnreachable:
+            processes.end_all(self._environ[processes.MARK])
+            raise
 
     def _reach(self) -> None:
         if self._power is not None and not self._power.exists():
