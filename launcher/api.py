@@ -22,11 +22,11 @@ from launcher.planning.comparison import compare
 from launcher.planning.options import Options
 from launcher.planning.preparation import Prepared, nothing_to_rent, prepare
 from launcher.policy.states import RunState
+from launcher.quantities import offer_words
 from launcher.records import to_json
 from launcher.run import Run
 from launcher.secrets import write_secrets
 from launcher.snapshot import kept_out, pack
-from launcher.status import offer_words
 from launcher.store import RunRow, Store
 from launcher.supervise import ensure_supervisor, supervise
 from provisioning.models import utc_now

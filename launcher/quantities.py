@@ -1,8 +1,13 @@
-"""Amounts as people read them, wherever a sentence holds one: money, time, bytes, speeds. Pure."""
+"""Amounts and offers as people read them, wherever a sentence holds one: money, time, bytes, speeds. Pure."""
 
 from __future__ import annotations
 
-__all__ = ["bit_rate", "duration", "size", "usd", "usd_per_hour"]
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from provisioning import Offer
+
+__all__ = ["bit_rate", "duration", "offer_words", "size", "usd", "usd_per_hour"]
 
 _SIZE_UNITS = ("B", "kB", "MB", "GB", "TB")
 
@@ -55,3 +60,10 @@ def bit_rate(bytes_per_s: float) -> str:
     """Write the speed of a link in bits: ``20 Mbit/s``, ``4 Gbit/s``."""
     mbit_per_s = 8 * bytes_per_s / 1e6
     return f"{mbit_per_s / 1000:.3g} Gbit/s" if mbit_per_s >= 999.5 else f"{mbit_per_s:.3g} Mbit/s"
+
+
+def offer_words(offer: Offer) -> str:
+    """Name an offer in one short phrase: ``aws g4dn.xlarge (T4) us-east-1a spot``."""
+    gpu = f" ({offer.gpu_count} × {offer.gpu_name})" if offer.gpu_count > 1 else f" ({offer.gpu_name})"
+    place = offer.zone or offer.region
+    return f"{offer.provider} {offer.instance_type}{gpu if offer.gpu_name else ''} {place}{' spot' if offer.spot else ''}"

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from launcher.errors import HomeError, UsageError
-from launcher.runners.base import Area
+from launcher.runners.areas import Area
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

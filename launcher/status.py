@@ -11,12 +11,13 @@ from launcher.checkpoints import Mirrored
 from launcher.forecast.money import Usage, bill, burn_usd_per_hour
 from launcher.policy.loss import Loss, loss_of
 from launcher.policy.states import RunState
+from launcher.quantities import offer_words
 from launcher.records import from_json
 from launcher.store import AttemptRow, InstanceRow, RunRow
 from provisioning import CloudError, InstanceRef, InstanceState, Offer
 from provisioning.registry import provider_class
 
-__all__ = ["AttemptStatus", "Output", "Status", "cost_of", "offer_words", "status_of"]
+__all__ = ["AttemptStatus", "Output", "Status", "cost_of", "status_of"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -189,13 +190,6 @@ def _is_claimed(machine: InstanceRow) -> bool:
         return provider_class(InstanceRef.parse(machine.ref).provider).capabilities.claimed
     except CloudError:  # its package is not installed here any more
         return False
-
-
-def offer_words(offer: Offer) -> str:
-    """Name an offer in one short phrase: ``aws g4dn.xlarge (T4) us-east-1a spot``."""
-    gpu = f" ({offer.gpu_count} × {offer.gpu_name})" if offer.gpu_count > 1 else f" ({offer.gpu_name})"
-    place = offer.zone or offer.region
-    return f"{offer.provider} {offer.instance_type}{gpu if offer.gpu_name else ''} {place}{' spot' if offer.spot else ''}"
 
 
 def cost_of(row: InstanceRow, disk_gib: float, now: datetime) -> float:

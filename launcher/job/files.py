@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING
 
 from launcher.job.notebook import notebook_of, notebook_problem, with_packages
 from launcher.job.problem import FieldError, Path, nearest
-from launcher.runners.base import Environment as PlacedEnvironment
 
 if TYPE_CHECKING:
     import pathlib
@@ -15,6 +14,7 @@ if TYPE_CHECKING:
 
     from launcher.job.model import Job
     from launcher.job.parts import Environment
+    from launcher.runners.base import Environment as PlacedEnvironment
 
 __all__ = ["environment_at_launch", "missing_files", "mount_above", "required_at_home"]
 
@@ -100,6 +100,8 @@ def environment_at_launch(job: Job, environment: Environment | None) -> PlacedEn
     Raises:
         JobFileError: the requirements file is not there or is not text.
     """
+    from launcher.runners.base import Environment as PlacedEnvironment  # slow, and only a launch needs it
+
     if environment is None:
         return PlacedEnvironment()
     if environment.requirements is None:

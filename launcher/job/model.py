@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import timedelta
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from launcher.job.command import shell_line
 from launcher.job.names import derive_name, name_of_command
@@ -33,8 +33,10 @@ from launcher.job.rules import (
 )
 from launcher.job.sources import mount_target_problem, source_problem
 from launcher.job.special import NodesRule, ProviderOptionsRule, name_problem, variable_problem
-from launcher.runners.base import Mount
 from provisioning.models import WhenUnattended
+
+if TYPE_CHECKING:
+    from launcher.runners.base import Mount
 
 __all__ = ["Job"]
 
@@ -257,6 +259,9 @@ class Job(Record):
     @property
     def mounts(self) -> tuple[Mount, ...]:
         """``file_mounts`` with local sources made absolute."""
+        # Half of what reading a job would cost, and only a launch needs it.
+        from launcher.runners.base import Mount
+
         return tuple(
             Mount(target=target, source=source if "://" in source else str(self.home_path(source)))
             for target, source in self.file_mounts.items()

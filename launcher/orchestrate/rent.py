@@ -12,9 +12,9 @@ from dataclasses import dataclass
 from launcher.events import Kind
 from launcher.orchestrate.budget import deadlines_now
 from launcher.orchestrate.context import RunContext
+from launcher.quantities import offer_words
 from launcher.records import from_json, to_json
 from launcher.remote.ssh.keys import new_host_key, own_public_keys, run_public_key
-from launcher.status import offer_words
 from launcher.store import AttemptRow, InstanceRow, TryOutcome, TryRow
 from provisioning import (
     BadCredentials,

@@ -9,7 +9,7 @@ from datetime import datetime, timedelta
 from launcher.errors import NothingToRent, OverBudget
 from launcher.forecast.estimates import Estimate
 from launcher.forecast.throughput import Source
-from launcher.status import offer_words
+from launcher.quantities import offer_words
 from provisioning import Offer
 
 __all__ = ["Asked", "Choice", "choose", "fallbacks"]

@@ -22,9 +22,8 @@ from launcher.policy.unattended import (
     if_this_computer_sleeps,
     needs_client_deadline_accepted,
 )
-from launcher.quantities import duration, usd
+from launcher.quantities import duration, offer_words, usd
 from launcher.records import from_json, to_json
-from launcher.status import offer_words
 from provisioning import Capabilities, HostKeyOrigin, Offer, WhenUnattended
 
 __all__ = ["Alternative", "Plan", "Wants", "make_plan", "price"]

@@ -68,11 +68,12 @@ class Market:
 
 def refuse_unknown_providers(job: Job) -> None:
     """Raise `JobFileError` for a provider that does not exist, with the nearest one; misspelt options do nothing."""
-    known = provider_names()
     named = [
         ("resources.cloud", item.cloud) for item in job.resources.alternatives() if item.cloud is not None
     ]
-    for place, name in (*named, *((f"provider_options.{name}", name) for name in job.provider_options)):
+    named += [(f"provider_options.{name}", name) for name in job.provider_options]
+    known = provider_names() if named else ()  # which looks through every installed package
+    for place, name in named:
         if name in known:
             continue
         close = nearest(name, known)

@@ -7,13 +7,16 @@ import math
 from collections.abc import Callable, Collection
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
+from typing import TYPE_CHECKING
 
 from launcher.errors import OverBudget, UsageError
 from launcher.forecast.money import GIB, burn_usd_per_hour
 from launcher.forecast.ranges import Range
-from launcher.policy.situation import Deadlines
 from launcher.policy.states import Reason
 from provisioning import Offer
+
+if TYPE_CHECKING:
+    from launcher.policy.situation import Deadlines
 
 __all__ = [
     "LimitWarning",
@@ -111,6 +114,8 @@ def deadlines_of(
     rates, the traffic of the last pull kept back. The soft one leaves the measured time to save and to bring home.
     Both are ``now`` when nothing is left.
     """
+    from launcher.policy.situation import Deadlines  # all of a run's situation, which no estimate needs
+
     by_time = now + timedelta(seconds=max(0.0, limits.max_duration_s - spent.seconds))
     ends = [(by_time, Reason.DEADLINE)]
     if limits.until is not None:

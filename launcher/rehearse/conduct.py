@@ -14,12 +14,11 @@ from pathlib import Path
 
 from launcher.errors import LaunchError, UsageError
 from launcher.job import Job, Recovery, Resources
-from launcher.quantities import duration
+from launcher.quantities import duration, offer_words
 from launcher.rehearse.findings import Loss, Rehearsal, judge, save_interval_s
 from launcher.rehearse.observed import Leaving, Observed, Return
 from launcher.rehearse.watch import Life, Watch
 from launcher.run import Run
-from launcher.status import offer_words
 from provisioning import CloudError
 
 __all__ = ["rehearse"]

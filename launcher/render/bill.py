@@ -12,10 +12,10 @@ from rich.table import Table
 from rich.text import Text
 
 from launcher.planning.plan import STALE_DAYS
+from launcher.quantities import offer_words
 from launcher.render import style, words
 from launcher.render.rows import age_days
 from launcher.render.runs import table
-from launcher.status import offer_words
 
 if TYPE_CHECKING:
     from launcher import Prepared

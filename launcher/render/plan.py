@@ -8,11 +8,11 @@ from rich.console import Group, RenderableType
 from rich.padding import Padding
 from rich.text import Text
 
+from launcher.quantities import offer_words
 from launcher.render import facts, style, words
 from launcher.render.bill import bill
 from launcher.render.facts import Fact
 from launcher.render.runs import fact_grid
-from launcher.status import offer_words
 
 if TYPE_CHECKING:
     from launcher import Prepared

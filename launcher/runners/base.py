@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
 from launcher.events import keep_going, unreported
+from launcher.runners.areas import Area
 from provisioning import NoticeProbe, SelfDestroy
 from trainer.contract import Cause, Phase
 
@@ -52,18 +53,6 @@ class Fault(str, enum.Enum):
     """Another machine may do."""
     ENVIRONMENT = "environment"
     """What the job brings does not fit machines of this kind: trying again cannot help."""
-
-
-class Area(str, enum.Enum):
-    """The parts of a run folder that files can be fetched from."""
-
-    WORK = "work"
-    """The job's working folder, with ``checkpoints`` and ``outputs`` inside it as the program sees them."""
-    CHANGED = "changed"
-    """As `WORK`, but only what the run made or changed since its code was placed; without data and environments."""
-    CHECKPOINTS = "checkpoints"
-    LOGS = "logs"
-    """Logs, ``metrics.jsonl``, ``system.csv``."""
 
 
 class Signal(str, enum.Enum):

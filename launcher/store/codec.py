@@ -45,7 +45,7 @@ def read(cls: type[Row], values: Sequence[Any]) -> Row:
     """Build a row from the values of its columns, in their order."""
     decoded = (
         decoder(value) if decoder is not None and value is not None else value
-        for decoder, value in zip(_DECODERS[cls], values, strict=True)
+        for decoder, value in zip(_decoders(cls), values, strict=True)
     )
     return cls(**dict(zip(COLUMNS[cls], decoded, strict=True)))
 
@@ -73,6 +73,18 @@ def readable(text: str) -> str:
     return text.encode(errors="backslashreplace").decode()
 
 
+_Decoders = tuple[Callable[[Any], Any] | None, ...]
+_known_decoders: dict[type, _Decoders] = {}
+
+
+def _decoders(cls: type) -> _Decoders:
+    """Of each column, made when first wanted: evaluating hints is slow, and most commands read one kind of row."""
+    if cls not in _known_decoders:
+        hints = typing.get_type_hints(cls)
+        _known_decoders[cls] = tuple(_decoder(hints[name]) for name in COLUMNS[cls])
+    return _known_decoders[cls]
+
+
 def _decoder(hint: Any) -> Callable[[Any], Any] | None:
     parts = set(typing.get_args(hint)) or {hint}
     origins = {typing.get_origin(part) for part in (hint, *parts)}
@@ -89,6 +101,3 @@ def _decoder(hint: Any) -> Callable[[Any], Any] | None:
 
 
 COLUMNS = {cls: tuple(field.name for field in dataclasses.fields(cls)) for cls in TABLES}
-_DECODERS = {
-    cls: tuple(_decoder(typing.get_type_hints(cls)[name]) for name in names) for cls, names in COLUMNS.items()
-}
