@@ -20,7 +20,7 @@ from launcher.listing import follow_if_nobody_does
 from launcher.orchestrate.context import RunContext
 from launcher.planning.comparison import compare
 from launcher.planning.options import Options
-from launcher.planning.preparation import Prepared, nothing_to_rent, prepare
+from launcher.planning.preparation import Prepared, prepare
 from launcher.policy.states import RunState
 from launcher.quantities import offer_words
 from launcher.records import to_json
@@ -134,10 +134,7 @@ def estimate(job: Job, **options: Unpack[Options]) -> tuple[Estimate, ...]:
     ``options`` are `launcher.Options`, errors those of `launcher.prepare`; what only forbids starting the job is no obstacle here.
     Where no provider is named, every provider that can be asked is, and the cheapest whole run comes first.
     """
-    found = compare(job, **options)
-    if not found.estimates:
-        raise nothing_to_rent(found.misses)
-    return found.estimates
+    return compare(job, **options).estimates
 
 
 def attach(run: str, *, environ: Mapping[str, str] | None = None) -> Run:

@@ -9,7 +9,14 @@ import click
 
 from launcher.cli.arguments import complete_job_file, example
 from launcher.cli.failures import nothing_rented
-from launcher.cli.options import COMMAND, ESTIMATE_PARAMS, api_options, split_at_dashes, write_sections
+from launcher.cli.options import (
+    COMMAND,
+    ESTIMATE_PARAMS,
+    api_options,
+    refuse_two_forms,
+    split_at_dashes,
+    write_sections,
+)
 from launcher.cli.screen import Screen
 from launcher.cli.start import job_of
 
@@ -26,15 +33,13 @@ EXIT_NOTHING_FITS = 5
 @click.pass_context
 def _estimate(ctx: click.Context, /, **given: Any) -> int:
     screen = Screen(json=given["as_json"], debug=given["debug"])
+    refuse_two_forms(given)
     from launcher.planning.comparison import compare
-    from launcher.planning.preparation import nothing_to_rent
 
     with nothing_rented():
         job = job_of(ctx, screen, given)
         with screen.busy("Asking for prices"):
             found = compare(job, offline=given["offline"], **api_options(given))
-        if not found.estimates:
-            raise nothing_to_rent(found.misses)
     _show(screen, given, found, given["name"] or job.name)
     nothing_fits = found.fits and all(fit is not None and not fit.fits for fit in found.fits)
     return EXIT_NOTHING_FITS if nothing_fits else 0

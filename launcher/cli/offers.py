@@ -7,7 +7,8 @@ from typing import Any
 import click
 
 from launcher.cli.arguments import example
-from launcher.cli.options import CHOICE, OUTPUT, RANKING, api_options
+from launcher.cli.failures import failure_of
+from launcher.cli.options import CHOICE, OUTPUT, RANKING, api_options, refuse_two_forms
 from launcher.cli.screen import Screen
 
 __all__ = ["offers"]
@@ -23,26 +24,31 @@ NEEDS = (
 
 def _offers(**given: Any) -> int:
     screen = Screen(json=given["as_json"], debug=given["debug"])
+    refuse_two_forms(given)
     from launcher.planning.offers import offers_now
     from provisioning.models import utc_now
 
     needs = {name: given[name] for name in ("gpu_memory", "memory", "cpus") if given[name] is not None}
     with screen.busy("Asking for prices"):
-        market = offers_now(offline=given["offline"], **api_options(given), **needs)
+        found = offers_now(offline=given["offline"], **api_options(given), **needs)
     now = utc_now()
-    from launcher.render.rows import as_csv, offer_row
+    from launcher.render.rows import OFFER_COLUMNS, as_csv, offer_row
 
-    rows = [offer_row(offer, now, market.lacking.get(offer.provider, "")) for offer in market.offers]
+    market, nothing = found.market, found.nothing
+    rows = [offer_row(offer, now, market.lacking.get(offer.provider, "")) for offer in found.offers]
     if given["as_csv"]:
-        screen.raw(as_csv(rows))
+        screen.raw(as_csv(rows, OFFER_COLUMNS))
     elif screen.json:
         missed = [{"provider": m.provider, "message": m.message, "hint": m.hint} for m in market.misses]
         screen.document({"offers": rows, "without_offer": missed})
-    else:
+    elif nothing is None:
         from launcher.render.bill import offers_view
 
-        screen.show(offers_view(market.offers, market, now, everything=given["everything"]))
-    return 0 if rows else EXIT_NO_OFFER
+        screen.show(offers_view(found.offers, market, now, everything=given["everything"]))
+    if nothing is not None:
+        screen.notice(failure_of(nothing).text())
+        return EXIT_NO_OFFER
+    return 0
 
 
 offers = click.Command(

@@ -9,6 +9,7 @@ from typing import Any
 import click
 
 from launcher.cli import values
+from launcher.errors import UsageError
 
 __all__ = [
     "COMMAND",
@@ -17,6 +18,7 @@ __all__ = [
     "RANKING",
     "START_PARAMS",
     "api_options",
+    "refuse_two_forms",
     "split_at_dashes",
     "write_sections",
 ]
@@ -140,6 +142,15 @@ def api_options(given: Mapping[str, Any]) -> dict[str, Any]:
     if given.get("max_duration") is not None:
         told["max_duration_s"] = given["max_duration"].total_seconds()
     return told
+
+
+def refuse_two_forms(given: Mapping[str, Any]) -> None:
+    """Raise `UsageError` where both ``--json`` and ``--csv`` are asked for: stdout holds one of them."""
+    if given["as_json"] and given["as_csv"]:
+        raise UsageError(
+            "--json and --csv exclude each other: one of the two is written to stdout",
+            hint="leave one out; both have the same rows",
+        )
 
 
 def write_sections(command: click.Command, ctx: click.Context, formatter: click.HelpFormatter) -> None:

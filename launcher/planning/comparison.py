@@ -12,6 +12,7 @@ from launcher.forecast.estimates import Estimate
 from launcher.home import Home
 from launcher.job import Job
 from launcher.planning.fits import Fit, fit_of
+from launcher.planning.nothing import nothing_to_rent
 from launcher.planning.plan import Wants, price
 from launcher.planning.preflight import preflight
 from launcher.planning.preparation import others_of, plan_for, wants_of, with_options
@@ -60,6 +61,9 @@ def compare(
     none, every provider is asked at once. What cannot be asked, for want of an account, a package or the network, is
     priced from its dated table, and ``lacking`` says what is missing; without such a table its error is raised where
     it was named. ``offline``: only dated tables and this computer.
+
+    Raises:
+        NothingToRent: nobody has such a machine; says what excludes all, and which wish to give up.
     """
     env = dict(os.environ) if environ is None else environ
     home = Home.open(env)
@@ -84,7 +88,10 @@ def compare(
         market = ask_offline(job, clouds, lacks="network", miss=miss)
     else:
         market = ask_everyone(job, home=home.root, environ=env, offline=offline)
-    return _ranked(job, market, wants, now, is_open=clouds is None)
+    found = _ranked(job, market, wants, now, is_open=clouds is None)
+    if not found.estimates:
+        raise nothing_to_rent(job, market.misses, home=home.root, environ=env)
+    return found
 
 
 def _ranked(job: Job, market: Market, wants: Wants, now: datetime, *, is_open: bool) -> Comparison:

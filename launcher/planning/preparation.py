@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
@@ -12,7 +12,7 @@ from typing import Any
 from launcher import results
 from launcher.buckets.sources import is_in_bucket
 from launcher.buckets.stores import Stores
-from launcher.errors import LaunchError, NothingToRent, UsageError
+from launcher.errors import LaunchError, UsageError
 from launcher.forecast.estimates import Estimate
 from launcher.forecast.history import earlier_runs, experience
 from launcher.forecast.sizes import sizes_of
@@ -21,9 +21,10 @@ from launcher.home import Home
 from launcher.job import Job
 from launcher.job.variables import Variables
 from launcher.planning.buckets import look_at_mirror, look_at_sources
+from launcher.planning.nothing import nothing_to_rent
 from launcher.planning.plan import Plan, Wants, make_plan, price
 from launcher.planning.preflight import Finding, Level, preflight
-from launcher.planning.prices import ON_THIS_COMPUTER, Miss, ask, clouds_of, refuse_unknown_providers
+from launcher.planning.prices import ON_THIS_COMPUTER, ask, clouds_of, refuse_unknown_providers
 from launcher.planning.trust import for_strangers
 from launcher.snapshot import Manifest
 from launcher.store import Store
@@ -36,7 +37,6 @@ from provisioning.storage import provider_of
 __all__ = [
     "FIELDS",
     "Prepared",
-    "nothing_to_rent",
     "others_of",
     "plan_again",
     "plan_for",
@@ -255,7 +255,7 @@ def plan_for(
     """Ask the providers that the job names, and choose; raises as `prepare` does."""
     market = ask(job, home=home.root, environ=environ)
     if not market.offers and market.misses:
-        raise nothing_to_rent(market.misses)
+        raise nothing_to_rent(job, market.misses, home=home.root, environ=environ)
     return make_plan(market.offers, wants, capabilities=capabilities, now=utc_now())
 
 
@@ -322,15 +322,6 @@ def _work(job: Job) -> Work:
         hours=work.hours,
         on=work.on,
         evaluation_h=work.evaluation.total_seconds() / 3600.0 if work.evaluation else None,
-    )
-
-
-def nothing_to_rent(misses: Sequence[Miss]) -> NothingToRent:
-    """Return the error for a job that no asked provider has a machine for."""
-    hints = [miss.hint for miss in misses if miss.hint]
-    return NothingToRent(
-        "nothing to rent: " + "; ".join(f"{miss.provider}: {miss.message}" for miss in misses),
-        hint="; ".join(dict.fromkeys(hints)) or "ask for less, for another place, or for another provider",
     )
 
 

@@ -26,7 +26,7 @@ from provisioning import (
     QuotaExceeded,
     Transient,
 )
-from provisioning.dated import dated_offers
+from provisioning.dated import dated_offers, providers_with_tables
 from provisioning.registry import names as provider_names
 from provisioning.registry import provider as build_provider
 
@@ -40,6 +40,7 @@ __all__ = [
     "clouds_of",
     "refuse_unknown_providers",
     "what_is_missing",
+    "wish_words",
 ]
 
 ON_THIS_COMPUTER = frozenset({"local", "fake"})
@@ -164,11 +165,14 @@ def ask_offline(job: Job, clouds: Sequence[str], *, lacks: str, miss: Miss) -> M
 
 
 def _from_table(cloud: str, wanted: Resources, miss: Miss, lacks: str) -> _Answer:
+    query = replace(wanted.query(), spot=None)
     found = [
         offer
-        for offer in dated_offers(cloud, replace(wanted.query(), spot=None))
+        for offer in dated_offers(cloud, query)
         if wanted.accepts(vcpus=offer.vcpus, memory_gib=offer.memory_gib)
     ]
+    if not found and cloud in providers_with_tables():
+        miss = replace(miss, message=f"{miss.message}; its dated table has none")
     return _Answer(found, miss, lacks)
 
 
@@ -208,7 +212,7 @@ def _ask_one(
     hint = None
     if cloud == "local" and (query.gpu_name is not None or query.disk_gib is not None):
         hint = "--set resources=null takes this computer as it is"
-    return (), Miss(provider=cloud, message=f"has no {_words(query)}", hint=hint)
+    return (), Miss(provider=cloud, message=f"has no {wish_words(query)}", hint=hint)
 
 
 def _allowed(provider: Provider, offers: Sequence[Offer], *, spot: bool) -> Sequence[Offer]:
@@ -228,7 +232,7 @@ def _allowed(provider: Provider, offers: Sequence[Offer], *, spot: bool) -> Sequ
     return kept
 
 
-def _words(query: Query) -> str:
+def wish_words(query: Query) -> str:
     """Say what was asked for, as a person would."""
     place = query.zone or query.region
     parts = [
@@ -238,6 +242,7 @@ def _words(query: Query) -> str:
         f"at least {query.min_vcpus:g} CPUs" if query.min_vcpus else None,
         f"at least {query.min_memory_gib:.3g} GiB of memory" if query.min_memory_gib else None,
         f"{query.disk_gib:.3g} GiB of disk" if query.disk_gib else None,
+        None if query.spot is None else "spot" if query.spot else "on demand",
         f"in {place}" if place else None,
         f"up to ${query.max_usd_per_hour:g}/h" if query.max_usd_per_hour else None,
     ]

@@ -13,16 +13,34 @@ if TYPE_CHECKING:
     from launcher.planning.comparison import Comparison
     from provisioning import Offer
 
-__all__ = ["age_days", "as_csv", "estimate_rows", "offer_row"]
+__all__ = ["OFFER_COLUMNS", "age_days", "as_csv", "estimate_rows", "offer_row"]
 
 
-def as_csv(rows: Sequence[Mapping[str, Any]]) -> str:
-    """Write rows as CSV, with a head; numbers as they are, nothing for what is not known."""
+OFFER_COLUMNS = (
+    "provider",
+    "instance_type",
+    "region",
+    "zone",
+    "spot",
+    "gpu",
+    "gpu_count",
+    "gpu_memory_gib",
+    "vcpus",
+    "memory_gib",
+    "usd_per_hour",
+    "price_source",
+    "priced_at",
+    "price_age_days",
+    "missing",
+)
+
+
+def as_csv(rows: Sequence[Mapping[str, Any]], columns: Sequence[str] = ()) -> str:
+    """Write rows as CSV, numbers as they are, nothing for what is not known; without rows the head of ``columns`` alone."""
     out = io.StringIO()
-    if rows:
-        writer = csv.DictWriter(out, fieldnames=list(rows[0]), lineterminator="\n")
-        writer.writeheader()
-        writer.writerows(rows)
+    writer = csv.DictWriter(out, fieldnames=list(rows[0]) if rows else columns, lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(rows)
     return out.getvalue()
 
 

@@ -138,7 +138,24 @@ def test_memory_of_a_gpu_chooses_the_machine(shop: Cli) -> None:
     assert [item["usd_per_hour"] for item in offers] == sorted(item["usd_per_hour"] for item in offers)
     shown = shop("offers", "--offline", "--gpu", "L4", "--spot")
     assert shown.code == 0 and "aws g6.xlarge spot" in shown.out and "network" in shown.out
-    assert shop("offers", "--offline", "--gpu", "Unobtainium").code == 4
+
+
+def test_where_nothing_matches_words_say_what_to_give_up_and_lists_are_empty(shop: Cli) -> None:
+    wish = ("--offline", "--gpu", "T4", "--max-price", "0.01")
+    none = shop("offers", *wish)
+    assert (none.code, none.out) == (4, "")
+    assert "nobody has 1 × T4, up to $0.01/h" in none.err and "what to do: --max-price" in none.err
+    assert shop("offers", *wish, "--json").document["offers"] == []
+    head = shop("offers", *wish, "--csv")
+    assert head.code == 4 and head.out.startswith("provider,instance_type,") and head.out.count("\n") == 1
+    refused = shop("estimate", *wish, "--json")
+    assert refused.code == 4 and refused.document["error"]["hint"].startswith("--max-price")
+
+
+def test_stdout_has_one_form(shop: Cli) -> None:
+    for command in ("offers", "estimate"):
+        both = shop(command, "--offline", "--json", "--csv")
+        assert both.code == 2 and "--json and --csv" in both.document["error"]["message"]
 
 
 def test_what_is_estimated_is_what_is_planned_and_what_is_enforced(shop: Cli) -> None:
