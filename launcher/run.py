@@ -22,12 +22,13 @@ from launcher.orchestrate.homecoming import bring_outputs
 from launcher.orchestrate.machines import look
 from launcher.orchestrate.pushed import runner_for_pushed
 from launcher.policy.states import RunState
+from launcher.policy.verdict import Verdict
 from launcher.policy.wishes import merged, why_not
 from launcher.records import from_json
 from launcher.remote.layout import Start
 from launcher.remote.shell import Result
 from launcher.resuming import resume
-from launcher.runners.base import FetchReport, Handle, LogChunk
+from launcher.runners.base import Best, FetchReport, Handle, LogChunk
 from launcher.runners.machines import MachineRunner
 from launcher.status import Status, status_of
 from launcher.store import InstanceRow, Intent, Store
@@ -54,6 +55,10 @@ class RunResult:
     """Outputs that are home, verified."""
     results_dir: Path
     metrics: Mapping[str, float]
+    best: Best | None
+    """Of the job's ``metric``."""
+    verdict: Verdict | None
+    """What ``expect`` came to; None for a job that expects nothing."""
     cost_usd: float
     seconds: float
     """From launch to the end."""
@@ -179,6 +184,8 @@ class Run:
             files=tuple(Path(output.path) for output in status.outputs),
             results_dir=Path(status.results_dir),
             metrics=status.metrics,
+            best=status.best,
+            verdict=status.verdict,
             cost_usd=status.cost_usd,
             seconds=(ended - status.created_at).total_seconds(),
             estimate=status.estimate,

@@ -5,17 +5,21 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from launcher.checkpoints import Mirrored
 from launcher.forecast.money import Usage, bill, burn_usd_per_hour
 from launcher.policy.loss import Loss, loss_of
-from launcher.policy.states import RunState
+from launcher.policy.states import Reason, RunState
 from launcher.quantities import offer_words
 from launcher.records import from_json
 from launcher.store import AttemptRow, InstanceRow, RunRow
 from provisioning import CloudError, InstanceRef, InstanceState, Offer
 from provisioning.registry import provider_class
+
+if TYPE_CHECKING:
+    from launcher.policy.verdict import Verdict
+    from launcher.runners.base import Best, LogReading
 
 __all__ = ["AttemptStatus", "Output", "Status", "cost_of", "status_of"]
 
@@ -64,6 +68,15 @@ class Status:
     step: int | None
     total: int | None
     metrics: Mapping[str, float]
+    """The newest of each."""
+    best: Best | None = None
+    """Of the job's ``metric``."""
+    verdict: Verdict | None = None
+    """What ``expect`` comes to by the numbers so far; None for a job that expects nothing."""
+    log_reading: LogReading | None = None
+    """What ``progress`` has found in the output of the newest start; None for a job without."""
+    advice: str = ""
+    """What to do about the way in which the run ended, where that is known."""
     steps_per_s: float | None
     seconds_left: float | None
     cost_usd: float
@@ -122,6 +135,8 @@ def status_of(
         step=run.step,
         total=run.total,
         metrics=run.metrics,
+        **_judged(run, attempts),
+        advice=_advice(run, attempts),
         steps_per_s=run.steps_per_s,
         seconds_left=_seconds_left(run),
         cost_usd=round(sum(attempt.usd for attempt in shown), 6),
@@ -138,6 +153,31 @@ def status_of(
         forecast={key: run.calibrated[key] for key in ("hours", "usd") if key in run.calibrated},
         limits=run.limits,
     )
+
+
+def _judged(run: RunRow, attempts: Sequence[AttemptRow]) -> dict[str, Any]:
+    fields, newest = run.job.get("fields", {}), (attempts[-1].progress if attempts else None) or {}
+    judged: dict[str, Any] = {"best": None, "verdict": None, "log_reading": None}
+    if newest.get("log_reading"):
+        from launcher.runners.base import LogReading
+
+        judged["log_reading"] = from_json(LogReading, newest["log_reading"])
+    if "metric" in fields or "expect" in fields:
+        from launcher.judging import numbers_of, verdict_of_run  # a list of runs without them is faster
+
+        judged["best"] = numbers_of(run, attempts).best
+        judged["verdict"] = verdict_of_run(run, attempts)
+    return judged
+
+
+def _advice(run: RunRow, attempts: Sequence[AttemptRow]) -> str:
+    told = (attempts[-1].progress if attempts else None) or {}
+    if run.reason_code != Reason.OUT_OF_MEMORY.value or not told.get("out_of_memory"):
+        return ""
+    from launcher.policy.memory import what_to_do
+    from launcher.runners.base import MemoryKind
+
+    return what_to_do(MemoryKind(told["out_of_memory"]), from_json(Offer, attempts[-1].offer))
 
 
 def _attempt_status(

@@ -31,12 +31,12 @@ def close(screen: Screen, run: Run, result: RunResult) -> None:
 
 
 def exit_code(result: RunResult) -> int:
-    """Return 0 for a success, 3 and 4 where nothing could be rented, 1 for every other end.
+    """Return 0 for a success that is what `expect` asks for, 3 and 4 where nothing could be rented, 1 for every other end.
 
     The program's own exit code is in the summary: scripts must be able to tell its failures from ours.
     """
     if result.state == "succeeded":
-        return 0
+        return 0 if result.verdict is None or result.verdict.met else 1
     return NOTHING_RENTED.get(result.reason_code, 1)
 
 

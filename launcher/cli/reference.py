@@ -32,7 +32,7 @@ answer then ends with exit code 2 unless `--yes` gives it. `NO_COLOR` is honoure
 | code | meaning |
 |---|---|
 | 0 | done; with `--detach`, handed over to the background |
-| 1 | the run failed or was stopped, whatever the program's own exit code was; or a question was answered with no |
+| 1 | the run failed or was stopped, whatever the program's own exit code was; it is not what `expect` asks for; or a question was answered with no |
 | 2 | wrong usage or job file; an answer was needed and nobody was there to give it |
 | 3 | credentials or a dependency are missing |
 | 4 | no offer or no capacity within the limits |
@@ -54,7 +54,7 @@ streams (following a run, `logs`, `watch`) writes JSON Lines. Every document has
 | `offers` | `{"offers": [{"provider", "instance_type", "region", "zone", "spot", "gpu", "gpu_count", "gpu_memory_gib", "vcpus", "memory_gib", "usd_per_hour", "price_source", "priced_at", "price_age_days", "missing"}], "without_offer"}` |
 | `calibrate` | `{"run_id", "steps_per_s", "cost_usd", "estimate"}`; events go to stderr; with `--dry-run` the document of `launch --dry-run` |
 | `ls` | `{"runs": [document of status, …], "usd_per_hour_now"}` |
-| `status` | `{"run_id", "name", "state", "reason", "provider", "instance", "attempts": [{"n", "stage", "instances", "offer", "started", "ended", "cause", "steps_done", "steps_lost", "seconds_lost", "usd"}], "step", "total", "metrics", "cost_usd", "usd_per_hour_now", "outputs", …}`; with `--events` also `"events"` |
+| `status` | `{"run_id", "name", "state", "reason", "provider", "instance", "attempts": [{"n", "stage", "instances", "offer", "started", "ended", "cause", "steps_done", "steps_lost", "seconds_lost", "usd"}], "step", "total", "metrics", "best": {"value", "step"}, "verdict": {"met", "expectations": [{"name", "condition", "value", "met"}]}, "log_reading": {"lines", "matched", "passed_over_bytes", "trouble"}, "advice", "cost_usd", "usd_per_hour_now", "outputs", …}`; with `--events` also `"events"` |
 | `logs` | lines of `{"offset", "text"}` |
 | `pull` | `{"run_id", "dest", "files": [{"path", "size_bytes", "sha256", "was_home"}], "refused", "unmatched"}` |
 | `report` | `{"run_id", "path", "account"}`; without RUN `{"runs": [{"run_id", "offer", "spot", "finished", "ended_at", "basis", "expected_usd", "usd", "expected_hours", "hours", "inside", "error"}], "calibration": {"runs", "inside", "median_error", "by_source"}}` |

@@ -5,12 +5,14 @@
 
 from __future__ import annotations
 
+from launcher.job.conditions import Condition
 from launcher.job.find import JOB_FILE, find_job_file
 from launcher.job.model import Job
 from launcher.job.names import derive_name, new_run_id
 from launcher.job.parts import (
     Checkpoint,
     Environment,
+    GiveUp,
     Metric,
     MetricMode,
     Notify,
@@ -30,7 +32,9 @@ __all__ = [
     "Accelerator",
     "Amount",
     "Checkpoint",
+    "Condition",
     "Environment",
+    "GiveUp",
     "Job",
     "MemoryAmount",
     "Metric",

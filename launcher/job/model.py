@@ -10,10 +10,22 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from launcher.job.command import shell_line
+from launcher.job.conditions import Condition, pattern_problem
 from launcher.job.names import derive_name, name_of_command
 from launcher.job.order import check_stages
 from launcher.job.overrides import replaced
-from launcher.job.parts import Checkpoint, Environment, Metric, Notify, Recovery, Smoke, Stage, Work
+from launcher.job.parts import (
+    Checkpoint,
+    Conditions,
+    Environment,
+    GiveUp,
+    Metric,
+    Notify,
+    Recovery,
+    Smoke,
+    Stage,
+    Work,
+)
 from launcher.job.places import check_places
 from launcher.job.problem import FieldError
 from launcher.job.reading import tree_of_file
@@ -116,7 +128,17 @@ class Job(Record):
     when_unattended: WhenUnattended | None = field(default=None, metadata=ruled(Choice(of=WhenUnattended)))
     """How the machine ends when nobody has fetched. None: the safest that the provider has."""
     work: Work | None = field(default=None, metadata=ruled(RecordOf(type=lambda: Work)))
+    progress: tuple[str, ...] = field(
+        default=(),
+        metadata=ruled(
+            ListOf(item=Text(what="a regular expression", check=pattern_problem), what="a list", single=True)
+        ),
+    )
+    """Regular expressions that read ``step``, ``total`` and metrics, by named group, from the program's output."""
     metric: Metric | None = field(default=None, metadata=ruled(RecordOf(type=lambda: Metric)))
+    expect: Mapping[str, Condition] = field(default_factory=dict, metadata=ruled(Conditions()))
+    """Metric → what it has to be at the end: the run's verdict."""
+    give_up: GiveUp | None = field(default=None, metadata=ruled(RecordOf(type=lambda: GiveUp)))
     requires: tuple[str, ...] = field(
         default=(),
         metadata=ruled(

@@ -9,15 +9,18 @@ from dataclasses import dataclass, field
 from datetime import timedelta
 from typing import ClassVar
 
+from launcher.job.conditions import Condition, ConditionRule, metric_name_problem
 from launcher.job.names import NAME
 from launcher.job.problem import FieldError
 from launcher.job.record import Record, RecordOf
 from launcher.job.resources import Resources
-from launcher.job.rules import Choice, Duration, Folder, ListOf, Number, Text, ruled
+from launcher.job.rules import Choice, Duration, Folder, ListOf, MapOf, Number, Text, ruled
 
 __all__ = [
     "Checkpoint",
+    "Conditions",
     "Environment",
+    "GiveUp",
     "Metric",
     "MetricMode",
     "Notify",
@@ -153,8 +156,35 @@ class Metric(Record):
     """The number that says how good the result is."""
 
     name: str = field(metadata=ruled(Text(what="a metric's name")))
-    """As the program writes it to ``LAUNCH_METRICS_FILE``."""
+    """As the program writes it to ``LAUNCH_METRICS_FILE``, or as ``progress`` finds it."""
     mode: MetricMode = field(default=MetricMode.MIN, metadata=ruled(Choice(of=MetricMode)))
+
+
+def Conditions() -> MapOf[Condition]:
+    """Metric → what it is asked to be."""
+    return MapOf(
+        item=ConditionRule(), what="a mapping of metrics to conditions", check_key=metric_name_problem
+    )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class GiveUp(Record):
+    """When a run that leads nowhere is ended early."""
+
+    unless: Mapping[str, Condition] = field(metadata=ruled(Conditions()))
+    """Metric → what it has to be by then."""
+    after_steps: int | None = field(
+        default=None, metadata=ruled(Number(kind=int, what="a whole number of steps", at_least=1))
+    )
+    after: timedelta | None = field(default=None, metadata=ruled(Duration()))
+    """Of the program's work."""
+
+    def check(self) -> None:
+        """Refuse no moment, two, and a run that is asked for nothing."""
+        if (self.after_steps is None) == (self.after is None):
+            raise FieldError("give either after_steps or after")
+        if not self.unless:
+            raise FieldError("names no metric", path=("unless",))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

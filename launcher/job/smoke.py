@@ -40,6 +40,8 @@ def small_run_of(job: Job) -> Job:
         stages=(),
         smoke=None,
         work=None,
+        expect={},
+        give_up=None,
         max_duration=smoke.max_duration,
         max_cost=smoke.max_cost,
     )

@@ -9,6 +9,7 @@ from launcher.errors import LaunchError, MachineError
 from launcher.events import Kind
 from launcher.forecast.bookkeeping import account_of, hours_beside_steps
 from launcher.forecast.history import account_row, speed_row
+from launcher.judging import missing_metrics, verdict_of_run
 from launcher.orchestrate.attention import LAST_CHANCE
 from launcher.orchestrate.budget import cost_of_attempt, deadlines_now
 from launcher.orchestrate.context import RunContext
@@ -208,8 +209,23 @@ def _end(context: RunContext, reason: Reason, words: str) -> None:
     with context.store.together():
         if attempt is not None and attempt.ended_at is None:
             close_attempt(context, attempt, reason.value, words)
+        _judge(context, reason)
         context.move(reason.final_state, words, code=reason)
         _keep_books(context)
+
+
+def _judge(context: RunContext, reason: Reason) -> None:
+    """Say what the numbers of the run were worth, and what was asked for and never came."""
+    run, attempts = context.run, context.attempts
+    progress = attempts[-1].progress if attempts else None
+    reading = None if progress is None else from_json(Progress, progress).log_reading
+    if reading is not None and not reading.matched:
+        context.report(Kind.WARNING, f"progress: none of {reading.lines:,} lines of output matched")
+    if reason in (Reason.FINISHED, Reason.GAVE_UP) and (missing := missing_metrics(run)):
+        context.report(Kind.WARNING, missing)
+    verdict = verdict_of_run(run, attempts)
+    if verdict is not None and reason is Reason.FINISHED:
+        context.report(Kind.DECISION, f"expect: {verdict.words}", met=verdict.met)
 
 
 def _keep_books(context: RunContext) -> None:

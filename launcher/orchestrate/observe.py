@@ -8,6 +8,7 @@ from typing import Any
 
 from launcher.connect import runner_for
 from launcher.errors import MachineError, MachineRefused
+from launcher.judging import hopeless
 from launcher.orchestrate.budget import deadlines_now, reserve_now
 from launcher.orchestrate.context import RunContext
 from launcher.orchestrate.machines import look
@@ -22,6 +23,7 @@ from launcher.runners.base import Handle, Progress, Runner
 from launcher.store import AttemptRow, InstanceRow, Intent
 from provisioning import CloudError, Instance, InstanceRef, InstanceState
 from provisioning.registry import provider_class
+from trainer.contract import Phase
 
 __all__ = ["Seen", "observe"]
 
@@ -233,8 +235,21 @@ def _situation(
         ),
         policy=policy,
         trouble=None if attempt.trouble is None else from_json(Trouble, attempt.trouble),
+        hopeless=_hopeless(context, progress),
         outputs_home=attempt.fetched,
     )
+
+
+def _hopeless(context: RunContext, progress: Progress | None) -> str:
+    """What has been given up stays given up, also when its last numbers are better."""
+    run = context.run
+    was_given_up = run.reason_code == Reason.GAVE_UP.value
+    if not was_given_up and (progress is None or progress.phase is not Phase.RUNNING):
+        return ""
+    since = run.working_since
+    worked_s = None if since is None else (context.clock() - since).total_seconds()
+    words = hopeless(run, context.attempts, worked_s=worked_s)
+    return words or (Reason.GAVE_UP.words if was_given_up else "")
 
 
 def _deadlines(context: RunContext) -> Deadlines:

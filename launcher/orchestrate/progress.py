@@ -12,7 +12,7 @@ from launcher.orchestrate.context import RunContext
 from launcher.policy.reserve import Measured
 from launcher.records import from_json, to_json
 from launcher.runners.base import Progress
-from launcher.store import AttemptRow, RunRow
+from launcher.store import AttemptRow
 from trainer.contract import Exit, Phase
 
 __all__ = ["follow_progress"]
@@ -40,7 +40,7 @@ def follow_progress(context: RunContext, attempt: AttemptRow, progress: Progress
         if before is None or before.step is None:
             _note_lost_steps(context, attempt, progress.step)
     _tell(context, before, progress)
-    run_changes = _run_changes(context.run, progress)
+    run_changes = _run_changes(context, progress)
     if any(getattr(context.run, name) != value for name, value in run_changes.items()):
         context.update_run(**run_changes)
     return changes
@@ -76,10 +76,11 @@ def _note_lost_steps(context: RunContext, attempt: AttemptRow, first_step: int) 
         context.update_attempt(loser, steps_lost=loser.steps_lost + lost)
 
 
-def _run_changes(run: RunRow, progress: Progress) -> dict[str, Any]:
-    changes: dict[str, Any] = {}
+def _run_changes(context: RunContext, progress: Progress) -> dict[str, Any]:
+    run, changes = context.run, dict[str, Any]()
     if progress.step is not None:
-        changes |= {"step": progress.step, "total": progress.total, "steps_per_s": progress.steps_per_s}
+        total = progress.total or _steps_of_job(context)
+        changes |= {"step": progress.step, "total": total, "steps_per_s": progress.steps_per_s}
     if progress.metrics:
         changes["metrics"] = {**run.metrics, **progress.metrics}
     has_worked = progress.phase is Phase.RUNNING or (progress.step is not None and progress.step > 0)
@@ -88,6 +89,16 @@ def _run_changes(run: RunRow, progress: Progress) -> dict[str, Any]:
     if progress.phase is Phase.ENDED:
         changes["exit_code"] = progress.exit_code
     return changes
+
+
+def _reading_trouble(progress: Progress) -> str:
+    return progress.log_reading.trouble if progress.log_reading is not None else ""
+
+
+def _steps_of_job(context: RunContext) -> int | None:
+    """What the job file says, for a program that does not count how many there are."""
+    work = context.job.work
+    return work.steps if work is not None else None
 
 
 def _tell(context: RunContext, before: Progress | None, progress: Progress) -> None:
@@ -107,6 +118,8 @@ def _tell(context: RunContext, before: Progress | None, progress: Progress) -> N
         if before is None or entry not in before.mirrored:
             words = f"checkpoint {entry.name} is in the bucket"
             context.report(Kind.CHECKPOINT, words, name=entry.name, where="bucket", bytes=entry.size_bytes)
+    if (trouble := _reading_trouble(progress)) and (before is None or not _reading_trouble(before)):
+        context.report(Kind.WARNING, f"progress: {trouble}")
     if progress.step is not None and (before is None or progress.step != before.step):
         _tell_step(context, progress)
     if progress.resumed_from and (before is None or before.resumed_from is None):

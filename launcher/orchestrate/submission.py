@@ -46,6 +46,8 @@ def submission_for(context: RunContext, attempt: AttemptRow, instance: Instance)
         self_destroy=provider.self_destroy(instance),
         record=record_to_leave(context),
         gpus=context.offer_of(attempt).gpu_count,
+        progress=job.progress,
+        best_of=None if job.metric is None else (job.metric.name, job.metric.mode.value),
         idle_stop_s=idle.total_seconds() if idle is not None else None,
     )
     return with_signatures(context, attempt, submission)

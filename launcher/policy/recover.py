@@ -200,6 +200,8 @@ def _finish_as_asked(s: Situation, cause: Cause, *, pull: bool = True) -> Action
     """The job left because it was asked to: the run ends for the reason that it was asked for."""
     reasons = {Cause.STOP: Reason.STOPPED_BY_USER, Cause.IDLE: Reason.IDLE}
     reason = reasons.get(cause, s.deadlines.reason)
+    if s.hopeless and cause is Cause.STOP and not s.wish.stop:
+        return Finish(reason=Reason.GAVE_UP, words=s.hopeless, pull=pull)
     return Finish(reason=reason, words=reason.words, pull=pull, keep_disk=s.wish.keep_disk)
 
 
@@ -217,6 +219,8 @@ def _after_own_end(s: Situation, seen: Progress) -> Action:
         return Finish(reason=Reason.BAD_CONFIG, words=Reason.BAD_CONFIG.words)
     if seen.exit_code == Exit.INTERRUPTED:
         return _restart_as_wanted(s)
+    if seen.out_of_memory is not None:
+        return _after_out_of_memory(s, seen)
     return _restart(s, Reason.JOB_FAILED, f"the job ended with {_exit_words(seen.exit_code)}")
 
 
@@ -226,6 +230,13 @@ def _after_machine_fault(s: Situation, seen: Progress) -> Action:
     if s.machine.claimed:
         return Finish(reason=Reason.MACHINE_FAULT, words=words)
     return _leave_machine(s, Reason.MACHINE_FAULT, words)
+
+
+def _after_out_of_memory(s: Situation, seen: Progress) -> Action:
+    """The same work on the same machine needs the same memory: only a job that had got further may do better."""
+    if s.progressed:
+        return _restart(s, Reason.OUT_OF_MEMORY, seen.reason)
+    return Finish(reason=Reason.OUT_OF_MEMORY, words=seen.reason or Reason.OUT_OF_MEMORY.words)
 
 
 def _restart_as_wanted(s: Situation) -> Action:
@@ -298,6 +309,8 @@ def _wanted_out(s: Situation) -> Action | None:
         return Save(cause=Cause.STOP, reason=Reason.STOPPED_BY_USER, words="stop was requested")
     if s.now >= s.deadlines.soft:
         return Save(cause=Cause.DEADLINE, reason=s.deadlines.reason, words=s.deadlines.reason.words)
+    if s.hopeless:
+        return Save(cause=Cause.STOP, reason=Reason.GAVE_UP, words=s.hopeless)
     return None
 
 

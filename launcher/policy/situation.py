@@ -151,6 +151,8 @@ class Situation:
     wish: Wish = Wish()
     policy: Policy = Policy()
     trouble: Trouble | None = None
+    hopeless: str = ""
+    """Why the run is given up early, in words; empty while it is not."""
     outputs_home: bool = False
     """All outputs are at home and verified, as they were when the job ended."""
 
@@ -183,7 +185,7 @@ class Situation:
         if seen.cause is Cause.NONE:
             return True
         if seen.step is None or seen.total is None:
-            return seen.cause is not Cause.NOTICE
+            return seen.cause is not Cause.NOTICE and not self.hopeless
         return seen.step >= seen.total
 
     @property

@@ -142,8 +142,10 @@ class Reason(str, enum.Enum):
     BUDGET = "budget"
     DEADLINE = "deadline"
     IDLE = "idle"
+    GAVE_UP = "gave_up"
     # Ends as `failed`.
     JOB_FAILED = "job_failed"
+    OUT_OF_MEMORY = "out_of_memory"
     BAD_CONFIG = "bad_config"
     SETUP_FAILED = "setup_failed"
     CRASH_LOOP = "crash_loop"
@@ -175,7 +177,7 @@ class Reason(str, enum.Enum):
         return RunState.STOPPED if self in _STOPS else RunState.FAILED
 
 
-_STOPS = frozenset({Reason.STOPPED_BY_USER, Reason.BUDGET, Reason.DEADLINE, Reason.IDLE})
+_STOPS = frozenset({Reason.STOPPED_BY_USER, Reason.BUDGET, Reason.DEADLINE, Reason.IDLE, Reason.GAVE_UP})
 
 _REASON_WORDS = {
     Reason.NONE: "",
@@ -184,7 +186,9 @@ _REASON_WORDS = {
     Reason.BUDGET: "the money limit was reached",
     Reason.DEADLINE: "the time limit was reached",
     Reason.IDLE: "the GPU idled for too long",
+    Reason.GAVE_UP: "it was not what `give_up` asks for by then",
     Reason.JOB_FAILED: "the job failed",
+    Reason.OUT_OF_MEMORY: "the job ran out of memory, and a restart would again",
     Reason.BAD_CONFIG: "the job says its configuration or data are wrong (exit 2), which is never retried",
     Reason.SETUP_FAILED: "setup failed",
     Reason.CRASH_LOOP: "the job failed twice without a step of progress in between",

@@ -16,7 +16,7 @@ from pathlib import PurePosixPath
 from typing import TYPE_CHECKING, Any
 
 from launcher.errors import MachineError
-from launcher.runners.base import Area, CheckpointEntry, Fault, Progress
+from launcher.runners.base import Area, Best, CheckpointEntry, Fault, LogReading, MemoryKind, Progress
 from trainer.contract import Cause, Phase, Variable
 
 if TYPE_CHECKING:
@@ -132,6 +132,8 @@ def build(
         else dataclasses.asdict(submission.self_destroy),
         "grace_s": submission.grace_s,
         "idle_stop_s": submission.idle_stop_s,
+        "progress": list(submission.progress),
+        "best_of": submission.best_of,
         "leftover_idle_s": pace.leftover_idle_s,
         "lock_wait_s": pace.lock_wait_s,
         "intervals": {
@@ -279,6 +281,7 @@ def _status(told: Mapping[str, Any], seen_at: datetime) -> Status:
         step=_count(metrics["step"]),
         total=_count(metrics["total"]),
         metrics={name: float(value) for name, value in metrics["values"].items()},
+        best=_best(metrics.get("best")),
         steps_per_s=metrics["steps_per_s"],
         log_bytes=told["log"]["bytes"],
         checkpoints=_entries(told["checkpoints"]),
@@ -288,6 +291,8 @@ def _status(told: Mapping[str, Any], seen_at: datetime) -> Status:
         setup_s=told["setup_s"],
         fault=Fault(told["fault"]) if told.get("fault") else None,
         repeated=told.get("repeated") is True,
+        out_of_memory=MemoryKind(told["out_of_memory"]["of"]) if told.get("out_of_memory") else None,
+        log_reading=LogReading(**told["progress"]) if told.get("progress") else None,
     )
     return Status(
         progress=progress,
@@ -307,6 +312,10 @@ def _entries(told: Sequence[Mapping[str, Any]]) -> tuple[CheckpointEntry, ...]:
         )
         for one in told
     )
+
+
+def _best(told: Mapping[str, Any] | None) -> Best | None:
+    return None if told is None else Best(value=float(told["value"]), step=_count(told["step"]))
 
 
 def _count(value: float | str | None) -> int | None:

@@ -29,6 +29,7 @@ __all__ = [
     "small_run_words",
     "status_facts",
     "time_taken",
+    "verdict",
 ]
 
 Fact = tuple[str, str]
@@ -46,6 +47,7 @@ def status_facts(status: Status, now: datetime) -> list[Fact]:
         ("machine", machine(status, now)),
         ("progress", progress(status)),
         ("metrics", metrics(status.metrics)),
+        ("verdict", verdict(status)),
         ("saved", saved(status)),
         ("time", time_taken(status, now)),
         ("cost", cost(status)),
@@ -82,7 +84,7 @@ def machine(status: Status, now: datetime) -> str:
 def progress(status: Status) -> str:
     """Say how far the job is, in its own words; without steps progress is by time, and said so."""
     if status.step is None:
-        return "by time alone: the job reports no steps" if status.state == "running" else ""
+        return _by_time(status) if status.state == "running" else ""
     parts = [f"step {status.step:,}"]
     if status.total:
         parts = [f"step {status.step:,} of {status.total:,} ({words.percent(status.step, status.total)})"]
@@ -90,6 +92,27 @@ def progress(status: Status) -> str:
         parts.append(words.rate(status.steps_per_s))
     if status.seconds_left is not None and status.state == "running":
         parts.append(f"{words.duration(status.seconds_left)} left")
+    return SEP.join(parts)
+
+
+def _by_time(status: Status) -> str:
+    reading = status.log_reading
+    if reading is None:
+        return "by time alone: the job reports no steps"
+    if reading.matched:
+        return "by time alone: progress finds no step in the output"
+    return f"by time alone: progress has matched none of {reading.lines:,} lines"
+
+
+def verdict(status: Status) -> str:
+    """Say what `expect` comes to, and the best value of the job's metric."""
+    parts = []
+    if status.verdict is not None:
+        words_so_far = status.verdict.words.partition(": ")[2]
+        parts.append(f"so far {words_so_far}" if status.is_live else status.verdict.words)
+    if status.best is not None:
+        at = f" at step {status.best.step:,}" if status.best.step is not None else ""
+        parts.append(f"best {words.number(status.best.value)}{at}")
     return SEP.join(parts)
 
 

@@ -62,6 +62,8 @@ def status_view(status: Status, now: datetime) -> RenderableType:
     parts: list[RenderableType] = [headline(status), fact_grid(facts.status_facts(status, now))]
     if status.attempts:
         parts.append(Padding(attempts_table(status.attempts, now), (1, 0, 0, 0)))
+    if status.advice:
+        parts.append(fact_grid([("what to do", status.advice)]))
     if advice := facts.how_to_go_on(status):
         parts.append(fact_grid([("go on", advice)]))
     return Group(*parts)

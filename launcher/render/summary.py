@@ -30,6 +30,7 @@ def summary(status: Status, last_words: bytes, now: datetime) -> RenderableType:
     rows = [
         ("progress", facts.progress(status)),
         ("metrics", facts.metrics(status.metrics)),
+        ("verdict", facts.verdict(status)),
         ("time", facts.time_taken(status, now)),
         ("cost", facts.cost(status)),
         ("exit code", str(status.exit_code) if status.exit_code else ""),
@@ -41,6 +42,8 @@ def summary(status: Status, last_words: bytes, now: datetime) -> RenderableType:
     parts.append(fact_grid([(label, text) for label, text in rows if text]))
     if status.outputs:
         parts.append(_files(status))
+    if status.advice:
+        parts.append(fact_grid([("what to do", status.advice)]))
     if advice := facts.how_to_go_on(status):
         parts.append(fact_grid([("go on", advice), ("look", f"launch status {status.run_id} --events")]))
     return Group(*parts)

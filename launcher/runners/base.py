@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "Area",
+    "Best",
     "Bucket",
     "CheckpointEntry",
     "Environment",
@@ -33,6 +34,8 @@ __all__ = [
     "Handle",
     "Left",
     "LogChunk",
+    "LogReading",
+    "MemoryKind",
     "Mount",
     "Progress",
     "Runner",
@@ -53,6 +56,13 @@ class Fault(str, enum.Enum):
     """Another machine may do."""
     ENVIRONMENT = "environment"
     """What the job brings does not fit machines of this kind: trying again cannot help."""
+
+
+class MemoryKind(str, enum.Enum):
+    """Which memory a program ran out of."""
+
+    GPU = "gpu"
+    MACHINE = "memory"
 
 
 class Signal(str, enum.Enum):
@@ -184,6 +194,10 @@ class Submission:
     grace_s: float = 120.0
     """From SIGTERM to SIGKILL."""
     idle_stop_s: float | None = None
+    progress: tuple[str, ...] = ()
+    """Regular expressions that read numbers from the job's output, for a program that reports none."""
+    best_of: tuple[str, str] | None = None
+    """A metric, and ``min`` or ``max``: its best value is kept beside the newest."""
     gpus: int = 0
     """How many the machine was rented with; it is at fault when it has fewer."""
     record: Mapping[str, Any] = field(default_factory=dict)
@@ -226,6 +240,27 @@ class CheckpointEntry:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Best:
+    """The best value of a metric, over all starts on one machine."""
+
+    value: float
+    step: int | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LogReading:
+    """What `Submission.progress` has found so far."""
+
+    lines: int = 0
+    """Lines of output that were tried."""
+    matched: int = 0
+    passed_over_bytes: int = 0
+    """Output that came faster than it could be looked at."""
+    trouble: str = ""
+    """Why an expression is of no use on the machine, or what of a match was no number; for people."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Progress:
     """One look at a submitted stage."""
 
@@ -242,6 +277,8 @@ class Progress:
     total: int | None = None
     metrics: Mapping[str, float] = field(default_factory=dict)
     """The newest value of every number the job reported."""
+    best: Best | None = None
+    """Of `Submission.best_of`."""
     steps_per_s: float | None = None
     log_bytes: int = 0
     checkpoints: tuple[CheckpointEntry, ...] = ()
@@ -258,6 +295,10 @@ class Progress:
     """Of a start that ended before the job began, where that is known; ``reason`` has the words."""
     repeated: bool = False
     """It ended unasked with exit 75, wrote no file of the run, and said what the start before it had said."""
+    out_of_memory: MemoryKind | None = None
+    """What a program lacked that failed by itself, where its last words or the system say so."""
+    log_reading: LogReading | None = None
+    """None for a job without `Submission.progress`."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

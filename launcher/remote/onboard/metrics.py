@@ -7,22 +7,26 @@ import json
 import math
 import os
 import time
-from typing import Any, Deque, Dict, Tuple
+from typing import Any, Deque, Dict, Optional, Tuple
 
 
 class Metrics:
-    """Follows ``metrics.jsonl``: the newest value of every number, the step, and steps per second."""
+    """Follows ``metrics.jsonl``: the newest value of every number, the step, steps per second, the best of one number."""
 
     READ_BYTES = 1 << 20
     WINDOW_S = 120.0
     MOST_NAMES = 200
 
-    def __init__(self, path: str) -> None:
+    def __init__(self, path: str, best_of: Optional[Tuple[str, str]] = None) -> None:
+        """``best_of``: a number's name, and ``min`` or ``max``; earlier starts that wrote to the file count too."""
         self._path = path
+        self._best_of = best_of
+        self._best: Optional[Tuple[float, Any]] = None
         self._rest = b""
         self._steps: Deque[Tuple[float, float]] = collections.deque()
         self.values: Dict[str, float] = {}
         self.bytes = self._end_last_line()
+        self._remember_best()
 
     def _end_last_line(self) -> int:
         """A program that was killed in the middle of a line must not spoil the first line of the next."""
@@ -36,6 +40,29 @@ class Metrics:
                 return size
         except OSError:
             return 0
+
+    def _remember_best(self) -> None:
+        if self._best_of is None:
+            return
+        name = json.dumps(self._best_of[0]).encode("ascii")
+        try:
+            with open(self._path, "rb") as file:
+                for line in file:
+                    record = _record(line) if name in line else None
+                    if record is not None:
+                        self._note_best(record, record.get("step"))
+        except OSError:
+            return
+
+    def _note_best(self, record: Dict[str, Any], step: Any) -> None:
+        if self._best_of is None:
+            return
+        value: Any = record.get(self._best_of[0])
+        if not _is_number(value) or not math.isfinite(value):
+            return
+        sign = -1.0 if self._best_of[1] == "max" else 1.0
+        if self._best is None or sign * value < sign * self._best[0]:
+            self._best = (float(value), step if _is_number(step) and math.isfinite(step) else None)
 
     def read(self) -> bool:
         """Take in what was appended; True when there was something."""
@@ -59,16 +86,14 @@ class Metrics:
         return True
 
     def _take(self, line: bytes) -> None:
-        try:
-            record = json.loads(line)
-        except (ValueError, RecursionError):
-            return
-        if not isinstance(record, dict):
+        record = _record(line)
+        if record is None:
             return
         for name, value in record.items():
             known = name in self.values or len(self.values) < self.MOST_NAMES
-            if known and isinstance(value, (int, float)) and not isinstance(value, bool):
+            if known and _is_number(value):
                 self.values[name] = value
+        self._note_best(record, self.values.get("step"))
 
     def _note_step(self) -> None:
         step = self.values.get("step")
@@ -94,4 +119,18 @@ class Metrics:
             "total": plain.get("total"),
             "steps_per_s": rate,
             "values": plain,
+            "best": None if self._best is None else {"value": self._best[0], "step": self._best[1]},
         }
+
+
+def _record(line: bytes) -> Optional[Dict[str, Any]]:
+    try:
+        record = json.loads(line)
+    except (ValueError, RecursionError):
+        return None
+    return record if isinstance(record, dict) else None
+
+
+def _is_number(value: Any) -> bool:
+    """Of JSON: true and false are none."""
+    return isinstance(value, (int, float)) and not isinstance(value, bool)

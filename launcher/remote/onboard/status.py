@@ -71,7 +71,8 @@ def first_status(orders: Dict[str, Any]) -> Dict[str, Any]:
         "watchdog": {"pid": os.getpid(), "started": me.started if me else ""},
         "job": None,
         "log": {"start": 0, "bytes": 0},
-        "metrics": {"bytes": 0, "step": None, "total": None, "steps_per_s": None, "values": {}},
+        "metrics": {"bytes": 0, "step": None, "total": None, "steps_per_s": None, "values": {}, "best": None},
+        "progress": None,
         "checkpoints": [],
         "mirrored": [],
         "warned": None,
@@ -79,4 +80,5 @@ def first_status(orders: Dict[str, Any]) -> Dict[str, Any]:
         "setup_s": None,
         "fault": None,
         "repeated": False,
+        "out_of_memory": None,
     }

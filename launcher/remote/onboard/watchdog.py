@@ -19,6 +19,7 @@ from typing import Any, Callable, Deque, Dict, List, Optional
 from .background import FolderWatch, Timer, Worker
 from .checkpoints import Checkpoints
 from .children import Children
+from .exhaustion import GPU, MEMORY, TAIL_BYTES, out_of_memory
 from .files import epoch, read_json, read_text, replace_file, utc
 from .gpu import GpuUse
 from .host import HostMetrics
@@ -27,6 +28,7 @@ from .metrics import Metrics
 from .mirror import Mirror
 from .orders import job_environ
 from .output import Output
+from .patterns import Patterns
 from .processes import name_them, out_of_memory_kills
 from .provider import NoticeProbe
 from .repetition import Repetition
@@ -68,7 +70,9 @@ class Watchdog:
         self._hasher = Worker(self._wake)
         self._network = Worker(self._wake)
         self._uploader = Worker(self._wake)
-        self._metrics = Metrics(self._paths["metrics"])
+        self._metrics = Metrics(self._paths["metrics"], orders.get("best_of"))
+        self._patterns = Patterns(orders.get("progress", []), self._paths["metrics"])
+        self._tail = b""
         settle_s = orders["intervals"]["scan_s"]
         self._checkpoints = Checkpoints(self._paths["checkpoints"], self._hasher, output.say, settle_s)
         self._mirror = Mirror(orders, self._uploader, output.say)
@@ -165,6 +169,7 @@ class Watchdog:
         self._children.end_helpers(late_ones_only=True)
         self._look_for_wishes()
         self._reap()
+        self._patterns.look()
         if self._metrics.read() or self._status.fields["log"]["bytes"] != self._output.end:
             self._update_status()
             self._status.write()
@@ -176,6 +181,7 @@ class Watchdog:
     def _update_status(self) -> None:
         self._status.fields["log"] = {"start": self._output.start, "bytes": self._output.end}
         self._status.fields["metrics"] = self._metrics.summary()
+        self._status.fields["progress"] = self._patterns.summary()
         self._status.fields["checkpoints"] = self._checkpoints.summary()
         self._status.fields["mirrored"] = self._mirror.summary()
 
@@ -186,6 +192,9 @@ class Watchdog:
             return False
         self._output.write(data)
         self._repetition.take(data)
+        self._tail = (self._tail + data)[-TAIL_BYTES:]
+        if not self._steps:
+            self._patterns.feed(data)
         return True
 
     # Steps.
@@ -211,6 +220,7 @@ class Watchdog:
 
     def _start(self, step: Dict[str, Any]) -> None:
         self._step = step
+        self._tail = b""
         is_job = not self._steps
         if is_job:
             self._repetition.begin()
@@ -237,6 +247,7 @@ class Watchdog:
             return
         if not self._leaving:
             self._status.fields["fault"] = step.get("faults", {}).get(str(code))
+            self._status.fields["out_of_memory"] = self._what_ran_out(code)
         self._end_steps(code, self._how_it_ended(step, code))
 
     def _how_it_ended(self, step: Dict[str, Any], code: int) -> str:
@@ -247,9 +258,19 @@ class Watchdog:
             text = words
         if code > 128:
             text = "%s was ended by signal %d" % (what, code - 128)
-        if code == 128 + signal.SIGKILL and out_of_memory_kills() > self._oom_kills:
-            text += ": the machine ran out of memory"
+        ran_out = self._status.fields["out_of_memory"]
+        if ran_out is not None:
+            whose = "the GPU" if ran_out["of"] == GPU else "the machine"
+            text += ": %s ran out of memory (%s)" % (whose, ran_out["words"])
         return "; ".join(filter(None, (self._status.fields["reason"], text)))
+
+    def _what_ran_out(self, code: int) -> Optional[Dict[str, str]]:
+        """Memory, when it was that which a program lacked that failed by itself; None: nothing says so."""
+        if code in (0, EXIT_INTERRUPTED):
+            return None
+        if code == 128 + signal.SIGKILL and out_of_memory_kills() > self._oom_kills:
+            return {"of": MEMORY, "words": "the system killed it"}
+        return out_of_memory(self._tail)
 
     def _done_mark(self, step: Dict[str, Any]) -> str:
         return os.path.join(self._paths["stage_control"], "%s-%s.done" % (step["name"], step["once"]))
@@ -327,6 +348,7 @@ class Watchdog:
                 self._hasher.submit(self._repetition.look, self._compared)
         if (self._hasher.pending or self._is_mirroring()) and not self._is_late():
             return
+        self._patterns.look(last=True)
         while self._metrics.read():
             pass
         self._over = True

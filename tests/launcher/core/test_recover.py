@@ -20,7 +20,7 @@ from launcher.policy.actions import (
 from launcher.policy.recover import decide
 from launcher.policy.situation import Deadlines, Past, Policy, Situation, Trouble, Wish
 from launcher.policy.states import Reason, RunState
-from launcher.runners.base import Fault, Progress
+from launcher.runners.base import Fault, MemoryKind, Progress
 from provisioning import InstanceState
 from tests.launcher.core.builders import NOON, ended, machine, running, situation
 from trainer.contract import Cause, Phase
@@ -32,6 +32,8 @@ LATE = Deadlines(soft=NOON - timedelta(minutes=5), hard=NOON + timedelta(minutes
 OVER = Deadlines(soft=NOON - timedelta(minutes=5), hard=NOON)
 NO_MONEY = Deadlines(soft=NOON, hard=NOON + timedelta(minutes=5), reason=Reason.BUDGET)
 TWO_ERRORS = Policy(max_restarts_on_errors=2)
+GPU, HOST = MemoryKind.GPU, MemoryKind.MACHINE
+NO_MEMORY = Reason.OUT_OF_MEMORY
 
 
 def silent(**changes: Any) -> Any:
@@ -53,6 +55,11 @@ def silent(**changes: Any) -> Any:
         (ended(137), TWO_ERRORS, Past(errors=1), RestartHere, Reason.JOB_FAILED),
         (ended(1), TWO_ERRORS, Past(errors=2), Finish, Reason.JOB_FAILED),
         (ended(None), TWO_ERRORS, Past(), RestartHere, Reason.JOB_FAILED),
+        # Memory that did not suffice does not suffice again, unless the job had got further meanwhile.
+        (ended(1, out_of_memory=GPU), TWO_ERRORS, Past(starts=1, step_at_start=50), Finish, NO_MEMORY),
+        (ended(137, step=None, out_of_memory=HOST), TWO_ERRORS, Past(), Finish, NO_MEMORY),
+        (ended(1, out_of_memory=GPU), TWO_ERRORS, Past(step_at_start=20), RestartHere, NO_MEMORY),
+        (ended(1, out_of_memory=GPU), TWO_ERRORS, Past(step_at_start=20, errors=2), Finish, NO_MEMORY),
         # In setup an exit code of 2 is any tool's failure, not the program's word.
         (ended(2, step=None), TWO_ERRORS, Past(in_setup=True), RestartHere, Reason.SETUP_FAILED),
         (ended(1, step=None), Policy(), Past(in_setup=True), Finish, Reason.SETUP_FAILED),
@@ -103,6 +110,28 @@ def test_a_job_that_finished_on_a_claimed_machine_has_succeeded_after_its_releas
     decided = decide(situation(ended(0, step=100), machine=released, deadlines=OVER))
     assert isinstance(decided, Finish)
     assert (decided.reason, decided.pull) == (Reason.FINISHED, True)
+
+
+class TestGivingUp:
+    WORDS = "given up at step 50: val_bleu is 1, not >= 5"
+
+    def test_the_job_is_asked_to_save_and_the_run_ends_for_that_reason(self) -> None:
+        asked = decide(situation(running(), hopeless=self.WORDS))
+        assert (type(asked), asked.reason) == (Save, Reason.GAVE_UP)
+        for progress in (ended(75, Cause.STOP), ended(0, Cause.STOP, step=None)):
+            decided = decide(situation(progress, hopeless=self.WORDS))
+            assert (type(decided), decided.reason, decided.words) == (Finish, Reason.GAVE_UP, self.WORDS)
+        gone = decide(situation(ended(75, Cause.STOP), machine=GONE, hopeless=self.WORDS))
+        assert (type(gone), gone.reason) == (Finish, Reason.GAVE_UP)
+
+    def test_a_person_and_a_limit_come_first(self) -> None:
+        assert decide(situation(running(), hopeless=self.WORDS, wish=STOP)).reason is Reason.STOPPED_BY_USER
+        assert decide(situation(running(), hopeless=self.WORDS, deadlines=LATE)).reason is Reason.DEADLINE
+
+    def test_a_job_that_was_done_all_the_same_has_finished(self) -> None:
+        assert (
+            decide(situation(ended(0, Cause.STOP, step=100), hopeless=self.WORDS)).reason is Reason.FINISHED
+        )
 
 
 class TestCrashLoop:

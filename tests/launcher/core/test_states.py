@@ -43,7 +43,7 @@ def test_only_failed_and_stopped_can_be_resumed() -> None:
 
 def test_limits_and_wishes_stop_a_run_and_errors_fail_it() -> None:
     stops = {reason for reason in Reason if reason.final_state is RunState.STOPPED}
-    assert stops == {Reason.BUDGET, Reason.DEADLINE, Reason.STOPPED_BY_USER, Reason.IDLE}
+    assert stops == {Reason.BUDGET, Reason.DEADLINE, Reason.STOPPED_BY_USER, Reason.IDLE, Reason.GAVE_UP}
     assert Reason.FINISHED.final_state is RunState.SUCCEEDED
     assert Reason.CRASH_LOOP.final_state is RunState.FAILED
 

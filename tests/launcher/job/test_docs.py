@@ -21,6 +21,7 @@ SECTIONS: dict[str, type[Record]] = {
     "`checkpoint`": jobs.Checkpoint,
     "`work`": jobs.Work,
     "`metric`": jobs.Metric,
+    "`give_up`": jobs.GiveUp,
     "`recovery`": jobs.Recovery,
     "`notify`": jobs.Notify,
     "`smoke`": jobs.Smoke,

@@ -31,6 +31,13 @@ PLAIN = st.recursive(
     max_leaves=6,
 )
 
+CONDITIONS = st.dictionaries(
+    WORD.filter(lambda word: word not in ("step", "total")),
+    st.builds("{} {}".format, st.sampled_from([">=", ">", "<=", "<"]), st.floats(-1e9, 1e9)),
+    min_size=1,
+    max_size=2,
+)
+
 MACHINE = {
     "cloud": WORD,
     "region": WORD,
@@ -84,7 +91,11 @@ FIELDS: dict[str, st.SearchStrategy[Any]] = {
     "max_cost": POSITIVE,
     "when_unattended": st.sampled_from(["push", "park", "linger"]),
     "work": some({}, steps=st.integers(1, 10**9)) | some({}, hours=POSITIVE, on=TEXT),
+    "progress": st.lists(WORD.map("{} (?P<step>[0-9]+)".format), max_size=2),
     "metric": some({"mode": MODE}, name=TEXT),
+    "expect": CONDITIONS,
+    "give_up": some({}, unless=CONDITIONS, after_steps=st.integers(1, 10**9))
+    | some({}, unless=CONDITIONS, after=DURATION),
     "requires": st.lists(PATH, max_size=2),
     "recovery": some({"max_restarts_on_errors": st.integers(0, 9)}),
     "notify": some({"on": st.just(["finished"])}, command=TEXT),
