@@ -26,7 +26,7 @@ from trainer.contract import Phase
 FAST = Intervals(
     tick_s=0.05, heartbeat_s=0.2, scan_s=0.15, sample_s=0.2, leftover_idle_s=0.4, lock_wait_s=10.0
 )
-TIMEOUT_S = 30.0
+TIMEOUT_S = 90.0
 
 SAVES_ON_SIGTERM = """
 import os, signal, sys, time
