@@ -30,6 +30,7 @@ if TYPE_CHECKING:
         OverBudget,
         RunFailed,
         RunNotFound,
+        SmokeFailed,
         UsageError,
         WrongState,
     )
@@ -41,6 +42,7 @@ if TYPE_CHECKING:
     from launcher.planning.plan import Plan
     from launcher.planning.preparation import Prepared, prepare
     from launcher.run import Run, RunResult
+    from launcher.smoke import WithSmoke, launch_after_smoke, prepare_with_smoke
     from launcher.status import Status
 
 _HOMES = {
@@ -58,6 +60,7 @@ _HOMES = {
         "OverBudget",
         "RunFailed",
         "RunNotFound",
+        "SmokeFailed",
         "UsageError",
         "WrongState",
     ),
@@ -69,6 +72,7 @@ _HOMES = {
     "launcher.planning.plan": ("Plan",),
     "launcher.planning.preparation": ("Prepared", "prepare"),
     "launcher.run": ("Run", "RunResult"),
+    "launcher.smoke": ("WithSmoke", "launch_after_smoke", "prepare_with_smoke"),
     "launcher.status": ("Status",),
 }
 _HOME_OF = {name: module for module, names in _HOMES.items() for name in names}
@@ -95,15 +99,19 @@ __all__ = [
     "RunFailed",
     "RunNotFound",
     "RunResult",
+    "SmokeFailed",
     "Status",
     "UsageError",
+    "WithSmoke",
     "WrongState",
     "adopt",
     "attach",
     "estimate",
     "launch",
+    "launch_after_smoke",
     "list_runs",
     "prepare",
+    "prepare_with_smoke",
     "watch",
 ]
 

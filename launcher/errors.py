@@ -12,6 +12,7 @@ LaunchError                    code, exit_code, .left_behind, .hint
   NothingToRent         (4)    no offer, or no capacity, within the limits
   OverBudget            (5)    refused before or ended because of a limit on money or time
   RunFailed             (1)    the run ended without success
+    SmokeFailed                the small run before a long one did; the long one was not started
   MachineError          (1)    a machine could not do what was asked of it
     MachineUnreachable         no answer: unreachable is not gone
       MachineNotReady          it answers and still boots
@@ -27,7 +28,10 @@ LaunchError                    code, exit_code, .left_behind, .hint
 
 from __future__ import annotations
 
-from typing import ClassVar
+from typing import TYPE_CHECKING, ClassVar
+
+if TYPE_CHECKING:
+    from launcher.run import RunResult
 
 __all__ = [
     "CommandFailed",
@@ -50,6 +54,7 @@ __all__ = [
     "PlacementError",
     "RunFailed",
     "RunNotFound",
+    "SmokeFailed",
     "StoreError",
     "UsageError",
     "WrongState",
@@ -153,6 +158,20 @@ class RunFailed(LaunchError):
 
     code = "run_failed"
     exit_code = 1
+
+
+class SmokeFailed(RunFailed):
+    """The small run before a long one did not succeed; ``result`` is what became of it."""
+
+    code = "smoke_failed"
+
+    def __init__(self, result: RunResult) -> None:
+        super().__init__(
+            f"the small run {result.run_id} {result.state}: {result.reason}",
+            left_behind="the long run was not started",
+            hint=f"`launch logs {result.run_id}` shows its output",
+        )
+        self.result = result
 
 
 class MachineError(LaunchError):

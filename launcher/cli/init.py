@@ -34,22 +34,18 @@ def init(screen: Screen, folder: Path, *, force: bool, dry_run: bool, yes: bool)
     With --yes every question gets its best guess.
     """
     from launcher.job import JOB_FILE
-    from launcher.project import job_file, propose, survey
+    from launcher.project import job_file, propose, refuse_existing, survey, write_job_file
 
     project = survey(folder)
     target = project.root / JOB_FILE
-    if target.exists() and not (force or dry_run):
-        raise UsageError(
-            f"{target} is there already",
-            left_behind="it was not touched",
-            hint="--force replaces it, --dry-run shows what would be written",
-        )
+    if not (force or dry_run):
+        refuse_existing(target)
     _show_project(screen, project)
     answers = _answers(screen, project, yes=yes or dry_run or screen.json)
     proposal = propose(project, answers)
     text = job_file(proposal)
     if not dry_run:
-        _write(target, text)
+        write_job_file(target, text)
     if screen.json:
         screen.document(_document(project, proposal, target, text, written=not dry_run))
         return 0
@@ -79,43 +75,12 @@ def _answers(screen: Screen, project: Project, *, yes: bool) -> Answers:
             hint="--yes takes the best guess",
         )
     told = {question.about: question.default if yes else _ask(question) for question in asked}
-    return Answers(
-        program=told.get("program", ""),
-        gpu=_gpu(told.get("gpu", "")),
-        max_cost=_amount(told["max_cost"]),
-        cloud="" if told.get("cloud", "any") == "any" else told["cloud"],
-    )
+    return Answers.read(told)
 
 
 def _ask(question: Question) -> str:
     kind = click.Choice(question.choices) if question.choices else None
     return str(click.prompt(f"{question.words}?", default=question.default, type=kind))
-
-
-def _gpu(text: str) -> str:
-    return "" if text.strip().lower() in ("", "none", "no") else text.strip()
-
-
-def _amount(text: str) -> float:
-    try:
-        amount = float(text.strip().removeprefix("$"))
-    except ValueError:
-        amount = 0.0
-    if amount <= 0:
-        raise UsageError(f"expected an amount in USD, came {text!r}", left_behind="nothing was written")
-    return amount
-
-
-def _write(target: Path, text: str) -> None:
-    beside, content = target.with_name(f".{target.name}.new"), text.encode()
-    try:
-        beside.write_bytes(content)
-        beside.replace(target)
-    except OSError as error:
-        beside.unlink(missing_ok=True)
-        raise UsageError(
-            f"{target} cannot be written: {error.strerror}", left_behind="nothing was written"
-        ) from None
 
 
 def _document(

@@ -15,7 +15,7 @@ from launcher.errors import LaunchError, UsageError
 from launcher.render.facts import small_run_words
 
 if TYPE_CHECKING:
-    from launcher import Prepared
+    from launcher import Prepared, Run, RunResult
     from launcher.job import Job
 
 __all__ = ["agreed", "job_of", "start"]
@@ -33,8 +33,7 @@ def start(ctx: click.Context, **given: Any) -> int:
                 "--smoke waits for its small run, and --detach does not wait", hint="leave one of the two out"
             )
         with screen.busy("Checking, and asking for prices"):
-            prepared = _prepare(job, given)
-            small = _prepare_small(job, given) if given["smoke"] else None
+            prepared, small = _prepare(job, given)
         if not given["dry_run"]:
             _refuse(screen, prepared)
         _show_plan(screen, prepared, as_document=given["dry_run"])
@@ -51,14 +50,7 @@ def start(ctx: click.Context, **given: Any) -> int:
                 return EXIT_DECLINED
             prepared = replace(prepared, accepts_client_deadline=True)
         prepared.require_consent()
-    if small is not None:
-        agreed_too = replace(small, accepts_client_deadline=prepared.accepts_client_deadline)
-        code = _launch(screen, agreed_too, detach=False)
-        if code:
-            screen.notice("the small run did not succeed: the long run was not started")
-            return code
-    # The plan that was agreed to, not one of now: what has become dearer meanwhile is not rented unasked.
-    return _launch(screen, prepared, detach=given["detach"])
+    return _launch(screen, prepared, small, detach=given["detach"])
 
 
 def job_of(ctx: click.Context, screen: Screen, given: Any) -> Job:
@@ -86,19 +78,14 @@ def job_of(ctx: click.Context, screen: Screen, given: Any) -> Job:
     return changed(built_in_job(Path.cwd()), settings, envs)
 
 
-def _prepare(job: Job, given: Any) -> Prepared:
-    from launcher.planning.preparation import prepare
+def _prepare(job: Job, given: Any) -> tuple[Prepared, Prepared | None]:
+    """The run, and with ``--smoke`` the small one before it."""
+    from launcher import prepare, prepare_with_smoke
 
-    return prepare(job, **api_options(given))
-
-
-def _prepare_small(job: Job, given: Any) -> Prepared:
-    """The small run goes where the long one goes, within its own limits."""
-    from launcher.job.smoke import small_run_of
-
-    without_limits = {**given, "max_cost": None, "max_duration": None, "until": None, "name": None}
-    named = job.with_overrides({"name": given["name"]}) if given["name"] else job
-    return _prepare(small_run_of(named), without_limits)
+    if not given["smoke"]:
+        return prepare(job, **api_options(given)), None
+    both = prepare_with_smoke(job, **api_options(given))
+    return both.long, both.small
 
 
 def _refuse(screen: Screen, prepared: Prepared) -> None:
@@ -141,26 +128,41 @@ def agreed(screen: Screen, prepared: Prepared) -> bool:
     return screen.confirm("Start?", default=True, otherwise="nothing was started")
 
 
-def _launch(screen: Screen, prepared: Prepared, *, detach: bool) -> int:
-    from launcher import launch
-    from launcher.cli.closing import close, exit_code, handed_over
-    from launcher.cli.follow import follow
+def _launch(screen: Screen, prepared: Prepared, small: Prepared | None, *, detach: bool) -> int:
+    from launcher import SmokeFailed, WithSmoke, launch, launch_after_smoke
+    from launcher.cli.closing import exit_code, handed_over
 
     try:
-        run = launch(prepared)
+        if small is None:
+            run = launch(prepared)
+        else:
+            both = WithSmoke(
+                small=replace(small, accepts_client_deadline=prepared.accepts_client_deadline), long=prepared
+            )
+            run = launch_after_smoke(both, wait=lambda run: _follow(screen, run))
     except KeyboardInterrupt:
-        raise Detached(_what_goes_on(prepared.name)) from None
+        raise Detached(_what_goes_on(prepared.name, *([small.name] if small else []))) from None
+    except SmokeFailed as err:
+        screen.notice("the small run did not succeed: the long run was not started")
+        return exit_code(err.result)
     if detach:
         return handed_over(screen, run)
+    return exit_code(_follow(screen, run))
+
+
+def _follow(screen: Screen, run: Run) -> RunResult:
+    from launcher.cli.closing import close
+    from launcher.cli.follow import follow
+
     result = follow(screen, run)
     close(screen, run, result)
-    return exit_code(result)
+    return result
 
 
-def _what_goes_on(name: str) -> str:
+def _what_goes_on(*names: str) -> str:
     """Say what Ctrl-C at the moment of starting has left: a run that is recorded is carried out."""
     from launcher import list_runs
     from launcher.render.facts import after_detaching
 
-    live = [status for status in list_runs() if status.is_live and status.name == name]
+    live = [status for status in list_runs() if status.is_live and status.name in names]
     return after_detaching(live[0]) if live else "nothing was started"

@@ -4,6 +4,17 @@ from __future__ import annotations
 
 from launcher.project.proposal import Answers, Proposal, Question, propose, questions
 from launcher.project.survey import Project, survey
-from launcher.project.writing import job_file
+from launcher.project.writing import job_file, refuse_existing, write_job_file
 
-__all__ = ["Answers", "Project", "Proposal", "Question", "job_file", "propose", "questions", "survey"]
+__all__ = [
+    "Answers",
+    "Project",
+    "Proposal",
+    "Question",
+    "job_file",
+    "propose",
+    "questions",
+    "refuse_existing",
+    "survey",
+    "write_job_file",
+]

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import math
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from launcher.errors import UsageError
 from launcher.project.command import Command, command_for
 from launcher.project.programs import Program
 from launcher.project.survey import OFFICIAL_CONFIG, OFFICIAL_PROGRAM, Project
@@ -46,6 +48,31 @@ class Answers:
     max_cost: float = MAX_COST_USD
     cloud: str = ""
     """Empty: whichever is cheapest of those that are set up."""
+
+    @classmethod
+    def read(cls, told: Mapping[str, str]) -> Answers:
+        """Read what was answered to `questions`, by `Question.about`; what was not asked is not in there.
+
+        Raises:
+            UsageError: no amount of money that a run may cost.
+        """
+        cloud, gpu = told.get("cloud", "any"), told.get("gpu", "").strip()
+        return cls(
+            program=told.get("program", ""),
+            gpu="" if gpu.lower() in ("none", "no") else gpu,
+            max_cost=_amount(told["max_cost"]) if "max_cost" in told else MAX_COST_USD,
+            cloud="" if cloud == "any" else cloud,
+        )
+
+
+def _amount(text: str) -> float:
+    try:
+        amount = float(text.strip().removeprefix("$"))
+    except ValueError:
+        amount = 0.0
+    if not 0 < amount < math.inf:
+        raise UsageError(f"expected an amount in USD, came {text!r}", left_behind="nothing was written")
+    return amount
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -1,13 +1,15 @@
-"""A proposal as the text of a job file: every line with its reason, in the order in which people read one. Pure."""
+"""A proposal as a job file: every line with its reason, in the order in which people read one."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
+from launcher.errors import UsageError
 from launcher.project.proposal import Proposal
 
-__all__ = ["job_file"]
+__all__ = ["job_file", "refuse_existing", "write_job_file"]
 
 ORDER = (
     "name",
@@ -29,6 +31,33 @@ HEAD = """\
 #   launch estimate        what it would take and cost, on every provider that is set up; rents nothing
 #   launch                 checks, prices, asks, runs, brings results home
 """
+
+
+def refuse_existing(target: Path) -> None:
+    """Raise `UsageError` where a job file is there already."""
+    if target.exists():
+        raise UsageError(
+            f"{target} is there already",
+            left_behind="it was not touched",
+            hint="--force replaces it, --dry-run shows what would be written",
+        )
+
+
+def write_job_file(target: Path, text: str) -> None:
+    """Write the file whole or not at all; one that is there is replaced.
+
+    Raises:
+        UsageError: it cannot be written; what was there is as it was.
+    """
+    beside = target.with_name(f".{target.name}.new")
+    try:
+        beside.write_bytes(text.encode())
+        beside.replace(target)
+    except OSError as error:
+        beside.unlink(missing_ok=True)
+        raise UsageError(
+            f"{target} cannot be written: {error.strerror}", left_behind="nothing was written"
+        ) from None
 
 
 def job_file(proposal: Proposal) -> str:

@@ -75,6 +75,8 @@ def _job_here(job: Job, minutes: float) -> Job:
         run=job.smoke.run if job.smoke is not None else job.run,
         stages=(),
         smoke=None,
+        expect={},  # a slice of the work comes to nothing
+        give_up=None,
         resources=Resources(),
         recovery=Recovery(),  # an error of its own ends it, and is what has to be told
         checkpoint=dataclasses.replace(job.checkpoint, mirror="home"),

@@ -12,7 +12,16 @@ from hypothesis import strategies as st
 
 from launcher import Job
 from launcher.errors import UsageError
-from launcher.project import Answers, Proposal, job_file, propose, questions, survey
+from launcher.project import (
+    Answers,
+    Proposal,
+    job_file,
+    propose,
+    questions,
+    refuse_existing,
+    survey,
+    write_job_file,
+)
 from launcher.project.survey import LARGE_BYTES
 
 MAIN = 'if __name__ == "__main__":\n    main()\n'
@@ -186,3 +195,25 @@ def test_any_mix_of_files_gives_a_job_file_that_reads(tmp_path: Path) -> None:
             for name, content in part.items()
         }
         proposed(project(tmp_path / f"p{n}", {"README.md": "", **files}))
+
+
+def test_answers_are_read_as_people_give_them() -> None:
+    told = {"program": "a.py", "gpu": " None ", "max_cost": " $2.50", "cloud": "any"}
+    assert Answers.read(told) == Answers(program="a.py", gpu="", max_cost=2.5, cloud="")
+    assert Answers.read({"gpu": "L4", "max_cost": "1", "cloud": "aws"}).cloud == "aws"
+    for text in ("lots", "0", "-1", "inf", "nan", ""):
+        with pytest.raises(UsageError, match="expected an amount in USD"):
+            Answers.read({"max_cost": text})
+
+
+def test_a_job_file_is_written_whole_or_not_at_all(tmp_path: Path) -> None:
+    target = tmp_path / "launch.yaml"
+    write_job_file(target, "run: x\n")
+    with pytest.raises(UsageError, match="is there already"):
+        refuse_existing(target)
+    folder = tmp_path / "taken" / "launch.yaml"
+    folder.mkdir(parents=True)
+    with pytest.raises(UsageError, match="cannot be written") as caught:
+        write_job_file(folder, "run: y\n")
+    assert caught.value.left_behind == "nothing was written"
+    assert [path.name for path in folder.parent.iterdir()] == ["launch.yaml"]
