@@ -42,6 +42,7 @@ if TYPE_CHECKING:
     from launcher.planning.plan import Plan
     from launcher.planning.preparation import Prepared, prepare
     from launcher.run import Run, RunResult
+    from launcher.side_by_side import SideBySide, compare_runs
     from launcher.smoke import WithSmoke, launch_after_smoke, prepare_with_smoke
     from launcher.status import Status
 
@@ -72,6 +73,7 @@ _HOMES = {
     "launcher.planning.plan": ("Plan",),
     "launcher.planning.preparation": ("Prepared", "prepare"),
     "launcher.run": ("Run", "RunResult"),
+    "launcher.side_by_side": ("SideBySide", "compare_runs"),
     "launcher.smoke": ("WithSmoke", "launch_after_smoke", "prepare_with_smoke"),
     "launcher.status": ("Status",),
 }
@@ -99,6 +101,7 @@ __all__ = [
     "RunFailed",
     "RunNotFound",
     "RunResult",
+    "SideBySide",
     "SmokeFailed",
     "Status",
     "UsageError",
@@ -106,6 +109,7 @@ __all__ = [
     "WrongState",
     "adopt",
     "attach",
+    "compare_runs",
     "estimate",
     "launch",
     "launch_after_smoke",

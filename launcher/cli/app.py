@@ -40,6 +40,7 @@ COMMANDS: Mapping[str, str] = {
     "logs": "launcher.cli.logs:logs",
     "pull": "launcher.cli.pull:pull",
     "report": "launcher.cli.report:report",
+    "compare": "launcher.cli.compare:compare",
     "stop": "launcher.cli.ending:stop",
     "down": "launcher.cli.ending:down",
     "resume": "launcher.cli.resume:resume",

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
     from launcher import Run
 
-__all__ = ["complete_job_file", "example", "find_run", "run_argument", "yes_option"]
+__all__ = ["complete_job_file", "complete_run", "example", "find_run", "run_argument", "yes_option"]
 
 
 def complete_job_file(incomplete: str) -> list[CompletionItem]:
@@ -22,7 +22,8 @@ def complete_job_file(incomplete: str) -> list[CompletionItem]:
     return [] if incomplete.startswith("-") else [CompletionItem(incomplete, type="file")]
 
 
-def _complete_run(ctx: click.Context, param: click.Parameter, incomplete: str) -> list[CompletionItem]:
+def complete_run(ctx: click.Context, param: click.Parameter, incomplete: str) -> list[CompletionItem]:
+    """Offer the runs that are on record."""
     from click.shell_completion import CompletionItem
 
     with contextlib.suppress(Exception):  # somebody is typing: better no offer than an error in between
@@ -35,7 +36,7 @@ def _complete_run(ctx: click.Context, param: click.Parameter, incomplete: str) -
     return []
 
 
-run_argument = click.argument("run_text", metavar="RUN", shell_complete=_complete_run)
+run_argument = click.argument("run_text", metavar="RUN", shell_complete=complete_run)
 yes_option = click.option("--yes", "-y", is_flag=True, help="Do not ask.")
 
 

@@ -58,6 +58,7 @@ streams (following a run, `logs`, `watch`) writes JSON Lines. Every document has
 | `logs` | lines of `{"offset", "text"}` |
 | `pull` | `{"run_id", "dest", "files": [{"path", "size_bytes", "sha256", "was_home"}], "refused", "unmatched"}` |
 | `report` | `{"run_id", "path", "account"}`; without RUN `{"runs": [{"run_id", "offer", "spot", "finished", "ended_at", "basis", "expected_usd", "usd", "expected_hours", "hours", "inside", "error"}], "calibration": {"runs", "inside", "median_error", "by_source"}}` |
+| `compare` | `{"runs": [{"run_id", "name", "state", "reason", "machine", "step", "total", "hours", "usd", "verdict"}], "metrics": {NAME: [a value per run]}, "settings": {PATH: [a text per run]}, "metric": {"name", "mode"}, "best_run"}`; `--csv`: a row per run, with columns `metric.NAME` and `setting.PATH` |
 | `exec` | `{"run_id", "argv", "exit_code", "stdout", "stderr"}` |
 | `watch` | lines of events |
 | `gc` | `{"leftovers": [{"ref", "run_id", "owner", "home_id", "instance_type", "state", "usd_per_hour", "judgement", "why", "action", "problem"}], "not_asked", "kept_here": [{"run_id", "size_bytes", "judgement", "why", "action"}]}`; `judgement` is `end`, `ask` or `leave`, `action` is `ended`, `removed`, `kept` or `failed` |
