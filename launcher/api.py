@@ -15,7 +15,7 @@ from launcher.events import Event, Kind
 from launcher.forecast.estimates import Estimate
 from launcher.home import Home
 from launcher.job import Job, new_run_id
-from launcher.job.files import environment_at_launch
+from launcher.job.environments import environment_at_launch
 from launcher.listing import follow_if_nobody_does
 from launcher.orchestrate.context import RunContext
 from launcher.planning.comparison import compare

@@ -5,7 +5,8 @@ from __future__ import annotations
 import os
 from typing import TYPE_CHECKING
 
-from launcher.job.notebook import notebook_of, notebook_problem, with_packages
+from launcher.job.environments import ENVIRONMENT_FILES, environment_problems
+from launcher.job.notebook import notebook_of, notebook_problem
 from launcher.job.problem import FieldError, Path, nearest
 
 if TYPE_CHECKING:
@@ -14,15 +15,15 @@ if TYPE_CHECKING:
 
     from launcher.job.model import Job
     from launcher.job.parts import Environment
-    from launcher.runners.base import Environment as PlacedEnvironment
 
-__all__ = ["environment_at_launch", "missing_files", "mount_above", "required_at_home"]
-
-_ENVIRONMENT_FILES = ("requirements", "lock", "conda")
+__all__ = ["missing_files", "mount_above", "required_at_home"]
 
 
 def missing_files(job: Job) -> tuple[FieldError, ...]:
-    """Return one error for every file or folder that the job names and that is not there. Raises nothing."""
+    """Return one error for every file or folder that the job names and that is not there or not what it should be.
+
+    Raises nothing.
+    """
     return tuple(_missing(job))
 
 
@@ -48,11 +49,13 @@ def _missing(job: Job) -> Iterator[FieldError]:
 
 
 def _missing_environment_files(job: Job, environment: Environment, above: Path) -> Iterator[FieldError]:
-    for name in _ENVIRONMENT_FILES:
+    for name in ENVIRONMENT_FILES:
         text = getattr(environment, name)
         if text is not None and not job.home_path(text).is_file():
             what = "is not a file" if job.home_path(text).exists() else "does not exist"
             yield _error(job.home_path(text), what, (*above, "environment", name))
+            return
+    yield from (err.under(*above) for err in environment_problems(job, environment))
 
 
 def _notebook(path: pathlib.Path) -> Iterator[FieldError]:
@@ -92,26 +95,3 @@ def mount_above(job: Job, path: str) -> str | None:
         if wanted == normal or wanted.startswith(normal + "/"):
             return target
     return None
-
-
-def environment_at_launch(job: Job, environment: Environment | None) -> PlacedEnvironment:
-    """Read what the environment is made from, as it is now: later edits change nothing. A notebook brings what executes it.
-
-    Raises:
-        JobFileError: the requirements file is not there or is not text.
-    """
-    from launcher.runners.base import Environment as PlacedEnvironment  # slow, and only a launch needs it
-
-    if environment is None:
-        return PlacedEnvironment()
-    if environment.requirements is None:
-        return PlacedEnvironment(python=environment.python)
-    path = job.home_path(environment.requirements)
-    try:
-        text = path.read_text(encoding="utf-8-sig")
-    except (OSError, UnicodeDecodeError) as err:
-        reason = err.strerror if isinstance(err, OSError) else "not UTF-8 text"
-        raise FieldError(f"{path} cannot be read: {reason}", path=("environment", "requirements")) from None
-    if notebook_of(job.run) is not None:
-        text = with_packages(text)
-    return PlacedEnvironment(python=environment.python, requirements=text)

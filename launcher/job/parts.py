@@ -10,6 +10,7 @@ from datetime import timedelta
 from typing import ClassVar
 
 from launcher.job.conditions import Condition, ConditionRule, metric_name_problem
+from launcher.job.lock_format import lock_format
 from launcher.job.names import NAME
 from launcher.job.problem import FieldError
 from launcher.job.record import Record, RecordOf
@@ -37,6 +38,14 @@ def _python_problem(text: str) -> str | None:
     if re.fullmatch(r"3\.\d{1,2}(\.\d{1,3})?", text):
         return None
     return f"expected a Python version such as 3.11, came {text!r}"
+
+
+def _lock_problem(text: str) -> str | None:
+    try:
+        lock_format(text.rpartition("/")[2])
+    except ValueError as err:
+        return f"{text} {err}"
+    return None
 
 
 def _mirror_problem(text: str) -> str | None:
@@ -80,8 +89,8 @@ class Environment(Record):
     """Version, as text: ``"3.11"``."""
     requirements: str | None = field(default=None, metadata=ruled(Text(what="a path")))
     """A requirements file of pip, relative to the job file."""
-    lock: str | None = field(default=None, metadata=ruled(Text(what="a path")))
-    """A lock file of uv or pip-tools, relative to the job file."""
+    lock: str | None = field(default=None, metadata=ruled(Text(what="a path", check=_lock_problem)))
+    """A lock file of uv (``uv.lock``, ``pylock.toml``) or pip-tools, relative to the job file."""
     conda: str | None = field(default=None, metadata=ruled(Text(what="a path")))
     """A conda environment file, relative to the job file."""
 
@@ -95,6 +104,13 @@ class Environment(Record):
         files = [name for name in ("requirements", "lock", "conda") if getattr(self, name) is not None]
         if len(files) > 1:
             raise FieldError(f"contradicts {files[0]}; give one of the two", path=(files[1],))
+        if self.conda is not None and self.python is not None:
+            raise FieldError("contradicts conda: its file says which Python", path=("python",))
+
+    @property
+    def is_made(self) -> bool:
+        """It is made on the machine, and not the machine's own."""
+        return any((self.python, self.requirements, self.lock, self.conda))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

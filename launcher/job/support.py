@@ -42,9 +42,6 @@ def _unsupported(job: Job) -> Iterator[tuple[Path, str]]:
         )
     if scheme is not None and scheme not in SCHEMES:
         yield ("checkpoint", "mirror"), f"mirroring to {scheme}:// does not work yet; use home"
-    for name in ("lock", "conda"):
-        if getattr(job.environment, name) is not None:
-            yield ("environment", name), "environments are made from requirements files only, so far"
     for target, source in job.file_mounts.items():
         if scheme_of(source) in ("s3", "gs", "kaggle") and scheme_of(source) not in SCHEMES:
             yield (

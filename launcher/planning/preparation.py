@@ -288,7 +288,7 @@ def wants_of(
         history=earlier_runs(store, job.to_dict()),
         experience=experience(store, job.to_dict()),
         gpus_used=job.resources.gpus_wanted or 1,
-        has_environment=job.environment.requirements is not None,
+        has_environment=job.environment.is_made,
         has_setup=job.setup is not None,
         save_every_s=checkpoint.every.total_seconds() if checkpoint.every else None,
         has_secrets=bool(job.secrets),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import time
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING
@@ -9,6 +10,7 @@ from typing import TYPE_CHECKING
 from launcher.events import Kind
 from launcher.quantities import duration
 from launcher.remote.shell import check
+from launcher.remote.torch_builds import Gpus
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -18,7 +20,7 @@ if TYPE_CHECKING:
     from launcher.remote.facts import Facts
     from launcher.remote.shell import Shell
 
-__all__ = ["Compute", "ask", "tell"]
+__all__ = ["Compute", "ask", "ask_gpus", "tell"]
 
 TOLERATED_S = 5.0
 """A clock that is further off is warned of."""
@@ -37,6 +39,14 @@ nvidia-smi --query-gpu=name,memory.total,driver_version --format=csv,noheader,no
   while IFS= read -r line; do echo "gpu=$line"; done
 nvidia-smi 2>/dev/null | sed -n 's/.*CUDA Version: *\([0-9.]*\).*/cuda=\1/p'
 """
+
+
+GPUS_SCRIPT = r"""
+nvidia-smi --query-gpu=name,driver_version,compute_cap --format=csv,noheader 2>/dev/null ||
+  nvidia-smi --query-gpu=name,driver_version --format=csv,noheader 2>/dev/null
+if [ -e /dev/kfd ] || command -v rocm-smi >/dev/null 2>&1; then echo amd; fi
+"""
+"""Drivers before R470 do not know ``compute_cap``."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -81,6 +91,21 @@ def ask(shell: Shell, folder: PurePosixPath, *, clock: Callable[[], float] = tim
         cuda=_one(told, "cuda"),
         disk_free_gib=round(disk[-1] / 2**20, 1) if disk else None,
         clock_ahead_s=_ahead(_one(told, "now"), before, clock()),
+    )
+
+
+def ask_gpus(shell: Shell) -> Gpus:
+    """Ask the machine what a build of torch has to fit, in one command; a driver that fails is as good as none here."""
+    result = shell.run(["sh", "-c", GPUS_SCRIPT], timeout_s=TIMEOUT_S)
+    lines = [line.strip() for line in result.stdout.decode(errors="replace").splitlines()]
+    rows = [[part.strip() for part in line.split(",")] for line in lines if "," in line]
+    rows = [row for row in rows if re.fullmatch(r"\d+(\.\d+)*", row[1])]
+    capabilities = [row[2].split(".") for row in rows if len(row) > 2 and re.fullmatch(r"\d+\.\d+", row[2])]
+    return Gpus(
+        driver=rows[0][1] if rows else "",
+        capabilities=tuple((int(major), int(minor)) for major, minor in capabilities),
+        name=rows[0][0] if rows else "",
+        amd="amd" in lines,
     )
 
 

@@ -16,6 +16,7 @@ from pathlib import PurePosixPath
 from typing import TYPE_CHECKING, Any
 
 from launcher.errors import MachineError
+from launcher.records import to_json
 from launcher.runners.base import Area, Best, CheckpointEntry, Fault, LogReading, MemoryKind, Progress
 from trainer.contract import Cause, Phase, Variable
 
@@ -93,7 +94,7 @@ def steps_of(
     """What is executed: ``prepare`` (data, environment), ``setup``, ``prove`` (that the GPU works), ``run``."""
     steps = list(prepare)
     if submission.setup and submission.setup.strip():
-        inputs = [submission.setup, submission.environment.python, submission.environment.requirements]
+        inputs = [submission.setup, to_json(submission.environment)]
         once = hashlib.sha256(json.dumps(inputs).encode()).hexdigest()[:16]
         steps.append(Step(name="setup", argv=_bash(start, "setup"), once=once))
     return [*steps, *prove, Step(name="run", argv=_bash(start, "run"))]

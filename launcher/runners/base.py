@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
 from launcher.events import keep_going, unreported
+from launcher.job.lock_format import LockFormat
 from launcher.runners.areas import Area
 from provisioning import NoticeProbe, SelfDestroy
 from trainer.contract import Cause, Phase
@@ -151,11 +152,31 @@ class StoredCheckpoint:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Environment:
-    """The Python environment of a stage. With neither ``requirements`` nor ``python`` it is the machine's own."""
+    """The Python environment of a stage, with the text of the files it is made from, as they were at launch.
+
+    With nothing of it, it is the machine's own.
+    """
 
     python: str | None = None
     requirements: str | None = None
-    """The requirements file's text, as it was at launch."""
+    """A requirements file of pip."""
+    included: Mapping[str, str] = field(default_factory=dict)
+    """What ``requirements`` includes: name in it -> text."""
+    lock: str | None = None
+    lock_format: LockFormat | None = None
+    project: str | None = None
+    """The ``pyproject.toml`` that a lock of uv belongs to."""
+    conda: str | None = None
+    """A conda environment file."""
+    added: tuple[str, ...] = ()
+    """Packages that are installed when the rest is, and change nothing of it."""
+
+    @property
+    def is_made(self) -> bool:
+        """It is made on the machine."""
+        return any(
+            (self.python, self.requirements is not None, self.lock is not None, self.conda is not None)
+        )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import contextlib
 import errno
-import hashlib
 import json
 import time
 from dataclasses import asdict, replace
@@ -29,14 +28,18 @@ from launcher.job.notebook import notebook_of
 from launcher.records import from_json, to_json
 from launcher.remote import compute, runfile, tmux
 from launcher.remote.bootstrap import install_missing
+from launcher.remote.compute import ask_gpus
+from launcher.remote.environments import Recipe, means_the_working_folder, recipe_of
 from launcher.remote.facts import Facts, look, require
 from launcher.remote.fetching import fetch
 from launcher.remote.layout import Start
 from launcher.remote.local import LocalShell
+from launcher.remote.onboard.files import sha256_of
 from launcher.remote.onboard.probe import ENVIRONMENT, MACHINE
 from launcher.remote.placement import Download, Placement, downloads_of
 from launcher.remote.runfile import Intervals, Status, Step
 from launcher.remote.tools import Tools
+from launcher.remote.torch_builds import Gpus, torch_build
 from launcher.remote.trial import try_machine
 from launcher.runners.base import (
     Area,
@@ -318,25 +321,41 @@ class MachineRunner:
             listing = self._write_downloads(start, downloads)
             steps.append(Step(name="data", argv=tools.argv("download", str(listing))))
         wheel = self._bring_trainer(start) if self._is_foreign else None
-        asked = submission.environment
-        if asked.python is not None or asked.requirements is not None:
-            requirements = start.control / "requirements.txt" if asked.requirements else None
-            if requirements is not None:
-                self._shell.write(requirements, (asked.requirements or "").encode())
-            inputs = json.dumps(
-                [asked.python, asked.requirements, self._machine().python_version, wheel and wheel.name]
-            )
-            folder = start.folder.cache / f"env-{hashlib.sha256(inputs.encode()).hexdigest()[:16]}"
-            told = (str(folder), asked.python or "", str(requirements or ""), str(wheel or ""))
-            steps.append(Step(name="environment", argv=tools.argv("environment", *told)))
-            path_prefix.append(str(folder / "bin"))
-            environ["VIRTUAL_ENV"] = str(folder)
+        if submission.environment.is_made:
+            recipe = self._recipe(start, submission, wheel)
+            orders = self._write_recipe(start, recipe)
+            steps.append(Step(name="environment", argv=tools.argv("environment", str(orders))))
+            path_prefix.append(str(recipe.folder / "bin"))
+            environ.update(recipe.variables)
         elif wheel is not None:
             folder = start.folder.cache / wheel.stem
             steps.append(Step(name="trainer", argv=tools.argv("trainer", str(folder), str(wheel))))
             path_prefix.append(str(folder / "bin"))
             environ["PYTHONPATH"] = str(folder / "lib")
         return steps, path_prefix, environ
+
+    def _recipe(self, start: Start, submission: Submission, wheel: PurePosixPath | None) -> Recipe:
+        environment = submission.environment
+        gpus = ask_gpus(self._shell) if environment.requirements is not None else Gpus()
+        machine: list[Any] = [list(self._machine().python_version)]
+        if means_the_working_folder(environment):
+            machine += [str(start.folder.workdir), sha256_of(submission.snapshot)]
+        return recipe_of(
+            environment,
+            cache=start.folder.cache,
+            machine=machine,
+            wheel=wheel,
+            torch=torch_build(environment, gpus, variables=submission.envs),
+            prepared=not self._is_foreign,
+        )
+
+    def _write_recipe(self, start: Start, recipe: Recipe) -> PurePosixPath:
+        """Write what the environment is made of; its orders are the last of it."""
+        folder = start.control / "environment"
+        for name, text in recipe.files.items():
+            self._shell.write(folder / name, text.encode(errors="surrogateescape"))
+        self._shell.write(folder / "orders.json", json.dumps(dict(recipe.orders)).encode("ascii"))
+        return folder / "orders.json"
 
     def _write_downloads(self, start: Start, downloads: Sequence[Download]) -> PurePosixPath:
         """What the machine is to fetch, with addresses that whoever has them can use: private."""

@@ -12,7 +12,8 @@ import pytest
 
 from launcher.errors import DependencyMissing, HomeError, JobFileError
 from launcher.job import Job
-from launcher.job.files import environment_at_launch, missing_files
+from launcher.job.environments import environment_at_launch
+from launcher.job.files import missing_files
 from launcher.planning.preflight import Finding, Level, Preflight, install_line, preflight
 from tests.launcher.files.trees import grow, repository
 

@@ -86,7 +86,6 @@ def test_what_is_refused_is_said() -> None:
             "smoke": {"run": "y"},
             "when_unattended": "push",
             "checkpoint": {"mirror": "s3://bucket/ck"},
-            "environment": {"lock": "uv.lock"},
             "file_mounts": {"d": "s3://bucket/d"},
         }
     )

@@ -280,19 +280,17 @@ def test_what_cannot_be_run_yet_is_refused_by_its_field() -> None:
             "stages": [{"name": "a", "run": "x"}],
             "smoke": {"run": "y"},
             "when_unattended": "push",
-            "environment": {"lock": "uv.lock"},
             "file_mounts": {"d": "kaggle://competitions/d", "e": "/local", "f": "https://example.org/f"},
         }
     )
     assert [field for field, _ in unsupported(job)] == [
         "stages",
         "when_unattended",
-        "environment.lock",
         "file_mounts.d",
     ]
     with pytest.raises(JobFileError, match=r"^stages: ") as caught:
         require_supported(job)
-    assert "when_unattended, environment.lock" in (caught.value.hint or "")
+    assert "when_unattended, file_mounts.d" in (caught.value.hint or "")
     assert unsupported(Job(run="x")) == []
     pushed = {"run": "x", "when_unattended": "push", "checkpoint": {"mirror": "s3://bucket/ck"}}
     assert unsupported(Job.from_dict(pushed)) == []
