@@ -46,13 +46,15 @@ from launcher.policy.states import Reason, RunState
 from launcher.quantities import duration, usd
 from launcher.records import from_json, to_json
 from launcher.runners.base import Progress, Signal
-from provisioning import InstanceRef, InstanceState, NoCapacity, Parkable
+from provisioning import InstanceRef, InstanceState, NoCapacity, Parkable, QuotaExceeded, Transient
 from trainer.contract import Cause, Phase
 
 __all__ = ["act", "decide_on"]
 
 AGAIN_S = 0.0
 """Look again at once: something changed."""
+START_AGAIN_S = 2.0
+"""After a call to start a stopped machine that was not answered."""
 RESCUE = timedelta(seconds=120)
 """For how long outputs are fetched again and again from a machine that is about to be taken away."""
 
@@ -226,17 +228,26 @@ def _start_machine(context: RunContext, seen: Seen, _: StartMachine) -> float:
     refused = EndMachine(reason=Reason.INSTANCE_STOPPED, words="", fetch_first=False)
     if not isinstance(provider, Parkable):
         return _end_machine(context, seen, refused)
+    deadline, wait_s = deadlines_allowed(context).hard, 1.0
+    context.update_instance(
+        seen.row, deadline=deadline
+    )  # before it runs, whatever becomes of us and of the answer
     try:
-        deadline = deadlines_allowed(context).hard
         provider.unpark(ref, deadline)
-    except NoCapacity as err:
+    except (
+        Transient
+    ) as err:  # it may run all the same: the next look finds out, and asks again if it does not
+        context.complain("unpark", f"{ref} may not have been started: {err}")
+        wait_s = err.retry_after_s or START_AGAIN_S
+    except (NoCapacity, QuotaExceeded) as err:
         context.report(Kind.WARNING, f"it cannot be started again: {err}")
         holds_outputs = seen.handle is not None and not seen.attempt.fetched
         if not holds_outputs or may_resume(seen):
             return _end_machine(context, seen, refused)
         return leave_parked(context, seen, "the stopped machine cannot be started now and its disk is kept")
+    else:
+        context.is_well("unpark")
     with context.store.together():
-        context.update_instance(seen.row, deadline=deadline)
         _interrupted(context, "the provider stopped the machine", Reason.INSTANCE_STOPPED)
         words = "starting the stopped machine again"
         context.move(RunState.RECOVERING, words, code=Reason.INSTANCE_STOPPED)
@@ -244,7 +255,7 @@ def _start_machine(context: RunContext, seen: Seen, _: StartMachine) -> float:
             _next_start(context, seen)
         assert context.attempt is not None
         context.update_attempt(context.attempt, silence={})
-    return 1.0
+    return wait_s
 
 
 def _end_machine(context: RunContext, seen: Seen, action: EndMachine) -> float:

@@ -17,7 +17,7 @@ _ONLY_CREATE = {"no_capacity", "quota", "price_rose"}
 class Fault:
     """Calls that go wrong. They are counted per run where a call belongs to one, else per home."""
 
-    call: Literal["check", "offers", "create", "get", "owned", "terminate"]
+    call: Literal["check", "offers", "create", "get", "owned", "terminate", "park", "unpark"]
     kind: FaultKind
     """``lost_answer``: the effect happened and the answer is lost; ``unreachable``: neither happened;
     ``ignored``: a terminate that answers success and does nothing."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from dataclasses import replace
 from datetime import timedelta
 from typing import TYPE_CHECKING, ClassVar
@@ -23,7 +24,7 @@ from provisioning.models import (
 from provisioning.options import did_you_mean, read_options
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Iterator, Mapping, Sequence
     from datetime import datetime
     from typing import Any
 
@@ -124,13 +125,13 @@ class FakeProvider:
 
     def park(self, ref: InstanceRef) -> None:
         """Kill the machine's processes and keep its folder."""
-        with self._world.open() as cloud:
+        with self._world.open() as cloud, self._failing(cloud, "park", ref):
             if machine := cloud.machines.get(ref.id):
                 self._change(cloud, *life.parked(machine, self._clock(), "parked on request"))
 
     def unpark(self, ref: InstanceRef, deadline: datetime) -> None:
         """Start a parked machine again; `NoCapacity` when its zone is full."""
-        with self._world.open() as cloud:
+        with self._world.open() as cloud, self._failing(cloud, "unpark", ref):
             machine = cloud.machines.get(ref.id)
             if machine and machine.state is InstanceState.STOPPED:
                 asked = self._asked(machine.instance_type, machine.zone, machine.spot)
@@ -211,6 +212,17 @@ class FakeProvider:
 
     def _may_fail(self, cloud: Cloud, call: str, run_id: str | None) -> None:
         if fault := self._strike(cloud, call, run_id):
+            raise faults.answer(fault)
+
+    @contextlib.contextmanager
+    def _failing(self, cloud: Cloud, call: str, ref: InstanceRef) -> Iterator[None]:
+        """Fail before what the block does, or behind it where only the answer is lost."""
+        machine = cloud.machines.get(ref.id)
+        fault = self._strike(cloud, call, machine.run_id if machine else None)
+        if fault and fault.kind != "lost_answer":
+            raise faults.answer(fault)
+        yield
+        if fault:
             raise faults.answer(fault)
 
     def _is_listed(self, machine: Machine) -> bool:

@@ -27,9 +27,11 @@ from provisioning import (
     NoticeProbe,
     Offer,
     Provider,
+    ProviderContext,
     Query,
     SshAccess,
     Transient,
+    registry,
 )
 from provisioning.models import HostKey, utc_now
 
@@ -259,6 +261,8 @@ class FaultyCloudContract:
 
     create_faults: ClassVar[Mapping[str, type[CloudError]]]
     """Name of a fault that strikes the first create → what it must be answered with."""
+    endpoint_variable: ClassVar[str | None] = None
+    """Which variable of ``self.cloud.environ()`` says where its API is; None where it is no host."""
 
     def build_with_fault(self, build: Build, call: str, kind: str) -> Provider:
         """Return the provider over a cloud whose first ``call`` fails so."""
@@ -285,12 +289,28 @@ class FaultyCloudContract:
         assert found.token == spec.token
         assert build().create(offer, spec).ref == found.ref
 
-    def test_unreachable_is_not_gone(self, build: Build) -> None:
+    def test_unreachable_is_not_gone(self, build: Build, tmp_path: Path) -> None:
         offer = build().offers(Query())[0]
         ref = build().create(offer, spec_for()).ref
         with pytest.raises(Transient):
             self.build_with_fault(build, "get", "unreachable").get(ref)
         assert not build().get(ref).state.is_gone
+        if self.endpoint_variable is not None:
+            self.nobody_can_resolve_its_name(self.endpoint_variable, tmp_path, offer, ref)
+            assert not build().owned("dns-0001")
+
+    def nobody_can_resolve_its_name(self, variable: str, home: Path, offer: Offer, ref: InstanceRef) -> None:
+        """The same when this computer has no name service: a real resolver says so."""
+        environ = self.cloud.environ(**{variable: "http://nowhere.invalid"})  # type: ignore[attr-defined]
+        lost = registry.provider(ref.provider, ProviderContext(home=home, environ=environ, options={}))
+        for ask in (
+            lambda: lost.get(ref),
+            lambda: lost.owned(),
+            lambda: lost.terminate(ref),
+            lambda: lost.create(offer, spec_for("dns-0001")),
+        ):
+            with pytest.raises((Transient, MayHaveBeenCreated)):
+                ask()
 
     def test_a_lost_answer_to_terminate_has_still_ended_it(self, build: Build) -> None:
         offer = build().offers(Query())[0]

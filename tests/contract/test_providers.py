@@ -112,6 +112,7 @@ class TestAws(ProviderContract, FaultyCloudContract):
     """Over EC2's API on loopback."""
 
     name = "aws"
+    endpoint_variable = "AWS_ENDPOINT_URL"
     misspelt_option = "region"
     option = "regions"
     secrets = (KEY, SECRET)
@@ -186,6 +187,7 @@ class TestVast(ProviderContract, FaultyCloudContract):
     """Over Vast's API on loopback."""
 
     name = "vast"
+    endpoint_variable = "VAST_URL"
     misspelt_option = "min_reliabilty"
     option = "min_reliability"
     secrets = (vast.KEY,)
@@ -267,6 +269,7 @@ class TestGcp(ProviderContract, FaultyCloudContract):
     """Over Compute Engine's API on loopback."""
 
     name = "gcp"
+    endpoint_variable = "CLOUDSDK_API_ENDPOINT_OVERRIDES_COMPUTE"
     misspelt_option = "region"
     option = "regions"
     secrets = (gce_keys.private_pem(), *gce_server.TOKENS)

@@ -122,6 +122,12 @@ class CloudMachines(Generic[Service]):
         self.rented[name] = Rented(sshd.start(), metadata)
         return sshd
 
+    def reboot(self, name: str) -> None:
+        """Every process of the machine ends and sshd starts again; address, keys and disk are what they were."""
+        sshd = self.rented[name].sshd
+        sshd.destroy()
+        sshd.start()
+
     def power_off(self, name: str) -> None:
         """No process of the machine is left; its files are."""
         if found := self.rented.pop(name, None):

@@ -8,7 +8,13 @@ from tests.system.house import House, eventually, expected_outcome
 
 
 def test_stop_with_keep_disk_parks_and_resume_goes_on_there(house: House) -> None:
-    job = house.counting(total=12, gate=4, checkpoint={"dir": "saved", "mirror": "none"})
+    faults = [{"call": "unpark", "kind": "unreachable"}, {"call": "unpark", "kind": "lost_answer", "nth": 2}]
+    job = house.counting(
+        total=12,
+        gate=4,
+        checkpoint={"dir": "saved", "mirror": "none"},
+        provider_options={"fake": {"faults": faults}},
+    )
     run = house.launch(job, provider="fake", instance="t4.1x")
     house.until_step(run, 4)
     run.stop(keep_disk=True)
@@ -24,6 +30,8 @@ def test_stop_with_keep_disk_parks_and_resume_goes_on_there(house: House) -> Non
     assert run.wait(timeout_s=60).state == "succeeded"
     assert house.outcome(run) == expected_outcome(12)
     assert len(house.machines()) == 1, "the same machine, without a mirror"
+    (attempt,) = house.store.attempts(run.id)
+    assert (attempt.starts, attempt.errors) == (2, 0), "calls without an answer are no starts of the job"
     house.audit(run)
 
 

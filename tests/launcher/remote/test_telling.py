@@ -8,6 +8,7 @@ import math
 import os
 import signal
 import subprocess
+import uuid
 from dataclasses import replace
 from pathlib import Path
 
@@ -373,3 +374,20 @@ def test_defaults_are_cheap() -> None:
     plain = Intervals()
     assert plain.tick_s >= 1.0
     assert plain.segment_bytes * 2 <= plain.log_bytes
+
+
+def test_a_status_of_another_boot_is_nobodys(machine: Machine) -> None:
+    """After a reboot pids and start times begin anew: a process that has both of the old watchdog is not it."""
+    handle = machine.submit("python3 job.py")
+    machine.said(handle, "ready")
+    pid, status = machine.pid(handle), Path(machine.paths(handle).status)
+    os.kill(pid, signal.SIGSTOP)
+    try:
+        wait_until(lambda: b") T " in Path(f"/proc/{pid}/stat").read_bytes(), "the watchdog to stand still")
+        of_this_boot = status.read_text()
+        status.write_text(json.dumps({**json.loads(of_this_boot), "boot_id": str(uuid.uuid4())}))
+        assert not machine.runner.poll(handle).alive
+        status.write_text(of_this_boot)
+        assert machine.runner.poll(handle).alive
+    finally:
+        os.kill(pid, signal.SIGCONT)

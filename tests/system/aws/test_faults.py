@@ -6,6 +6,7 @@ import getpass
 import json
 import random
 import shutil
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +17,7 @@ from launcher.supervise import ensure_supervisor
 from tests.provisioning.aws.cloud import Ec2Cloud, Fault
 from tests.system.aws.machines import Machines
 from tests.system.house import House, eventually, expected_outcome
-from tests.system.ssh.server import keygen
+from tests.system.ssh.server import Sshd, keygen
 
 TOTAL = 30
 
@@ -74,6 +75,39 @@ def test_an_instance_that_was_restarted_has_another_address_and_the_same_disk(
     gone_well(house, run, cloud, machines)
 
 
+def test_a_reboot_while_no_name_is_resolved_at_home(
+    house: House, cloud: Ec2Cloud, machines: Machines
+) -> None:
+    """The machine is unknown and not gone for as long as nobody can be asked; then it goes on from its own disk."""
+    run = launched(house, counting(house, gate=6, checkpoint={"dir": "saved", "mirror": "none"}))
+    house.until_step(run, 6)
+    (machine,) = cloud.living()
+    sshd = machines.rented[machine.id].sshd
+    assert guards(sshd), "a deadline is armed"
+    house.kill_supervisor()
+    machines.reboot(machine.id)
+    offline = {"AWS_ENDPOINT_URL": "http://ec2.nowhere.invalid", "RES_OPTIONS": "timeout:1 attempts:1"}
+    ensure_supervisor(house.home, {**house.environ, **offline})
+    eventually(
+        lambda: house.store.run(run.id).reason_code == "unreachable", "the record to say that nobody answers"
+    )
+    assert run.status().is_live
+    assert [item.id for item in cloud.living()] == [machine.id]
+
+    house.kill_supervisor()
+    ensure_supervisor(house.home, house.environ)
+    eventually(lambda: guards(sshd), "the deadline to be armed again", 60)
+    house.open_gate()
+    run.wait(timeout_s=120)
+    (attempt,) = run.status().attempts
+    assert attempt.instances == (f"aws/us-east-1/{machine.id}",), "its disk had the only checkpoint"
+    told = [event.message for event in run.events()]
+    assert any("the machine was restarted" in words for words in told), told
+    assert any("goes on from checkpoint" in words for words in told), told
+    assert len(cloud.actions("RunInstances")) == 1
+    gone_well(house, run, cloud, machines)
+
+
 @pytest.mark.long
 def test_a_spot_machine_that_is_taken_away_while_data_is_on_its_way(
     house: House, cloud: Ec2Cloud, machines: Machines
@@ -112,6 +146,16 @@ def test_our_processes_are_killed_at_any_moment(
     kill_behind(house, run, len(run.events()) + chance.randint(0, 2))
     run.wait(timeout_s=150)
     gone_well(house, run, cloud, machines)
+
+
+def guards(machine: Sshd) -> list[int]:
+    """The processes on a machine that end it at its deadline."""
+    found = []
+    for pid in machine.processes():
+        with suppress(OSError):
+            if b"deadline.json" in Path(f"/proc/{pid}/cmdline").read_bytes():
+                found.append(pid)
+    return found
 
 
 def kill_behind(house: House, run: Run, events: int) -> None:
