@@ -263,14 +263,14 @@ def _convert(args: argparse.Namespace) -> int:
 
 
 def _train(args: argparse.Namespace) -> int:
-    from trainer.workers import end_with_parent
-
-    if args.nproc_per_node is not None:
-        return _train_in_workers(args)
-    end_with_parent()
     from trainer.interrupt import leaving_at_once
 
     with leaving_at_once():
+        from trainer.workers import end_with_parent
+
+        if args.nproc_per_node is not None:
+            return _train_in_workers(args)
+        end_with_parent()
         from trainer.commands import train
 
         return train(

@@ -43,13 +43,16 @@ def train(
             if is_first:
                 stack.enter_context(folder.held(interrupt, console.say))
             compute = choose_compute(config, console)
-            peers = stack.enter_context(join(compute.device))
+            peers = stack.enter_context(join(compute.device, interrupt))
             request = RunRequest(
                 config=config, folder=folder, data_dir=data, resume=resume, require=require, job=job,
                 console=console, limit_batches=limit_batches, peers=peers, interrupt=interrupt,
             )  # fmt: skip
             training = stack.enter_context(contextlib.closing(prepare(request, compute)))
-        except LeftEarly:
+        except (LeftEarly, RuntimeError) as error:
+            # A peer that was asked a moment earlier is gone, and torch only knows of a broken connection.
+            if not isinstance(error, LeftEarly) and not (interrupt.requested and world()[1] > 1):
+                raise
             console.say(f"{interrupt.name}: leaving before the first step; start me again")
             return Exit.INTERRUPTED
         return TrainingLoop(training, interrupt).run()

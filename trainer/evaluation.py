@@ -99,12 +99,14 @@ def evaluate(
 ) -> Evaluation:  # fmt: skip
     """Decode every trial of `corpus`, or of some sessions, once; `peers` share the work and all get the result.
 
-    `on_batch` is told how many trials are done, after each batch. A batch that does not fit the device's
-    memory is decoded in halves, which `warn` hears of once. Raises `OutOfMemory` when not even one trial fits.
+    `on_batch` is told how many trials are done, after each batch; on all `peers` equally often, so that it may
+    agree with them. A batch that does not fit the device's memory is decoded in halves, which `warn` hears of
+    once. Raises `OutOfMemory` when not even one trial fits.
     """
     by_day = {d: p for d, p in corpus.by_day.items() if days is None or d in days}
     keys = list(validation_batches(by_day, batch_size))[:limit_batches]
     peers = Peers() if peers is None else peers
+    rounds = len(peers.share(len(keys), rank=0))
     keys = [keys[i] for i in peers.share(len(keys))]
     results: list[TrialResult] = []
 
@@ -121,6 +123,9 @@ def evaluate(
                 warn(f"out of memory: {len(batch.positions)} trials were decoded in {pieces} pieces")
                 warn = None
             if on_batch is not None:
+                on_batch(len(results))
+        if on_batch is not None:
+            for _ in range(len(keys), rounds):  # the others have one batch more
                 on_batch(len(results))
     return Evaluation(trials=tuple(sorted(peers.gather(results), key=lambda r: r.position)))
 

@@ -29,7 +29,7 @@ def leaving_at_once() -> Iterator[None]:
     """Until an `Interrupt` takes over: SIGTERM and Ctrl-C end this process with exit code 75, for nothing has begun.
 
     Importing torch takes seconds, on a busy machine many; without this a SIGTERM meanwhile looks like a failure.
-    Does nothing in one of several processes: those that wait for it to join them have to learn of a failure.
+    Does nothing in one of several processes, which the signal ends there: who started them knows what that means.
     """
     alone = os.environ.get("WORLD_SIZE", "1") == "1"
     if not alone or threading.current_thread() is not threading.main_thread():

@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 
+from trainer.contract import Exit
 from trainer.hdf5 import Trial
 from trainer.interrupt import Interrupt
 from trainer.progress import Console
@@ -16,6 +17,8 @@ INTERVAL_S = 2.0
 
 class LeftEarly(Exception):
     """Somebody asked this program to leave before it had anything to save."""
+
+    exit_code = Exit.INTERRUPTED
 
 
 class LoadingWatch:

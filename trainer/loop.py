@@ -208,8 +208,7 @@ class TrainingLoop:
             training.runner.model, training.val, training.val_assembler, training.smoother,
             dtype=training.precision.dtype, batch_size=training.validation_batch_size, device=training.device,
             days=training.val_days, limit_batches=training.limit_batches, keep_logits=self._config.save_val_logits,
-            peers=training.peers, on_batch=self._leave_when_asked if training.peers.size == 1 else None,
-            warn=training.console.warn,
+            peers=training.peers, on_batch=self._leave_when_asked, warn=training.console.warn,
         )  # fmt: skip
         self._flush(evaluation)
         best = training.record_validation(evaluation)
@@ -221,8 +220,8 @@ class TrainingLoop:
         return training.stopped_early
 
     def _leave_when_asked(self, done: int) -> None:
-        """A notice is short and a validation may be long: what is done of it is given up."""
-        if self._interrupt.requested:
+        """A notice is short and a validation may be long: what is done of it is given up, by all processes at once."""
+        if self._training.peers.any(self._interrupt.requested):
             raise _LeftValidation
 
     # --- save

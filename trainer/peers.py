@@ -12,6 +12,7 @@ import fcntl
 import os
 import socket
 import struct
+import threading
 import typing
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any, TypeVar
@@ -22,10 +23,13 @@ from torch import Tensor, nn
 
 from trainer.contract import Exit
 from trainer.errors import PeerFailed
+from trainer.interrupt import Interrupt
+from trainer.loading import LeftEarly
 
 __all__ = ["Peers", "interface_to", "join", "world"]
 
 T = TypeVar("T")
+_POLL_S = 0.05
 _SIOCGIFADDR = 0x8915
 """Linux: the address of a network interface."""
 
@@ -47,9 +51,9 @@ class Peers:
         """Whether this process speaks and writes for all."""
         return self.rank == 0
 
-    def share(self, count: int) -> range:
-        """Which of `count` items are this process's."""
-        return range(self.rank, count, self.size)
+    def share(self, count: int, rank: int | None = None) -> range:
+        """Which of `count` items are this process's, or another's; the first has as many as any."""
+        return range(self.rank if rank is None else rank, count, self.size)
 
     def sum_gradients(self, parameters: Sequence[nn.Parameter], loss: Tensor) -> Tensor:
         """Sum gradients in place over all processes, and return the summed loss.
@@ -100,11 +104,14 @@ class Peers:
         return self.from_first(typing.cast("T", value))
 
     def _stop_if_failed(self, own: BaseException | None) -> None:
-        """Raise this process's own error, or `PeerFailed` for that of another."""
+        """Raise this process's own error, or `PeerFailed` for that of another; `LeftEarly` where it only leaves."""
         failed = self.gather([] if own is None else [(str(own), getattr(own, "exit_code", Exit.FAILED))])
         if own is not None:
             raise own
+        if failed and all(code == Exit.INTERRUPTED for _, code in failed):
+            raise LeftEarly
         if failed:
+            failed.sort(key=lambda item: item[1] == Exit.INTERRUPTED)
             raise PeerFailed(f"another process gave up: {failed[0][0]}", exit_code=failed[0][1])
 
     def gather(self, items: Sequence[T]) -> list[T]:
@@ -141,8 +148,11 @@ def world() -> tuple[int, int, int]:
 
 
 @contextlib.contextmanager
-def join(device: torch.device) -> Iterator[Peers]:
-    """Meet the other processes. Leaves the group at the end."""
+def join(device: torch.device, interrupt: Interrupt) -> Iterator[Peers]:
+    """Meet the other processes. Leaves the group at the end.
+
+    Raises `LeftEarly` when somebody asks this process to leave while the others are not there yet.
+    """
     rank, size, local_rank = world()
     if size == 1:
         yield Peers()
@@ -150,13 +160,37 @@ def join(device: torch.device) -> Iterator[Peers]:
     interface = interface_to(os.environ.get("MASTER_ADDR", "127.0.0.1"))
     if interface is not None:
         os.environ.setdefault("GLOO_SOCKET_IFNAME", interface)
-    dist.init_process_group("gloo")
-    gradients = dist.new_group(backend="nccl") if device.type == "cuda" else None
+    gradients = _meet(device, interrupt)
     try:
         yield Peers(rank, size, local_rank, gradients)
         dist.barrier()  # nobody takes the connections down while others still speak
     finally:
         dist.destroy_process_group()
+
+
+def _meet(device: torch.device, interrupt: Interrupt) -> dist.ProcessGroup | None:
+    """Form the group; return who sums gradients on GPUs.
+
+    In a thread: Python hears no signal while torch waits for a process that may never come, up to half an hour.
+    """
+    outcome: list[dist.ProcessGroup | BaseException | None] = []
+
+    def meet() -> None:
+        try:
+            dist.init_process_group("gloo")
+            outcome.append(dist.new_group(backend="nccl") if device.type == "cuda" else None)
+        except BaseException as error:
+            outcome.append(error)
+
+    thread = threading.Thread(target=meet, name="rendezvous", daemon=True)
+    thread.start()
+    while thread.is_alive():
+        thread.join(_POLL_S)
+        if interrupt.requested and thread.is_alive():
+            raise LeftEarly
+    if isinstance(outcome[0], BaseException):
+        raise outcome[0]
+    return outcome[0]
 
 
 def interface_to(address: str) -> str | None:

@@ -32,9 +32,10 @@ _CODE = "import sys; sys.path.pop(0); from trainer.cli import main; sys.exit(mai
 def run_workers(arguments: Sequence[str], count: int, clock: Callable[[], float] = time.monotonic) -> Exit:
     """Run ``trainer ARGUMENTS`` in `count` processes that know of each other; returns their common exit code.
 
-    SIGTERM and SIGINT are passed on to all of them. When one fails the others are asked to save and leave,
-    and killed after a minute; when this process is killed they are asked to leave as well. Several
-    failures count as the first one; BAD_CONFIG stays BAD_CONFIG.
+    A SIGTERM or Ctrl-C asks all of them to save and leave, a second one is passed on as it is. A worker that
+    dies of the request was still starting: it left before anything began. When one fails the others are asked
+    to save and leave, and killed after a minute; when this process is killed they are asked to leave as well.
+    Several failures count as the first one; BAD_CONFIG stays BAD_CONFIG.
     """
     port = _free_port()
     read_end, write_end = os.pipe()
@@ -42,11 +43,14 @@ def run_workers(arguments: Sequence[str], count: int, clock: Callable[[], float]
     with contextlib.ExitStack() as stack:
         stack.callback(os.close, write_end)
         stack.callback(_kill, workers)
-        stack.enter_context(_passing_signals_on(workers))
+        request = stack.enter_context(_passing_signals_on(workers))
         for rank in range(count):
-            workers.append(_start(arguments, rank, count, port, read_end))
+            if not request.made:
+                workers.append(_start(arguments, rank, count, port, read_end))
         os.close(read_end)
-        return _wait(workers, clock)
+        if request.made:
+            _send(workers, signal.SIGTERM)  # one of them may have been born just after the others heard of it
+        return _wait(workers, request, clock)
 
 
 def end_with_parent() -> None:
@@ -80,43 +84,60 @@ def _start(
     )  # fmt: skip
 
 
+class _Request:
+    """Whether somebody has asked this process to leave."""
+
+    made = False
+
+
 @contextlib.contextmanager
-def _passing_signals_on(workers: Sequence[subprocess.Popen[bytes]]) -> Iterator[None]:
+def _passing_signals_on(workers: Sequence[subprocess.Popen[bytes]]) -> Iterator[_Request]:
+    request = _Request()
+
     def pass_on(number: int, frame: object) -> None:
-        _send(workers, number)
+        # First always SIGTERM: on SIGINT a worker that still imports would end with Python's own traceback.
+        _send(workers, number if request.made else signal.SIGTERM)
+        request.made = True
 
     before = {number: signal.signal(number, pass_on) for number in (signal.SIGTERM, signal.SIGINT)}
     try:
-        yield
+        yield request
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
 
 
-def _wait(workers: Sequence[subprocess.Popen[bytes]], clock: Callable[[], float]) -> Exit:
+def _wait(workers: Sequence[subprocess.Popen[bytes]], request: _Request, clock: Callable[[], float]) -> Exit:
     """The common exit code, once all have left."""
     first_failure: int | None = None
     deadline = float("inf")
     while any(worker.poll() is None for worker in workers):
         if first_failure is None:
-            first_failure = _failure(workers)
+            first_failure = _failure(workers, request)
             if first_failure is not None:
                 deadline = clock() + GRACE_S
                 _send(workers, signal.SIGTERM)
         if clock() > deadline:
             _kill(workers)
-        with contextlib.suppress(subprocess.TimeoutExpired):
+        with contextlib.suppress(subprocess.TimeoutExpired, StopIteration):
             next(worker for worker in workers if worker.poll() is None).wait(POLL_S)
-    failure = first_failure if first_failure is not None else _failure(workers)
+    failure = first_failure if first_failure is not None else _failure(workers, request)
     if failure is not None:
         return Exit.BAD_CONFIG if failure == Exit.BAD_CONFIG else Exit.FAILED
-    return Exit.INTERRUPTED if any(w.returncode == Exit.INTERRUPTED for w in workers) else Exit.DONE
+    codes = [worker.returncode for worker in workers]
+    if codes and all(code == Exit.DONE for code in codes):
+        return Exit.DONE
+    if Exit.INTERRUPTED not in codes:  # none came far enough to say it
+        sys.stderr.write("leaving before anything began; start me again\n")
+    return Exit.INTERRUPTED
 
 
-def _failure(workers: Sequence[subprocess.Popen[bytes]]) -> int | None:
+def _failure(workers: Sequence[subprocess.Popen[bytes]], request: _Request) -> int | None:
     """Exit code of a worker that failed, if any."""
-    codes = [worker.poll() for worker in workers]
-    return next((code for code in codes if code not in (None, Exit.DONE, Exit.INTERRUPTED)), None)
+    fine: set[int | None] = {None, Exit.DONE, Exit.INTERRUPTED}
+    if request.made:
+        fine.add(-signal.SIGTERM)  # it had no handler yet
+    return next((code for code in (worker.poll() for worker in workers) if code not in fine), None)
 
 
 def _send(workers: Sequence[subprocess.Popen[bytes]], number: int) -> None:

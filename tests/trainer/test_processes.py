@@ -4,13 +4,25 @@ from __future__ import annotations
 
 import csv
 import signal
+import socket
+import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 import torch
 
-from tests.trainer.conftest import SESSIONS, Runs, Start, command, last_step, wait_until
+from tests.trainer.conftest import (
+    SESSIONS,
+    Fork,
+    Runs,
+    Start,
+    command,
+    last_step,
+    trainer,
+    wait_until,
+    write_split,
+)
 from trainer.checkpoint import load, step_files
 from trainer.cli import main
 from trainer.peers import interface_to
@@ -98,20 +110,56 @@ def test_one_process_hands_over_to_two_which_save_and_leave_with_75_when_asked(
     assert losses(run)[:count] == pytest.approx(one[:count], rel=1e-3)
 
 
-def test_workers_do_not_outlive_the_process_that_started_them(
-    start: Start, config_file: Path, data: Path, tmp_path: Path
+def children_of(process: subprocess.Popen[str]) -> list[str]:
+    return Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split()
+
+
+def test_workers_do_not_outlive_the_process_that_started_them_not_even_for_a_validation(
+    start: Start, config_file: Path, own_data: Path, tmp_path: Path
 ) -> None:
+    """Each worker hears of the end in a moment of its own, and the long validation is left by both at the same batch."""
+    write_split(own_data / SESSIONS[0] / "data_val.hdf5", 250, seed=5)
     run = tmp_path / "run"
-    process = start([*command(config_file, data, run, *PLAIN), *LONG, *TWO])
-    wait_until(lambda: last_step(run) >= 1 or process.poll() is not None, "step 1")
-    children = Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split()
+    process = start([*command(config_file, own_data, run, *PLAIN), *LONG, *TWO])
+    wait_until(lambda: (run / "metrics.csv").is_file() or process.poll() is not None, "the first validation")
+    children = children_of(process)
     assert len(children) == 2
     process.kill()
     output, _ = process.communicate(timeout=150)  # the output ends when the last worker has closed it
     assert "resume me" in output
-    assert int(step_files(run / "checkpoints")[-1].stem.partition("_")[2]) == last_step(run)
+    state = load(step_files(run / "checkpoints")[-1])
+    assert state["held_row"] == [], "the validation was not left"
     for child in children:
         wait_until(lambda pid=int(child): not lives(pid), f"end of {child}")
+
+
+def test_a_request_while_workers_still_start_is_no_failure(
+    start: Start, config_file: Path, data: Path, tmp_path: Path
+) -> None:
+    process = start([*command(config_file, data, tmp_path / "run"), *TWO])
+    wait_until(lambda: len(children_of(process)) == 2 or process.poll() is not None, "two workers")
+    process.send_signal(signal.SIGTERM)
+    output, _ = process.communicate(timeout=150)
+    assert process.returncode == 75, output
+    assert "start me again" in output and "Traceback" not in output
+
+
+def test_who_waits_for_another_process_leaves_when_asked(
+    fork: Fork, config_file: Path, data: Path, tmp_path: Path
+) -> None:
+    """As under torchrun: the other one never comes."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = str(probe.getsockname()[1])
+    process = fork(
+        trainer(config_file, data, tmp_path / "run"), RANK="0", LOCAL_RANK="0", WORLD_SIZE="2",
+        MASTER_ADDR="127.0.0.1", MASTER_PORT=port,
+    )  # fmt: skip
+    wait_until(lambda: "precision:" in process.output() or not process.lives(), "the meeting")
+    process.send(signal.SIGTERM)
+    output = process.wait()
+    assert process.returncode == 75, output
+    assert "leaving before the first step" in output and "Traceback" not in output
 
 
 def lives(pid: int) -> bool:
