@@ -17,7 +17,7 @@ from trainer.config import Config
 from trainer.config_reader import from_mapping, load_config
 from trainer.contract import Exit
 from trainer.durable import replace_text
-from trainer.errors import CheckpointMismatch, ConfigError
+from trainer.errors import CheckpointCorrupt, CheckpointMismatch, ConfigError
 from trainer.official import official_checkpoint, save_args, save_official
 from trainer.official_checkpoint import load_official
 from trainer.progress import Console
@@ -31,7 +31,11 @@ def convert(source: Path, target: Path, *, console: Console) -> Exit:
 
     Raises `NoCheckpoint`, `CheckpointCorrupt`, `CheckpointMismatch` or `ConfigError`.
     """
-    checkpoint, config = to_official(source)
+    try:
+        checkpoint, config = to_official(source)
+    except CheckpointCorrupt as error:
+        error.exit_code = Exit.BAD_CONFIG  # somebody named it
+        raise
     path = target
     if target.is_dir() or (target.suffix == "" and not target.exists() and target.name != "best_checkpoint"):
         path = target / "checkpoint" / "best_checkpoint"

@@ -78,7 +78,9 @@ class CheckpointError(TrainerError):
 
 
 class NoCheckpoint(CheckpointError):
-    """There is no checkpoint where one was expected."""
+    """There is no checkpoint where somebody said that there is one."""
+
+    exit_code = Exit.BAD_CONFIG
 
 
 class CheckpointCorrupt(CheckpointError):

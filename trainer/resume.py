@@ -6,7 +6,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from trainer.checkpoint import Checkpoint, load, newest_good, step_files
-from trainer.contract import JobEnvironment
+from trainer.contract import Exit, JobEnvironment
 from trainer.errors import CheckpointCorrupt, ConfigError, NoCheckpoint
 from trainer.run_folder import RunFolder
 
@@ -19,8 +19,10 @@ def find_checkpoint(wanted: str, folder: RunFolder, job: JobEnvironment, warn: R
     """The checkpoint to resume from; None means a fresh start.
 
     `wanted` is ``auto`` (what ``LAUNCH_RESUME_FROM`` names, else the newest good one of the run), ``never``
-    or a path: of a state, of their folder, or of a run folder. Raises `NoCheckpoint` or `CheckpointCorrupt` when there are checkpoints, or one was named, and
-    none can be used, and `ConfigError` when ``never`` meets a folder with checkpoints.
+    or a path: of a state, of their folder, or of a run folder. Raises `NoCheckpoint` or `CheckpointCorrupt` when
+    there are checkpoints, or one was named, and none can be used, and `ConfigError` when ``never`` meets a folder
+    with checkpoints. Only what a person has named is bad configuration: the launcher may name another one in the
+    next attempt.
     """
     if wanted == "never":
         old = step_files(folder.checkpoints)
@@ -31,9 +33,14 @@ def find_checkpoint(wanted: str, folder: RunFolder, job: JobEnvironment, warn: R
             )
         return None
     named = Path(wanted) if wanted != "auto" else job.resume_from
+    by_a_person = named != job.resume_from
     if named is None:
         return _newest(folder.checkpoints, warn)
-    return _named(named, warn)
+    try:
+        return _named(named, warn)
+    except (NoCheckpoint, CheckpointCorrupt) as error:
+        error.exit_code = Exit.BAD_CONFIG if by_a_person else Exit.FAILED
+        raise
 
 
 def _newest(folder: Path, warn: Report) -> Checkpoint | None:

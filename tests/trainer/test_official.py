@@ -214,7 +214,7 @@ def test_what_a_warm_start_lacks_is_found_before_the_data_are_read(
     assert "error: --require gru.: only a warm start takes parameters" in output
     missing = ("--set", "init_from_checkpoint=true", "--set", f"init_checkpoint_path={tmp_path / 'absent'}")
     code, output = call(*arguments, *missing)
-    assert code == 1
+    assert code == 2
     assert f"error: there is no checkpoint {tmp_path / 'absent'}" in output
 
 

@@ -356,14 +356,27 @@ def test_a_folder_of_which_every_checkpoint_is_damaged_is_not_begun_anew(
     assert (run / "metrics.csv").read_bytes() == before
 
 
-def test_a_named_checkpoint_that_is_damaged_with_none_before_it_is_an_error(
-    finish: Finish, tmp_path: Path
+def test_a_named_checkpoint_that_cannot_be_used_is_bad_configuration_but_of_the_launcher_a_failure(
+    finish: Finish, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    broken = tmp_path / "step_00000004.pt"
+    """Another attempt cannot help where a person has named it; the launcher may name another one then."""
+    broken, absent = tmp_path / "step_00000004.pt", tmp_path / "absent.pt"
     broken.write_bytes(b"not a checkpoint")
-    code, output = finish(tmp_path / "run", "--resume", str(broken))
-    assert code == 1
-    assert f"error: {broken} is damaged and there is no older checkpoint beside it" in output
+    complaints = {
+        broken: f"error: {broken} is damaged and there is no older checkpoint beside it",
+        absent: f"error: there is no checkpoint {absent}",
+    }
+    for path, complaint in complaints.items():
+        code, output = finish(tmp_path / "run", "--resume", str(path))
+        assert code == 2 and complaint in output
+        with monkeypatch.context() as patch:
+            patch.setenv("LAUNCH_RESUME_FROM", str(path))
+            for options in ((), ("--resume", str(path))):
+                code, output = finish(tmp_path / "run", *options)
+                assert code == 1 and complaint in output
+    for path in complaints:
+        assert main(["convert", str(path), str(tmp_path / "official")]) == 2
+        assert f"error: {path}" in capsys.readouterr().err.replace("there is no checkpoint ", "")
 
 
 def test_another_architecture_is_refused_by_the_field_that_differs(finish: Finish, tmp_path: Path) -> None:

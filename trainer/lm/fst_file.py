@@ -18,7 +18,7 @@ import numpy as np
 from trainer.lm.errors import BadGraph, GraphTooLarge, missing_package
 from trainer.lm.memory import available_bytes, gib
 
-__all__ = ["Arcs", "FstHeader", "load_arcs", "read_header"]
+__all__ = ["Arcs", "FstHeader", "load_arcs", "measure", "read_header"]
 
 MAGIC = 2125659606
 HAS_INPUT_SYMBOLS, HAS_OUTPUT_SYMBOLS, IS_ALIGNED = 1, 2, 4
@@ -133,6 +133,23 @@ def _parse_header(path: Path, head: bytes, size: int) -> FstHeader:
     )  # fmt: skip
 
 
+def measure(header: FstHeader) -> tuple[Ints, int, int]:
+    """The body as 32-bit words, left in the file, and its numbers of states and arcs, for which all states are visited.
+
+    Raises `BadGraph` for a file that is cut off, `MissingPackage` without numba.
+    """
+    path = header.path
+    try:
+        from trainer.lm.fst_arrays import count
+    except ImportError as error:
+        raise missing_package(error, "decoding with a graph") from error
+    words = np.memmap(path, dtype=np.int32, mode="r", offset=header.offset, shape=(header.body_bytes // 4,))
+    states, num_arcs = count(words, header.num_states)
+    if states < 0:
+        raise BadGraph(f"{path}: is cut off: {header.file_bytes} bytes do not hold all its states")
+    return words, int(states), int(num_arcs)
+
+
 def load_arcs(path: Path, *, threads: int = 1, most_bytes: int | None = None) -> Arcs:
     """Load a graph of which `threads` searches will make use.
 
@@ -148,14 +165,9 @@ def load_arcs(path: Path, *, threads: int = 1, most_bytes: int | None = None) ->
             hint="take a machine with more memory, a smaller graph (trainer lm build --order 2 --prune 1), "
             "or --decoder lexicon",
         )
-    try:
-        from trainer.lm.fst_arrays import count, epsilon_levels, fill
-    except ImportError as error:
-        raise missing_package(error, "decoding with a graph") from error
-    words = np.memmap(path, dtype=np.int32, mode="r", offset=header.offset, shape=(header.body_bytes // 4,))
-    states, num_arcs = count(words, header.num_states)
-    if states < 0:
-        raise BadGraph(f"{path}: is cut off: {header.file_bytes} bytes do not hold all its states")
+    words, states, num_arcs = measure(header)
+    from trainer.lm.fst_arrays import epsilon_levels, fill
+
     first_arc, first_emitting = np.empty(states + 1, np.int64), np.empty(states, np.int64)
     ilabel, final = np.empty(num_arcs, np.uint8), np.empty(states, np.float32)
     olabel, next_state = np.empty(num_arcs, np.int32), np.empty(num_arcs, np.int32)

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from trainer.lm.errors import BadGraph
-from trainer.lm.fst_file import Arcs, load_arcs, read_header
+from trainer.lm.fst_file import Arcs, load_arcs, measure, read_header
 from trainer.lm.memory import available_bytes, gib
 from trainer.lm.symbols import BLANK_LABEL, EPSILON, SILENCE_LABEL, TOKENS, Words, read_symbols
 from trainer.synthetic.lexicon import builtin_lexicon
@@ -158,17 +158,17 @@ def read_record(folder: Path) -> dict[str, Any]:
 
 
 def describe(folder: Path, threads: int) -> list[tuple[str, str]]:
-    """What `trainer lm info` shows, without loading the graph. Raises `BadGraph`."""
+    """What `trainer lm info` shows, without loading the graph, whose states are counted. Raises `BadGraph`."""
     header = read_header(folder / GRAPH)
     words = Words(read_symbols(folder / WORDS))
+    _, num_states, num_arcs = measure(header)
     _check_tokens(folder)
     record = read_record(folder)
     needed, free = header.memory_bytes(threads), available_bytes()
-    states = f"{header.num_states:,}" if header.num_states >= 0 else "not said in its header"
     rows = [
         ("graph", f"{folder / GRAPH}, {gib(header.file_bytes)}"),
-        ("states", states),
-        ("arcs", f"{header.most_arcs:,}" + ("" if header.num_states >= 0 else " at most")),
+        ("states", f"{num_states:,}"),
+        ("arcs", f"{num_arcs:,}"),
         ("words", f"{len(words):,}"),
         ("phonemes", "as in tokens.txt, checked" if (folder / TOKEN_TABLE).is_file() else "checked when loaded"),
         ("memory", f"about {gib(needed)} in {threads} threads; {gib(free)} are free"

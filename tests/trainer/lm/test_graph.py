@@ -153,7 +153,9 @@ def test_a_graph_for_another_order_of_phonemes_is_refused(tmp_path: Path) -> Non
         DecodingGraph.load(tmp_path / "right" / "g")
 
 
-def test_damaged_graphs_are_refused_in_words(house: Path, tmp_path: Path) -> None:
+def test_damaged_graphs_are_refused_in_words(
+    house: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     good = (house / "TLG.fst").read_bytes()
     path = tmp_path / "TLG.fst"
     for content, complaint in (
@@ -171,6 +173,10 @@ def test_damaged_graphs_are_refused_in_words(house: Path, tmp_path: Path) -> Non
     with pytest.raises(BadGraph, match="cycle"):
         load_arcs(write_fst(path, [(0, 0, 1, 1.0, 1), (1, 0, 2, 1.0, 0)], {1: 0.0}, 2))
     copy = shutil.copytree(house, tmp_path / "copy")
+    (copy / "TLG.fst").write_bytes(good[: 16 * (len(good) // 32)])
+    assert main(["lm", "info", str(copy)]) != 0  # without loading it
+    assert f"{copy / 'TLG.fst'}: is cut off" in capsys.readouterr().err
+    (copy / "TLG.fst").write_bytes(good)
     (copy / "words.txt").write_text("<eps> 0\nTHE one\n")
     with pytest.raises(BadGraph, match="line 2: expected SYMBOL id"):
         DecodingGraph.load(copy)
