@@ -28,6 +28,7 @@ from launcher.home import RunPaths
 from launcher.orchestrate.attention import NOBODY, GaveWay, Onlooker, onlooker_of
 from launcher.orchestrate.context import RunContext
 from launcher.orchestrate.progress import follow_progress
+from launcher.policy.output import TOO_MUCH_OUTPUT, read_from
 from launcher.policy.reserve import Measured
 from launcher.policy.states import Reason
 from launcher.records import from_json, to_json
@@ -91,32 +92,40 @@ def bring_log(
     # The caller's row may be older than what this very look has brought already.
     attempt = next((row for row in context.attempts if row.n == attempt.n), attempt)
     for _ in itertools.count() if to_the_end else range(LOG_CHUNKS_PER_LOOK):
-        chunk = runner.logs(handle, attempt.log_offset)
+        end = int((attempt.progress or {}).get("log_bytes", 0))
+        start = read_from(attempt.log_offset, end, has_ended=to_the_end)
+        if start != attempt.log_offset:
+            context.say_once("flood", Kind.WARNING, TOO_MUCH_OUTPUT)
+        if start is None:
+            break
+        chunk = runner.logs(handle, start)
         if not chunk.data:
             break
-        attempt = _append(context, attempt, chunk)
+        attempt = _append(context, attempt, chunk, asked_from=start)
     return attempt
 
 
-def _append(context: RunContext, attempt: AttemptRow, chunk: LogChunk) -> AttemptRow:
-    """Append to the log first and note it then.
+def _append(context: RunContext, attempt: AttemptRow, chunk: LogChunk, *, asked_from: int) -> AttemptRow:
+    """Append to the log first and note it then; where output is missing in between, the log says so.
 
     The file is longer than the record says when we were killed in between: it is cut back before.
     """
     log_bytes = context.run.log_bytes
-    if chunk.offset > attempt.log_offset:  # the machine dropped its oldest output to save its disk
-        dropped = chunk.offset - attempt.log_offset
+    dropped, missing = chunk.offset - asked_from, chunk.offset - attempt.log_offset
+    if dropped > 0:  # the machine dropped its oldest output to save its disk
         context.report(
             Kind.WARNING, f"{dropped} bytes of output were dropped on the machine before they were home"
         )
+    notice = f"\n[launch] {missing} bytes of output are missing here\n".encode() if missing > 0 else b""
+    data = notice + chunk.data
     with context.paths.log.open("ab") as log:
         log.truncate(log_bytes)
         log.seek(0, os.SEEK_END)
-        log.write(chunk.data)
+        log.write(data)
         log.flush()
         os.fsync(log.fileno())
     with context.store.together():
-        context.update_run(log_bytes=log_bytes + len(chunk.data))
+        context.update_run(log_bytes=log_bytes + len(data))
         return context.update_attempt(attempt, log_offset=chunk.next_offset)
 
 
