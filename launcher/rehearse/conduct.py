@@ -14,6 +14,7 @@ from pathlib import Path
 
 from launcher.errors import LaunchError, UsageError
 from launcher.job import Job, Recovery, Resources
+from launcher.job.smoke import run_to_rehearse
 from launcher.quantities import duration, offer_words
 from launcher.rehearse.findings import Loss, Rehearsal, judge, save_interval_s
 from launcher.rehearse.observed import Leaving, Observed, Return
@@ -44,7 +45,8 @@ def rehearse(
     """Run a job's program here, send it a notice, kill it, resume it, and say what that would mean on a rented machine.
 
     Free of charge and without effect on anything of the user's: state, results and environment lie in a temporary
-    folder that is removed at the end. What runs is `smoke.run` of the job where there is one. Takes ``minutes``, or less.
+    folder that is removed at the end. What runs is `smoke.run` of the job where there is one, and of the trainer in the
+    box a small model. Takes ``minutes``, or less.
 
     Raises:
         UsageError: the job cannot run here as one program.
@@ -52,6 +54,8 @@ def rehearse(
     """
     given = dict(os.environ) if environ is None else dict(environ)
     scratch = Path(tempfile.mkdtemp(prefix="launch-rehearsal-"))
+    if words := run_to_rehearse(job)[1]:
+        say(words)
     try:
         played = _Play(
             _job_here(job, minutes), scratch, {**given, "LAUNCH_HOME": str(scratch / "home")}, minutes, say
@@ -72,7 +76,7 @@ def _job_here(job: Job, minutes: float) -> Job:
     return dataclasses.replace(
         job,
         name="rehearsal",
-        run=job.smoke.run if job.smoke is not None else job.run,
+        run=run_to_rehearse(job)[0],
         stages=(),
         smoke=None,
         expect={},  # a slice of the work comes to nothing
@@ -282,6 +286,8 @@ def _losses(job: Job, observed: Observed, environ: Mapping[str, str]) -> tuple[L
     from launcher.planning.comparison import compare
 
     interval_s = save_interval_s(observed) or observed.watched_s
+    if job.checkpoint.every is not None and run_to_rehearse(job)[1]:  # a slice saves at a pace of its own
+        interval_s = job.checkpoint.every.total_seconds()
     if not interval_s or observed.failure is not None:
         return ()
     try:

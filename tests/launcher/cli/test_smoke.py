@@ -7,7 +7,8 @@ from pathlib import Path
 import pytest
 
 from launcher import Job, JobFileError
-from launcher.job.smoke import small_run_of
+from launcher.job.built_in import built_in_job
+from launcher.job.smoke import run_to_rehearse, small_run_of
 from tests.launcher.cli.conftest import Cli
 
 JOB = """\
@@ -52,3 +53,18 @@ def test_the_trainer_in_the_box_knows_a_small_run(tmp_path: Path) -> None:
     assert small.max_cost == 0.5
     with pytest.raises(JobFileError, match="smoke: is missing"):
         small_run_of(Job(run="python train.py", base_dir=tmp_path))
+
+
+def test_the_trainer_in_the_box_is_rehearsed_with_a_small_model(tmp_path: Path) -> None:
+    script = "trainer train --set checkpoints.every_s=300 \\\n  --config a.yaml | tee log\ntrainer evaluate"
+    run, words = run_to_rehearse(Job(run=script, base_dir=tmp_path))
+    first, second, last = str(run).split("\n")
+    assert first == "trainer train --set checkpoints.every_s=300 \\"
+    assert second.startswith("  --config a.yaml --set model.n_units=64 ")
+    assert second.endswith(" | tee log"), "what comes later wins, so ours comes last"
+    assert last == "trainer evaluate"
+    assert "small model" in words
+    bare, _ = run_to_rehearse(built_in_job(tmp_path))
+    assert "checkpoints.keep=3 --set model.n_units=64" in str(bare)
+    assert run_to_rehearse(Job(run="python train.py", base_dir=tmp_path)) == ("python train.py", "")
+    assert run_to_rehearse(Job(run="x", smoke={"run": "y"}, base_dir=tmp_path))[0] == "y"  # type: ignore[arg-type]
