@@ -1,75 +1,156 @@
-"""Writes the table of on-demand prices anew: ``python -m provisioning.aws.table us-east-1 eu-west-1 > prices.csv``.
+"""Makes the price tables that ship, ``prices.csv`` and ``spot.csv``, of what was read (``readings.csv``):
 
-It asks the Pricing API with the caller's own credentials. Rows of regions that were not asked for stay as they are.
+    python -m provisioning.aws.table                        of what stands there
+    python -m provisioning.aws.table us-east-1 eu-west-1    asks AWS for these regions first, with your own credentials
+
+AWS is asked for list prices (Pricing API) and for the spot prices of all zones now. What it does not say stays as it is.
 """
 
 from __future__ import annotations
 
-import csv
+import os
 import sys
-from typing import TYPE_CHECKING, TextIO
+from pathlib import Path
+from typing import TYPE_CHECKING
 
 from provisioning.aws import prices
 from provisioning.aws.client import client_for
 from provisioning.aws.hardware import CPU_TYPES, GPU_FAMILIES, family_of
 from provisioning.errors import CloudError
 from provisioning.models import utc_now
+from provisioning.readings import (
+    Reading,
+    Source,
+    merged,
+    read_readings,
+    table_rows,
+    write_readings,
+    write_table,
+)
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Mapping, Sequence
+    from datetime import datetime
 
     from provisioning.aws.client import Client
-    from provisioning.prices import Price
 
-__all__ = ["fetched", "main", "write"]
+__all__ = ["fetched", "main", "tables"]
 
-HEADER = (
-    "# On-demand prices in USD per hour (Linux, shared tenancy), AWS list prices. Used where the Pricing API may not be asked.",
-    "# evidence: read = read from AWS or a public copy of its list on that day; remembered = a long-standing list price, not read again.",
-    "# Written anew from that API by: python -m provisioning.aws.table REGION... > prices.csv",
+READINGS = "readings.csv"
+ABOUT_READINGS = (
+    "What was read of EC2's prices: USD per hour, Linux, shared tenancy; spot as the range over a region's zones.",
+    "prices.csv and spot.csv are made of it by: python -m provisioning.aws.table",
+    "Read anew from AWS, and the tables with it, by: python -m provisioning.aws.table REGION...",
 )
+_MADE = "Made of readings.csv, where the sources stand, by: python -m provisioning.aws.table"
+ABOUT = {
+    "prices.csv": (
+        "On-demand prices in USD per hour (Linux, shared tenancy), AWS list prices. Used where the Pricing API may not be asked.",
+        "evidence: read = read from AWS or a public copy of its list; remembered = a long-standing list price, not read again.",
+        _MADE,
+    ),
+    "spot.csv": (
+        "Typical spot prices in USD per hour, the middle of what the zones of a region asked; they move by the hour.",
+        "evidence: read = read from the spot price history or a public copy; remembered = as quoted elsewhere, not read again.",
+        _MADE,
+    ),
+}
+MARKETS = {"prices.csv": "on-demand", "spot.csv": "spot"}
+COLUMNS = ("instance_type", "region", "usd_per_hour", "as_of", "evidence")
 PRICING_REGION = "us-east-1"
 
 
-def fetched(client: Client, region: str) -> dict[tuple[str, str], Price]:
-    """Ask for the prices of all machines that we offer in a region."""
-    asked = client.price_list(PRICING_REGION, prices.price_filters(region, instanceFamily="GPU instance"))
-    found = prices.listed_prices(asked, utc_now())
-    for name in CPU_TYPES:
-        asked = client.price_list(PRICING_REGION, prices.price_filters(region, instanceType=name))
-        found |= prices.listed_prices(asked, utc_now())
+def tables(readings: Sequence[Reading]) -> dict[str, str]:
+    """Return the text of each table that is made of readings."""
+    rows = list(table_rows(readings))
     return {
-        (name, region): price
-        for name, price in found.items()
-        if name in CPU_TYPES or family_of(name) in GPU_FAMILIES
+        name: write_table(
+            ABOUT[name],
+            COLUMNS,
+            [
+                (row.item, row.place, f"{row.usd_per_hour:.8g}", row.as_of, row.evidence)
+                for row in rows
+                if row.market == market
+            ],
+        )
+        for name, market in MARKETS.items()
     }
 
 
-def write(table: Mapping[tuple[str, str], Price], out: TextIO) -> None:
-    """Write a table in the form in which it ships."""
-    out.writelines(f"{line}\n" for line in HEADER)
-    rows = csv.writer(out, lineterminator="\n")
-    rows.writerow(("instance_type", "region", "usd_per_hour", "as_of", "evidence"))
-    for (name, region), price in sorted(table.items()):
-        evidence = "remembered" if "not read again" in price.source else "read"
-        rows.writerow((name, region, f"{price.usd_per_hour:.8g}", price.at.date().isoformat(), evidence))
+def fetched(client: Client, region: str, now: datetime) -> list[Reading]:
+    """Ask for the prices of all machines that we offer in a region, on demand and spot."""
+    asked = client.price_list(PRICING_REGION, prices.price_filters(region, instanceFamily="GPU instance"))
+    found = prices.listed_prices(asked, now)
+    for name in CPU_TYPES:
+        asked = client.price_list(PRICING_REGION, prices.price_filters(region, instanceType=name))
+        found |= prices.listed_prices(asked, now)
+    ours = {
+        name: price for name, price in found.items() if name in CPU_TYPES or family_of(name) in GPU_FAMILIES
+    }
+    listed = _source("price-list", now, "AWS Pricing API, GetProducts")
+    readings = [
+        Reading(
+            item=name,
+            places=(region,),
+            market="on-demand",
+            low_usd=price.usd_per_hour,
+            high_usd=price.usd_per_hour,
+            source=listed,
+        )
+        for name, price in ours.items()
+    ]
+    return readings + _spot(client, region, sorted(ours), now)
 
 
-def main(regions: Iterable[str], environ: Mapping[str, str], out: TextIO = sys.stdout) -> int:
-    """Write the table with fresh rows for ``regions``; 1 when AWS does not answer."""
-    table = dict(prices.table())
-    client = client_for(environ, None)
+def _spot(client: Client, region: str, names: Sequence[str], now: datetime) -> list[Reading]:
+    if not names:
+        return []
+    asked = client.pages(
+        "ec2",
+        region,
+        "describe_spot_price_history",
+        "SpotPriceHistory",
+        InstanceTypes=list(names),
+        ProductDescriptions=["Linux/UNIX"],
+        StartTime=now,
+    )
+    by_type: dict[str, list[float]] = {}
+    for (name, _), price in prices.read_spot_history(asked).items():
+        by_type.setdefault(name, []).append(price.usd_per_hour)
+    source = _source("spot-history", now, "EC2 DescribeSpotPriceHistory, the newest price of each zone")
+    return [
+        Reading(
+            item=name,
+            places=(region,),
+            market="spot",
+            low_usd=min(usd),
+            high_usd=max(usd),
+            source=source,
+        )
+        for name, usd in by_type.items()
+    ]
+
+
+def _source(name: str, now: datetime, citation: str) -> Source:
+    return Source(name=f"{name}-{now:%Y-%m-%d}", day=now.date(), evidence="read", citation=citation)
+
+
+def main(regions: Sequence[str], environ: Mapping[str, str], folder: Path) -> int:
+    """Write the tables in ``folder``; with ``regions`` read those from AWS first. 1, and nothing written, when it does not answer."""
+    readings = read_readings((folder / READINGS).read_text(encoding="utf-8"))
+    client, now = client_for(environ, None), utc_now()
     try:
         for region in regions:
-            table |= fetched(client, region)
+            readings = merged(readings, fetched(client, region, now))
     except CloudError as error:
         sys.stderr.write(f"{error}\n{error.hint or ''}\n")
         return 1
-    write(table, out)
+    if regions:
+        (folder / READINGS).write_text(write_readings(readings, ABOUT_READINGS), encoding="utf-8")
+    for name, text in tables(readings).items():
+        (folder / name).write_text(text, encoding="utf-8")
     return 0
 
 
 if __name__ == "__main__":
-    import os
-
-    sys.exit(main(sys.argv[1:], os.environ))
+    sys.exit(main(sys.argv[1:], os.environ, Path(__file__).parent))
