@@ -1,4 +1,5 @@
-"""Prices as they were read, with where and when, and the dated tables that ship, which are made of them. Pure.
+"""Prices as they were read, with where and when, and the dated tables that ship, which are made of them. Pure but for
+`write_anew`.
 
 A provider's ``readings.csv`` begins with the sources that its rows refer to:
 
@@ -13,12 +14,16 @@ from __future__ import annotations
 import csv
 import io
 import re
+import sys
 from dataclasses import dataclass
 from datetime import date
 from typing import TYPE_CHECKING, Literal, NoReturn, cast
 
+from provisioning.errors import CloudError
+
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+    from pathlib import Path
 
 __all__ = [
     "Reading",
@@ -27,10 +32,12 @@ __all__ = [
     "merged",
     "read_readings",
     "table_rows",
+    "write_anew",
     "write_readings",
     "write_table",
 ]
 
+READINGS = "readings.csv"
 COLUMNS = ("item", "places", "market", "low_usd", "high_usd", "source")
 _SOURCE = re.compile(r"# source (\S+) (\d{4}-\d\d-\d\d) (read|remembered): (.+)")
 Market = Literal["on-demand", "spot"]
@@ -157,6 +164,30 @@ def table_rows(readings: Iterable[Reading]) -> Iterator[TableRow]:
         for item in readings
         for place in item.places
     )
+
+
+def write_anew(
+    folder: Path,
+    about: Sequence[str],
+    tables: Callable[[Sequence[Reading]], Mapping[str, str]],
+    ask: Callable[[], Sequence[Reading]] | None = None,
+) -> int:
+    """Write the tables that are made of ``readings.csv`` in ``folder``, with ``ask`` after reading prices anew into it.
+
+    Returns an exit code: 1, said on stderr and nothing written, when the provider does not answer.
+    """
+    path = folder / READINGS
+    readings = read_readings(path.read_text(encoding="utf-8"))
+    if ask is not None:
+        try:
+            readings = merged(readings, ask())
+        except CloudError as error:
+            sys.stderr.write(f"{error}\n{error.hint or ''}\n")
+            return 1
+        path.write_text(write_readings(readings, about), encoding="utf-8")
+    for name, text in tables(readings).items():
+        (folder / name).write_text(text, encoding="utf-8")
+    return 0
 
 
 def write_table(about: Sequence[str], columns: Sequence[str], rows: Iterable[Sequence[object]]) -> str:

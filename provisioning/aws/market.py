@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from provisioning.models import Offer, Query
     from provisioning.prices import Price
 
-__all__ = ["Market"]
+__all__ = ["Market", "spot_prices"]
 
 PRICING_REGION = "us-east-1"
 """The Pricing API answers for all regions from three of them."""
@@ -201,16 +201,7 @@ class Market:
         now = self._clock()
         if kept and not fresh and now - kept[0] < SPOT_PRICES_KEPT:
             return kept[1]
-        found = self._client.pages(
-            "ec2",
-            region,
-            "describe_spot_price_history",
-            "SpotPriceHistory",
-            InstanceTypes=list(names),
-            ProductDescriptions=["Linux/UNIX"],
-            StartTime=now,
-        )
-        self._spot[region, names] = (now, prices.read_spot_history(found))
+        self._spot[region, names] = (now, spot_prices(self._client, region, names, now))
         return self._spot[region, names][1]
 
     def _on_demand(self, region: str, names: Sequence[str]) -> dict[str, Price]:
@@ -293,3 +284,19 @@ def _region_of_zone(zone: str) -> str:
     if not found:
         raise BadOption(f"aws: {zone!r} is no zone", hint="they look like us-east-1a")
     return found[0]
+
+
+def spot_prices(
+    client: Client, region: str, names: Sequence[str], now: datetime
+) -> dict[tuple[str, str], Price]:
+    """Ask what some types cost now as spot, by (instance type, zone)."""
+    found = client.pages(
+        "ec2",
+        region,
+        "describe_spot_price_history",
+        "SpotPriceHistory",
+        InstanceTypes=list(names),
+        ProductDescriptions=["Linux/UNIX"],
+        StartTime=now,
+    )
+    return prices.read_spot_history(found)

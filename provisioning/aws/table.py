@@ -16,17 +16,9 @@ from typing import TYPE_CHECKING
 from provisioning.aws import prices
 from provisioning.aws.client import client_for
 from provisioning.aws.hardware import CPU_TYPES, GPU_FAMILIES, family_of
-from provisioning.errors import CloudError
+from provisioning.aws.market import spot_prices
 from provisioning.models import utc_now
-from provisioning.readings import (
-    Reading,
-    Source,
-    merged,
-    read_readings,
-    table_rows,
-    write_readings,
-    write_table,
-)
+from provisioning.readings import Reading, Source, table_rows, write_anew, write_table
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -36,7 +28,6 @@ if TYPE_CHECKING:
 
 __all__ = ["fetched", "main", "tables"]
 
-READINGS = "readings.csv"
 ABOUT_READINGS = (
     "What was read of EC2's prices: USD per hour, Linux, shared tenancy; spot as the range over a region's zones.",
     "prices.csv and spot.csv are made of it by: python -m provisioning.aws.table",
@@ -103,19 +94,9 @@ def fetched(client: Client, region: str, now: datetime) -> list[Reading]:
 
 
 def _spot(client: Client, region: str, names: Sequence[str], now: datetime) -> list[Reading]:
-    if not names:
-        return []
-    asked = client.pages(
-        "ec2",
-        region,
-        "describe_spot_price_history",
-        "SpotPriceHistory",
-        InstanceTypes=list(names),
-        ProductDescriptions=["Linux/UNIX"],
-        StartTime=now,
-    )
+    asked = spot_prices(client, region, names, now) if names else {}
     by_type: dict[str, list[float]] = {}
-    for (name, _), price in prices.read_spot_history(asked).items():
+    for (name, _), price in asked.items():
         by_type.setdefault(name, []).append(price.usd_per_hour)
     source = _source("spot-history", now, "EC2 DescribeSpotPriceHistory, the newest price of each zone")
     return [
@@ -136,20 +117,13 @@ def _source(name: str, now: datetime, citation: str) -> Source:
 
 
 def main(regions: Sequence[str], environ: Mapping[str, str], folder: Path) -> int:
-    """Write the tables in ``folder``; with ``regions`` read those from AWS first. 1, and nothing written, when it does not answer."""
-    readings = read_readings((folder / READINGS).read_text(encoding="utf-8"))
+    """Write the tables in ``folder``; with ``regions`` read those from AWS first. Returns as `write_anew` does."""
     client, now = client_for(environ, None), utc_now()
-    try:
-        for region in regions:
-            readings = merged(readings, fetched(client, region, now))
-    except CloudError as error:
-        sys.stderr.write(f"{error}\n{error.hint or ''}\n")
-        return 1
-    if regions:
-        (folder / READINGS).write_text(write_readings(readings, ABOUT_READINGS), encoding="utf-8")
-    for name, text in tables(readings).items():
-        (folder / name).write_text(text, encoding="utf-8")
-    return 0
+
+    def ask() -> list[Reading]:
+        return [reading for region in regions for reading in fetched(client, region, now)]
+
+    return write_anew(folder, ABOUT_READINGS, tables, ask if regions else None)
 
 
 if __name__ == "__main__":

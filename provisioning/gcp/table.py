@@ -13,28 +13,17 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from provisioning.errors import CloudError
 from provisioning.gcp import prices
 from provisioning.gcp.client import Client
 from provisioning.models import utc_now
-from provisioning.readings import (
-    Reading,
-    Source,
-    TableRow,
-    merged,
-    read_readings,
-    table_rows,
-    write_readings,
-    write_table,
-)
+from provisioning.readings import Reading, Source, TableRow, table_rows, write_anew, write_table
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence
     from datetime import datetime
 
-__all__ = ["fetched", "main", "table"]
+__all__ = ["fetched", "main", "tables"]
 
-READINGS, TABLE = "readings.csv", "prices.csv"
 ABOUT_READINGS = (
     "What was read of Compute Engine's prices: USD per hour of a part (core per vCPU, ram per GiB, GPUs each) or a host.",
     "prices.csv is made of it by: python -m provisioning.gcp.table",
@@ -57,7 +46,7 @@ _A3_GIB_PER_CORE = 8.8117
 """GiB that cost as much as a vCPU: our own split of the price of one host."""
 
 
-def table(readings: Sequence[Reading]) -> str:
+def tables(readings: Sequence[Reading]) -> dict[str, str]:
     """Return the text of the table that is made of readings."""
     rows = list(table_rows(readings))
     parts = [row for row in rows if not row.item.endswith(_HOST)]
@@ -68,7 +57,7 @@ def table(readings: Sequence[Reading]) -> str:
         (row.item, row.place, row.market, f"{row.usd_per_hour:.8g}", row.as_of, row.evidence)
         for row in sorted(parts)
     )
-    return write_table(ABOUT, COLUMNS, written)
+    return {"prices.csv": write_table(ABOUT, COLUMNS, written)}
 
 
 def _split(hosts: Iterable[TableRow]) -> Iterator[TableRow]:
@@ -116,17 +105,10 @@ def fetched(client: Client, regions: Sequence[str], now: datetime) -> list[Readi
 
 
 def main(regions: Sequence[str], environ: Mapping[str, str], folder: Path) -> int:
-    """Write the table in ``folder``; with ``regions`` ask Google first. 1, and nothing written, when it does not answer."""
-    readings = read_readings((folder / READINGS).read_text(encoding="utf-8"))
-    if regions:
-        try:
-            readings = merged(readings, fetched(Client(environ, None), regions, utc_now()))
-        except CloudError as error:
-            sys.stderr.write(f"{error}\n{error.hint or ''}\n")
-            return 1
-        (folder / READINGS).write_text(write_readings(readings, ABOUT_READINGS), encoding="utf-8")
-    (folder / TABLE).write_text(table(readings), encoding="utf-8")
-    return 0
+    """Write the table in ``folder``; with ``regions`` ask Google first. Returns as `write_anew` does."""
+    now = utc_now()
+    ask = (lambda: fetched(Client(environ, None), regions, now)) if regions else None
+    return write_anew(folder, ABOUT_READINGS, tables, ask)
 
 
 if __name__ == "__main__":

@@ -15,17 +15,8 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import TYPE_CHECKING
 
-from provisioning.errors import CloudError
 from provisioning.models import Query, utc_now
-from provisioning.readings import (
-    Reading,
-    Source,
-    merged,
-    read_readings,
-    table_rows,
-    write_readings,
-    write_table,
-)
+from provisioning.readings import Reading, Source, table_rows, write_anew, write_table
 from provisioning.vast.client import Client
 from provisioning.vast.dated import ANYWHERE
 from provisioning.vast.gpus import type_name
@@ -36,9 +27,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
     from datetime import datetime
 
-__all__ = ["HOSTS", "fetched", "main", "table"]
+__all__ = ["HOSTS", "fetched", "main", "tables"]
 
-READINGS, TABLE = "readings.csv", "typical.csv"
 ABOUT_READINGS = (
     "What was read of Vast's market: USD per hour for one GPU with its host, verified hosts; it moves by the hour.",
     "typical.csv is made of it by: python -m provisioning.vast.table",
@@ -77,7 +67,7 @@ _LEAST_ASKS = 3
 """Fewer say nothing about what is typical."""
 
 
-def table(readings: Sequence[Reading]) -> str:
+def tables(readings: Sequence[Reading]) -> dict[str, str]:
     """Return the text of the table that is made of readings; what has no entry in `HOSTS` is left out."""
     rows = [row for row in table_rows(readings) if row.item in HOSTS]
     order = list(HOSTS)
@@ -86,7 +76,7 @@ def table(readings: Sequence[Reading]) -> str:
         (row.item, *HOSTS[row.item], row.market, f"{row.usd_per_hour:.4g}", row.as_of, row.evidence)
         for row in rows
     )
-    return write_table(ABOUT, COLUMNS, written)
+    return {"typical.csv": write_table(ABOUT, COLUMNS, written)}
 
 
 def fetched(client: Client, now: datetime) -> Iterator[Reading]:
@@ -118,20 +108,13 @@ def fetched(client: Client, now: datetime) -> Iterator[Reading]:
 
 
 def main(arguments: Sequence[str], environ: Mapping[str, str], folder: Path) -> int:
-    """Write the table in ``folder``; ``--live`` reads the market first. 1, and nothing written, when Vast does not answer."""
+    """Write the table in ``folder``; ``--live`` reads the market first. Returns as `write_anew` does, 2 for another option."""
     if list(arguments) not in ([], ["--live"]):
         sys.stderr.write(f"usage: python -m provisioning.vast.table [--live]; came {' '.join(arguments)}\n")
         return 2
-    readings = read_readings((folder / READINGS).read_text(encoding="utf-8"))
-    if arguments:
-        try:
-            readings = merged(readings, list(fetched(Client(environ), utc_now())))
-        except CloudError as error:
-            sys.stderr.write(f"{error}\n{error.hint or ''}\n")
-            return 1
-        (folder / READINGS).write_text(write_readings(readings, ABOUT_READINGS), encoding="utf-8")
-    (folder / TABLE).write_text(table(readings), encoding="utf-8")
-    return 0
+    now = utc_now()
+    ask = (lambda: list(fetched(Client(environ), now))) if arguments else None
+    return write_anew(folder, ABOUT_READINGS, tables, ask)
 
 
 if __name__ == "__main__":

@@ -11,17 +11,17 @@ import pytest
 
 from provisioning.aws.table import tables as aws_tables
 from provisioning.dated import providers_with_tables
-from provisioning.gcp.table import table as gcp_table
+from provisioning.gcp.table import tables as gcp_tables
 from provisioning.models import utc_now
 from provisioning.readings import Reading, Source, merged, read_readings, table_rows, write_readings
 from provisioning.vast.table import HOSTS
-from provisioning.vast.table import table as vast_table
+from provisioning.vast.table import tables as vast_tables
 
 PACKAGE = Path(__file__).parents[2] / "provisioning"
 MADE: dict[str, Callable[[Sequence[Reading]], Mapping[str, str]]] = {
     "aws": aws_tables,
-    "gcp": lambda readings: {"prices.csv": gcp_table(readings)},
-    "vast": lambda readings: {"typical.csv": vast_table(readings)},
+    "gcp": gcp_tables,
+    "vast": vast_tables,
 }
 
 
@@ -59,9 +59,9 @@ def test_a_part_of_two_hosts_is_as_old_as_the_older() -> None:
     def host(name: str, usd: float, day: date) -> Reading:
         return reading(f"{name} host", usd, source=source("s" + day.isoformat(), day))
 
-    made = gcp_table(
+    made = gcp_tables(
         [host("a2-highgpu-1g", 0.7395, date(2026, 9, 1)), host("a2-ultragpu-1g", 1.0996, date(2026, 3, 1))]
-    )
+    )["prices.csv"]
     rows = {row["part"]: row for row in csv.DictReader(x for x in made.splitlines() if x[0] != "#")}
     assert {row["as_of"] for row in rows.values()} == {"2026-03-01"}
     core, ram = (float(rows[part]["usd_per_hour"]) for part in ("a2-core", "a2-ram"))
