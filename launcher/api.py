@@ -16,6 +16,7 @@ from launcher.forecast.estimates import Estimate
 from launcher.home import Home
 from launcher.job import Job, new_run_id
 from launcher.job.environments import environment_at_launch
+from launcher.job.stages import job_of_stage
 from launcher.listing import follow_if_nobody_does
 from launcher.orchestrate.context import RunContext
 from launcher.planning.comparison import compare
@@ -107,7 +108,10 @@ def _refuse_taken_name(store: Store, name: str) -> None:
 
 def _row(prepared: Prepared, run_id: str) -> RunRow:
     job, now = prepared.job, utc_now()
-    stage = job.every_stage[0]
+    environments = {
+        stage.name: to_json(environment_at_launch(job_of_stage(job, stage.name), stage.environment))
+        for stage in (job.every_stage if job.stages else ())
+    }
     return RunRow(
         run_id=run_id,
         name=prepared.name,
@@ -118,7 +122,8 @@ def _row(prepared: Prepared, run_id: str) -> RunRow:
         job={
             "fields": job.to_dict(),
             "base_dir": str(job.base_dir),
-            "environment": to_json(environment_at_launch(job, stage.environment or job.environment)),
+            "environment": to_json(environment_at_launch(job, job.environment)),
+            **({"environments": environments} if environments else {}),
             "envs": dict(prepared.variables.envs),
         },
         plan=prepared.plan.to_json(),

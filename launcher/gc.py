@@ -275,7 +275,8 @@ class Collector:
             return Evidence(home_id=home.home_id, owner=home.owner, run_state=None, silent_s=silent_s)
         attempt = None
         if row is not None:
-            attempt = next((item for item in self.store.attempts(run_id) if item.n == row.attempt), None)
+            on_it = [item for item in self.store.attempts(run_id) if item.n == row.attempt]
+            attempt = on_it[-1] if on_it else None  # of several stages, the last
         awaited = {item.token for item in self.store.tries(run_id) if item.outcome is TryOutcome.ASKED}
         return Evidence(
             home_id=home.home_id,

@@ -52,7 +52,9 @@ class KeptDisks:
     @property
     def readable(self) -> list[tuple[InstanceRow, AttemptRow]]:
         """The machines that something was started on, with their attempts; also one that a killed pull left running."""
-        attempts = {attempt.n: attempt for attempt in self.context.attempts}
+        attempts = {
+            attempt.n: attempt for attempt in self.context.attempts
+        }  # of several stages there, the last
         pairs = [(row, attempts[row.attempt]) for row in self.rows]
         return [(row, attempt) for row, attempt in pairs if attempt.handle is not None]
 

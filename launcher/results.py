@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from launcher.runners.base import FetchReport
 
 __all__ = [
+    "LOGS_DIR",
     "MARKER",
     "Fetch",
     "claim",
@@ -68,11 +69,12 @@ def results_dir(job: Job, run_id: str, *, out: Path | None = None) -> Path:
     return results_bases(job, out=out)[0] / run_id
 
 
-def wanted(job: Job, run_id: str, *, out: Path | None = None) -> tuple[Fetch, ...]:
+def wanted(job: Job, run_id: str, *, out: Path | None = None, stage: str = "") -> tuple[Fetch, ...]:
     """Return what is to be brought home: ``file_outputs`` by folder, then the metrics and the machine's curves.
 
     Without ``file_outputs`` that is everything that the run changed. When every pattern of ``file_outputs`` has
-    matched nothing, `everything_changed` is the fallback, and `why_everything` the warning.
+    matched nothing, `everything_changed` is the fallback, and `why_everything` the warning. ``stage``: of a job with
+    several, whose metrics and curves lie in folders of their own.
     """
     by_base: dict[Path, list[str]] = {}
     for pattern, folder in job.file_outputs.items():
@@ -80,7 +82,7 @@ def wanted(job: Job, run_id: str, *, out: Path | None = None) -> tuple[Fetch, ..
         by_base.setdefault(base, []).append(pattern)
     main = results_dir(job, run_id, out=out)
     outputs = tuple(Fetch(patterns=tuple(names), dest=base / run_id) for base, names in by_base.items())
-    logs = Fetch(patterns=("**/metrics.jsonl", "**/system.csv"), dest=main / LOGS_DIR, area=Area.LOGS)
+    logs = Fetch(patterns=("**/metrics.jsonl", "**/system.csv"), dest=main / LOGS_DIR / stage, area=Area.LOGS)
     return (*(outputs or (everything_changed(job, run_id, out=out),)), logs)
 
 

@@ -14,6 +14,7 @@ from launcher.orchestrate.candidates import furthest_step
 from launcher.orchestrate.context import RunContext
 from launcher.planning.preparation import prepare
 from launcher.policy.limits import Limits, raise_max_cost
+from launcher.policy.stages import to_redo
 from launcher.policy.states import RunState
 from launcher.records import to_json
 from launcher.secrets import write_secrets
@@ -74,6 +75,7 @@ def resume(
             reason=words,
             reason_code="",
             exit_code=None,
+            stages={name: to_json(record) for name, record in to_redo(context.stage_records).items()},
             **changes,
         )
         if kept is not None:

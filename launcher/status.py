@@ -13,6 +13,7 @@ from launcher.policy.loss import Loss, loss_of
 from launcher.policy.states import Reason, RunState
 from launcher.quantities import offer_words
 from launcher.records import from_json
+from launcher.stage_status import StageStatus, seconds_left_of, stages_of
 from launcher.store import AttemptRow, InstanceRow, RunRow
 from provisioning import CloudError, InstanceRef, InstanceState, Offer
 from provisioning.registry import provider_class
@@ -21,7 +22,7 @@ if TYPE_CHECKING:
     from launcher.policy.verdict import Verdict
     from launcher.runners.base import Best, LogReading
 
-__all__ = ["AttemptStatus", "Output", "Status", "cost_of", "status_of"]
+__all__ = ["AttemptStatus", "Output", "Status", "cost_of", "cost_of_share", "status_of"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -95,6 +96,8 @@ class Status:
     forecast: Mapping[str, Any] = field(default_factory=dict)
     """The same by the pace of the run's first minutes; empty before, and where the job reports no steps."""
     limits: Mapping[str, Any] = field(default_factory=dict)
+    stages: tuple[StageStatus, ...] = ()
+    """Of a job that has several; ``step`` and ``total`` are then those of the one at work."""
 
     @property
     def is_live(self) -> bool:
@@ -120,8 +123,13 @@ def status_of(
     burning = [row for row in instances if row.ended_at is None]
     newest = burning[-1] if burning else (instances[-1] if instances else None)
     disk_gib = float(run.plan.get("disk_gib") or 0.0)
-    shown = tuple(_attempt_status(row, instances, disk_gib, now) for row in attempts)
+    shown = tuple(_attempt_status(row, attempts, instances, disk_gib, now) for row in attempts)
     candidates = run.plan.get("candidates") or [{}]
+    left_s = _seconds_left(run)
+    usd = {(item.stage, item.n): item.usd for item in shown}
+    stages = stages_of(run, attempts, usd, now, present_left_s=left_s)
+    if stages:
+        left_s = seconds_left_of(stages) if run.ended_at is None and run.verdict is None else None
     return Status(
         run_id=run.run_id,
         name=run.name,
@@ -138,7 +146,7 @@ def status_of(
         **_judged(run, attempts),
         advice=_advice(run, attempts),
         steps_per_s=run.steps_per_s,
-        seconds_left=_seconds_left(run),
+        seconds_left=left_s,
         cost_usd=round(sum(attempt.usd for attempt in shown), 6),
         usd_per_hour_now=sum(_usd_per_hour_now(row, disk_gib) for row in burning),
         outputs=tuple(Output(path=path, size_bytes=size, sha256=digest) for path, size, digest in outputs),
@@ -152,6 +160,7 @@ def status_of(
         estimate={key: run.plan.get("estimate", {}).get(key, {}) for key in ("hours", "usd")},
         forecast={key: run.calibrated[key] for key in ("hours", "usd") if key in run.calibrated},
         limits=run.limits,
+        stages=stages,
     )
 
 
@@ -181,9 +190,13 @@ def _advice(run: RunRow, attempts: Sequence[AttemptRow]) -> str:
 
 
 def _attempt_status(
-    attempt: AttemptRow, instances: Sequence[InstanceRow], disk_gib: float, now: datetime
+    attempt: AttemptRow,
+    attempts: Sequence[AttemptRow],
+    instances: Sequence[InstanceRow],
+    disk_gib: float,
+    now: datetime,
 ) -> AttemptStatus:
-    of_attempt = [row for row in instances if (row.stage, row.attempt) == (attempt.stage, attempt.n)]
+    of_attempt = [row for row in instances if row.attempt == attempt.n]
     offer = from_json(Offer, attempt.offer)
     return AttemptStatus(
         n=attempt.n,
@@ -196,7 +209,7 @@ def _attempt_status(
         steps_done=max(0, (attempt.step_last or 0) - (attempt.step_at_attempt or 0)),
         steps_lost=attempt.steps_lost,
         seconds_lost=_seconds_lost(attempt),
-        usd=round(sum(cost_of(row, disk_gib, now) for row in of_attempt), 6),
+        usd=round(cost_of_share(attempt, attempts, instances, disk_gib, now), 6),
     )
 
 
@@ -213,13 +226,14 @@ def _loss_now(
     attempt = attempts[-1]
     if attempt.progress is None:
         return None
+    begun_at = next(row.started_at for row in attempts if row.stage == attempt.stage)
     from launcher.runners.base import Progress  # only for a run that goes on: a list of ended ones is faster
 
     return loss_of(
         from_json(Progress, attempt.progress),
         {name: from_json(Mirrored, entry) for name, entry in attempt.mirrored.items()},
         now=now,
-        working_since=run.working_since,
+        working_since=max(run.working_since, begun_at),
         usd_per_hour=_usd_per_hour_now(machine, disk_gib),
         survives=_is_claimed(machine),
     )
@@ -243,6 +257,28 @@ def cost_of(row: InstanceRow, disk_gib: float, now: datetime) -> float:
         egress_bytes=row.egress_bytes,
     )
     return bill(from_json(Offer, row.offer), usage).usd
+
+
+def cost_of_share(
+    attempt: AttemptRow,
+    attempts: Sequence[AttemptRow],
+    instances: Sequence[InstanceRow],
+    disk_gib: float,
+    now: datetime,
+) -> float:
+    """Return what an attempt has cost up to ``now``: all that its machine has, unless several stages shared it.
+
+    Then each pays from its beginning to that of the next one; traffic is paid by the first.
+    """
+    sharing = [row for row in attempts if row.n == attempt.n]
+    position = [row.stage for row in sharing].index(attempt.stage)
+    since = attempt.started_at if position else None
+    until = sharing[position + 1].started_at if position + 1 < len(sharing) else now
+    return sum(
+        cost_of(row, disk_gib, until) - (cost_of(row, disk_gib, since) if since is not None else 0.0)
+        for row in instances
+        if row.attempt == attempt.n
+    )
 
 
 def _usd_per_hour_now(row: InstanceRow, disk_gib: float) -> float:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from dataclasses import replace
 from datetime import datetime
 from typing import TYPE_CHECKING
 
@@ -39,6 +40,8 @@ def account_of(
     """
     if not instances:
         return None
+    if run.stages:  # its steps are those of one stage alone, and say nothing about the time of all
+        run = replace(run, step=None, total=None, steps_per_s=None)
     offer = from_json(Offer, instances[0].offer)
     spans = _spans(events, run.ended_at or now)
     rentals = [_rental(row, plan.disk_gib, _mirrored_bytes(events), instances, now) for row in instances]

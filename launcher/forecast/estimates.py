@@ -27,7 +27,7 @@ from launcher.forecast.throughput import EarlierRun, Source, Work, WorkTime, wor
 from launcher.quantities import bit_rate, duration, size
 from provisioning import Offer
 
-__all__ = ["RATE_NOTE", "Estimate", "Line", "estimate", "idle_gpus", "rate_of"]
+__all__ = ["RATE_NOTE", "Estimate", "Line", "StageShare", "estimate", "idle_gpus", "rate_of"]
 
 RATE_NOTE = "interruptions: "
 """Begins the note of an offer that says where its rate of interruptions comes from."""
@@ -42,6 +42,21 @@ class Line:
     """Time that it adds to the run; zero for what happens beside the work."""
     usd: Range
     basis: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StageShare:
+    """What one stage of a job takes of the whole."""
+
+    name: str
+    offer: Offer
+    stays: bool
+    """It runs on the machine of the stage before it."""
+    hours: Range
+    usd: Range
+    source: Source
+    basis: str
+    """Of the time that its work takes."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -60,6 +75,8 @@ class Estimate:
     """Whether what is saved on notice survives the machine, in words; empty where nothing is taken away."""
     narrow_by: tuple[str, ...] = ()
     """At most two things that would make the range narrower."""
+    stages: tuple[StageShare, ...] = ()
+    """Of a job with stages, in the order in which they run; their hours and dollars sum to the whole."""
 
     def to_json(self) -> dict[str, Any]:
         """Return the form that ``launch estimate --json`` prints; the lines' dollars sum to ``usd.likely``."""
@@ -73,7 +90,21 @@ class Estimate:
             "high": max(_cents(self.usd.high), likely),
         }
         hours = {name: round(getattr(self.hours, name), 4) for name in ("low", "likely", "high")}
-        return {"offer": _offer_json(self.offer), "hours": hours, "usd": usd, "lines": lines}
+        document = {"offer": _offer_json(self.offer), "hours": hours, "usd": usd, "lines": lines}
+        if self.stages:
+            document["stages"] = [_stage_json(stage) for stage in self.stages]
+        return document
+
+
+def _stage_json(stage: StageShare) -> dict[str, Any]:
+    return {
+        "name": stage.name,
+        "offer": _offer_json(stage.offer),
+        "stays": stage.stays,
+        "hours": {name: round(getattr(stage.hours, name), 4) for name in ("low", "likely", "high")},
+        "usd": {name: _cents(getattr(stage.usd, name)) for name in ("low", "likely", "high")},
+        "basis": stage.basis,
+    }
 
 
 def _offer_json(offer: Offer) -> dict[str, Any]:

@@ -73,9 +73,17 @@ def account_row(account: Account) -> AccountRow:
 
 
 def speed_row(
-    run: RunRow, attempt: AttemptRow, offer: Offer, at: datetime, *, beside_h: float | None = None
+    run: RunRow,
+    attempt: AttemptRow,
+    offer: Offer,
+    at: datetime,
+    *,
+    beside_h: float | None = None,
+    fields: Mapping[str, Any] | None = None,
 ) -> SpeedRow | None:
     """Return the speed that an attempt showed; None where it showed none.
+
+    ``fields``: of the job that it is remembered of, where that is a stage of the run's.
 
     ``beside_h``: hours that the whole run was at work beside its steps, where the whole of it was seen. The batch is
     what the program reported as ``batch_size``, the precision its ``precision_bits``.
@@ -85,7 +93,7 @@ def speed_row(
         return None
     return SpeedRow(
         run_id=run.run_id,
-        job_digest=job_digest(run.job["fields"]),
+        job_digest=job_digest(run.job["fields"] if fields is None else fields),
         provider=offer.provider,
         instance_type=offer.instance_type,
         gpu_name=offer.gpu_name,

@@ -37,9 +37,12 @@ def _missing(job: Job) -> Iterator[FieldError]:
             yield _error(job.home_path(source), "does not exist", ("file_mounts", target))
     notebook = notebook_of(job.run)
     if notebook is not None:
-        yield from _notebook(job.workdir_path / notebook)
+        yield from _notebook(job.workdir_path / notebook, ("run",))
     yield from _missing_environment_files(job, job.environment, ())
     for position, stage in enumerate(job.stages):
+        notebook = notebook_of(stage.run)
+        if notebook is not None:
+            yield from _notebook(job.workdir_path / notebook, ("stages", position, "run"))
         if stage.environment is not None:
             yield from _missing_environment_files(job, stage.environment, ("stages", position))
     for position, path in enumerate(job.requires):
@@ -58,11 +61,11 @@ def _missing_environment_files(job: Job, environment: Environment, above: Path) 
     yield from (err.under(*above) for err in environment_problems(job, environment))
 
 
-def _notebook(path: pathlib.Path) -> Iterator[FieldError]:
+def _notebook(path: pathlib.Path, field: Path) -> Iterator[FieldError]:
     if not path.is_file():
-        yield _error(path, "does not exist", ("run",))
+        yield _error(path, "does not exist", field)
     elif (problem := notebook_problem(path)) is not None:
-        yield FieldError(f"{path} {problem}", path=("run",))
+        yield FieldError(f"{path} {problem}", path=field)
 
 
 def _error(path: pathlib.Path, what: str, field: Path) -> FieldError:

@@ -305,6 +305,7 @@ class Job(Record):
                 setup=stage.setup if stage.setup is not None else self.setup,
                 resources=stage.resources.over(self.resources) if stage.resources else self.resources,
                 environment=stage.environment if stage.environment is not None else self.environment,
+                work=stage.work if stage.work is not None else self.work,
             )
             for stage in self.stages
         )

@@ -281,6 +281,8 @@ class Stage(Record):
     resources: Resources | None = field(default=None, metadata=ruled(RecordOf(type=lambda: Resources)))
     environment: Environment | None = field(default=None, metadata=ruled(RecordOf(type=lambda: Environment)))
     setup: str | None = field(default=None, metadata=ruled(Text(what="a shell script")))
+    work: Work | None = field(default=None, metadata=ruled(RecordOf(type=lambda: Work)))
+    """How much there is to do in this stage: what its part of the estimate scales."""
     on_failure: OnFailure = field(default=OnFailure.STOP, metadata=ruled(Choice(of=OnFailure)))
     promote: Promote | None = field(default=None, metadata=ruled(RecordOf(type=lambda: Promote)))
 

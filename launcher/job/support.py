@@ -32,9 +32,18 @@ def require_supported(job: Job) -> None:
 
 
 def _unsupported(job: Job) -> Iterator[tuple[Path, str]]:
-    if job.stages:
-        yield ("stages",), "stages are not run yet; put one script into run"
     scheme = scheme_of(job.checkpoint.mirror)
+    if job.stages and scheme is not None:
+        yield (
+            ("checkpoint", "mirror"),
+            f"checkpoints of stages are mirrored to home alone, not to {scheme}:// yet",
+        )
+    for position, stage in enumerate(job.stages):
+        if stage.promote is not None:
+            yield (
+                ("stages", position, "promote"),
+                "promoting is not done yet; `launch pull` brings the file home",
+            )
     if job.when_unattended is WhenUnattended.PUSH and scheme is None:
         yield (
             ("when_unattended",),

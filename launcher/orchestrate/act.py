@@ -26,6 +26,7 @@ from launcher.orchestrate.homecoming import mirror_if_possible
 from launcher.orchestrate.machines import end_machines
 from launcher.orchestrate.observe import Seen
 from launcher.orchestrate.parking import leave_parked, may_resume, park_instead
+from launcher.orchestrate.stages import end_stage
 from launcher.orchestrate.submission import submission_for
 from launcher.policy.actions import (
     Action,
@@ -320,6 +321,11 @@ def _finish(context: RunContext, seen: Seen, action: Finish) -> float:
     s = seen.situation
     if not action.pull and not s.wish.discard and s.machine.reachable and seen.handle is not None:
         action = replace(action, pull=True)
+    if context.job.stages:
+        next_look_s = end_stage(context, seen, action)
+        if next_look_s is not None:
+            return next_look_s
+        action = replace(action, words=f"stage {context.stage.name}: {action.words}")
     decide_end(context, action)
     return AGAIN_S
 

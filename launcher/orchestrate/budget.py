@@ -15,7 +15,7 @@ from launcher.policy.reserve import Measured, Reserve, reserve_for
 from launcher.policy.situation import Deadlines
 from launcher.records import from_json
 from launcher.runners.base import Progress
-from launcher.status import cost_of
+from launcher.status import cost_of, cost_of_share
 from launcher.store import AttemptRow, InstanceRow
 from provisioning import Offer
 
@@ -36,8 +36,8 @@ def spent_now(context: RunContext) -> Spent:
 
 def cost_of_attempt(context: RunContext, attempt: AttemptRow) -> float:
     """Return what an attempt's machines have cost up to now, in USD."""
-    rows = [row for row in context.instances if row.attempt == attempt.n]
-    return sum(cost_of(row, context.plan.disk_gib, context.clock()) for row in rows)
+    now, disk_gib = context.clock(), context.plan.disk_gib
+    return cost_of_share(attempt, context.attempts, context.instances, disk_gib, now)
 
 
 def deadlines_now(context: RunContext, offer: Offer | None = None) -> Deadlines:

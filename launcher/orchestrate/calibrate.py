@@ -22,6 +22,8 @@ __all__ = ["calibrate_if_due", "with_calibration"]
 def calibrate_if_due(context: RunContext, spent: Spent, reserve: Reserve) -> None:
     """Once, after some minutes of steps, write down and tell what the run is expected to come to by its own pace."""
     run, attempt = context.run, context.attempt
+    if context.job.stages:  # the pace of one stage says nothing about the others
+        return
     if run.calibrated or attempt is None or context.state is not RunState.RUNNING:
         return
     if run.step is None or not run.total or not run.steps_per_s or run.working_since is None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from datetime import timedelta
 
 from launcher.errors import LaunchError
@@ -38,16 +37,17 @@ def begin_attempt(
     context: RunContext, *, after_s: float = 0.0, avoid_place: bool = False, fruitless: int = 0
 ) -> AttemptRow:
     """Write the next attempt of the run down; nothing is rented yet."""
-    run, last = context.run, context.attempt
+    run, last, stage = context.run, context.attempt, context.stage.name
     candidates = context.plan.candidates
-    chosen = 0 if last is None else last.candidate % len(candidates)
-    if avoid_place and last is not None:
+    is_new = last is None or last.stage != stage
+    chosen = 0 if last is None or is_new else last.candidate % len(candidates)
+    if avoid_place and not is_new:
         chosen = _after(context, chosen)
     furthest = furthest_step(context)
     return context.add_attempt(
         AttemptRow(
             run_id=run.run_id,
-            stage=context.job.every_stage[0].name,
+            stage=stage,
             n=last.n + 1 if last is not None else 1,
             candidate=chosen,
             offer=to_json(candidates[chosen]),
@@ -61,10 +61,9 @@ def begin_attempt(
 
 
 def furthest_step(context: RunContext) -> int | None:
-    """Return how far the job has ever come; None when it never said."""
-    steps = [
-        step for row in context.attempts for step in (row.step_at_start, row.step_last) if step is not None
-    ]
+    """Return how far the present stage of the job has ever come; None when it never said."""
+    rows = [row for row in context.attempts if row.stage == context.stage.name]
+    steps = [step for row in rows for step in (row.step_at_start, row.step_last) if step is not None]
     return max(steps, default=None)
 
 
@@ -87,7 +86,9 @@ def renew_candidates(context: RunContext, attempt: AttemptRow) -> AttemptRow | N
     if not any(offer.offer_id for offer in plan.candidates):
         return None
     try:
-        found = plan_again(context.job, store=context.store, home=context.home, environ=context.environ)
+        found = plan_again(
+            context.job_of(attempt), store=context.store, home=context.home, environ=context.environ
+        )
     except (CloudError, LaunchError) as err:
         context.complain("market", f"the market could not be looked at again: {err}")
         return None
@@ -101,7 +102,7 @@ def renew_candidates(context: RunContext, attempt: AttemptRow) -> AttemptRow | N
     if not fresh:
         return None
     context.memory.renewed_at = context.clock()
-    context.update_run(plan=replace(plan, candidates=tuple(fresh)).to_json())
+    context.update_run(plan=context.whole_plan.with_candidates(attempt.stage, fresh).to_json())
     context.memory.plan = None
     words = f"all offers of the plan are gone; others on the market, within what was agreed: {len(fresh)}"
     context.report(Kind.DECISION, words, action="renew_candidates")

@@ -14,8 +14,11 @@ from typing import TYPE_CHECKING, Any
 from launcher.events import Kind
 from launcher.home import Home, RunPaths
 from launcher.job import Job
+from launcher.job.parts import Stage
+from launcher.job.stages import job_of_stage, stage_named
 from launcher.planning.plan import Plan
 from launcher.policy.limits import Limits
+from launcher.policy.stages import StageRecord, is_over, next_stage
 from launcher.policy.states import Reason, RunState, check_move
 from launcher.records import from_json, to_json
 from launcher.store import AttemptRow, InstanceRow, RunRow, Store
@@ -55,6 +58,8 @@ class Memory:
     """When what the machine may read and write in buckets is signed anew."""
     providers: dict[str, Provider] = field(default_factory=dict)
     job: Job | None = None
+    stage_jobs: dict[str, Job] = field(default_factory=dict)
+    """What each stage of the job is by itself."""
     plan: tuple[datetime | None, Plan] | None = None
     """With the resume that it is of."""
     renewed_at: datetime | None = None
@@ -124,6 +129,20 @@ class RunContext:
             self._instances = self.store.instances(self.run_id)
         return self._instances
 
+    def as_it_is(self, attempt: AttemptRow) -> AttemptRow:
+        """Return an attempt as it is on record now; what was handed round may be older."""
+        same = (row for row in self.attempts if (row.stage, row.n) == (attempt.stage, attempt.n))
+        return next(same, attempt)
+
+    def of_the_same_stage(self, attempt: AttemptRow) -> list[AttemptRow]:
+        """Return all attempts at an attempt's stage, itself included, oldest first."""
+        return [row for row in self.attempts if row.stage == attempt.stage]
+
+    def working_since(self, attempt: AttemptRow) -> datetime | None:
+        """Return since when the stage of an attempt has been at work, on whatever machines; None before the first step."""
+        since, begun_at = self.run.working_since, self.of_the_same_stage(attempt)[0].started_at
+        return None if since is None else max(since, begun_at)
+
     def machine_of(self, attempt: AttemptRow) -> InstanceRow | None:
         """Return the machine of an attempt; None before one is known to exist."""
         rows = [row for row in self.instances if row.attempt == attempt.n]
@@ -166,12 +185,53 @@ class RunContext:
         return self.memory.job
 
     @property
-    def plan(self) -> Plan:
+    def whole_plan(self) -> Plan:
         """What was decided before anything was rented; a resume may have replaced it."""
         known, resumed_at = self.memory.plan, self.run.resumed_at
         if known is None or known[0] != resumed_at:
             known = self.memory.plan = (resumed_at, Plan.from_json(self.run.plan))
         return known[1]
+
+    @property
+    def plan(self) -> Plan:
+        """The same as it is for the stage that is at work, or comes next."""
+        return self.whole_plan.of_stage(self.stage.name)
+
+    # The stages
+
+    @property
+    def stage_records(self) -> dict[str, StageRecord]:
+        """What became of each stage so far; empty for a job that has ``run`` instead of stages."""
+        return {name: from_json(StageRecord, stored) for name, stored in self.run.stages.items()}
+
+    @property
+    def stage(self) -> Stage:
+        """The stage that is at work, else the one that comes next; when none does, the last one."""
+        stages, attempt = self.job.every_stage, self.attempt
+        if not self.job.stages:
+            return stages[0]
+        records = self.stage_records
+        if attempt is not None and not is_over(attempt.stage, records):
+            return stage_named(self.job, attempt.stage)
+        following = next_stage(stages, records)
+        return following or stage_named(self.job, attempt.stage if attempt is not None else stages[0].name)
+
+    def job_of(self, attempt: AttemptRow) -> Job:
+        """Return what the stage of an attempt is by itself; the job where it has no stages."""
+        known = self.memory.stage_jobs
+        if attempt.stage not in known:
+            known[attempt.stage] = job_of_stage(self.job, attempt.stage)
+        return known[attempt.stage]
+
+    def mirror_of(self, attempt: AttemptRow) -> Path:
+        """Return where the checkpoints of an attempt's stage come home to: each stage has its own."""
+        return self.paths.mirror / attempt.stage if self.job.stages else self.paths.mirror
+
+    def update_stage(self, name: str, **changes: Any) -> StageRecord:
+        """Change what is on record of a stage and return it as it is now."""
+        record = dataclasses.replace(self.stage_records.get(name, StageRecord()), **changes)
+        self.update_run(stages={**self.run.stages, name: to_json(record)})
+        return record
 
     @property
     def limits(self) -> Limits:

@@ -17,7 +17,9 @@ from launcher.orchestrate.homecoming import bring_everything
 from launcher.orchestrate.machines import end_machines, park_machines
 from launcher.orchestrate.observe import Seen
 from launcher.orchestrate.pushed import forget_pushed
+from launcher.orchestrate.stage_record import conclude
 from launcher.policy.actions import Finish
+from launcher.policy.stages import FAILURES
 from launcher.policy.states import Reason, RunState
 from launcher.records import from_json
 from launcher.runners.base import Progress
@@ -209,6 +211,8 @@ def _end(context: RunContext, reason: Reason, words: str) -> None:
     with context.store.together():
         if attempt is not None and attempt.ended_at is None:
             close_attempt(context, attempt, reason.value, words)
+            if context.job.stages and (reason in FAILURES or (reason is Reason.FINISHED and attempt.fetched)):
+                conclude(context, attempt, reason, words)
         _judge(context, reason)
         context.move(reason.final_state, words, code=reason)
         _keep_books(context)
@@ -236,6 +240,8 @@ def _keep_books(context: RunContext) -> None:
     if account is None or attempt is None:
         return
     context.store.put(account_row(account))
+    if context.job.stages:  # each of them was remembered when it was over
+        return
     beside_h = hours_beside_steps(run, context.attempts, events, now) if account.finished else None
     row = speed_row(run, attempt, from_json(Offer, attempt.offer), now, beside_h=beside_h)
     if row is not None:

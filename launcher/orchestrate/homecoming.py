@@ -28,8 +28,10 @@ from launcher.home import RunPaths
 from launcher.orchestrate.attention import NOBODY, GaveWay, Onlooker, onlooker_of
 from launcher.orchestrate.context import RunContext
 from launcher.orchestrate.progress import follow_progress
+from launcher.orchestrate.stage_outputs import fetch_for_others, note_outputs
 from launcher.policy.output import TOO_MUCH_OUTPUT, read_from
 from launcher.policy.reserve import Measured
+from launcher.policy.stages import is_over
 from launcher.policy.states import Reason
 from launcher.records import from_json, to_json
 from launcher.runners.base import Area, FetchReport, Handle, LogChunk, Progress, Runner
@@ -90,7 +92,7 @@ def bring_log(
 ) -> AttemptRow:
     """Copy what is new of the machine's output to the run's log at home, without gaps or repeats."""
     # The caller's row may be older than what this very look has brought already.
-    attempt = next((row for row in context.attempts if row.n == attempt.n), attempt)
+    attempt = context.as_it_is(attempt)
     for _ in itertools.count() if to_the_end else range(LOG_CHUNKS_PER_LOOK):
         end = int((attempt.progress or {}).get("log_bytes", 0))
         start = read_from(attempt.log_offset, end, has_ended=to_the_end)
@@ -153,12 +155,12 @@ def mirror_checkpoints(
         report = runner.fetch(
             handle,
             patterns_of(entry.name),
-            context.paths.mirror,
+            context.mirror_of(attempt),
             area=Area.CHECKPOINTS,
             report=onlooker.report,
             listen=onlooker.listen,
         )
-        attempt = next(row for row in context.attempts if row.n == attempt.n)  # it was followed meanwhile
+        attempt = context.as_it_is(attempt)  # it was followed meanwhile
         if not report.files:  # the program deleted it meanwhile
             continue
         known[entry.name] = Mirrored(modified_at=entry.modified_at, at=context.clock())
@@ -168,7 +170,7 @@ def mirror_checkpoints(
             words = f"checkpoint {entry.name} is home"
             context.report(Kind.CHECKPOINT, words, name=entry.name, where="home", bytes=entry.size_bytes)
     if due:
-        prune(context.paths.mirror, keep=max(2, checkpoint.keep), order=_order(context))
+        prune(context.mirror_of(attempt), keep=max(2, checkpoint.keep), order=_order(context, attempt))
     return attempt
 
 
@@ -202,18 +204,18 @@ def _follow_meanwhile(context: RunContext, runner: Runner, handle: Handle, progr
     bring_log(context, runner, handle, attempt)
 
 
-def _order(context: RunContext) -> dict[str, tuple[int, datetime]]:
+def _order(context: RunContext, attempt: AttemptRow) -> dict[str, tuple[int, datetime]]:
     return order_of(
         {
             row.n: {name: from_json(Mirrored, entry) for name, entry in row.mirrored.items()}
-            for row in context.attempts
+            for row in context.of_the_same_stage(attempt)
         }
     )
 
 
-def resume_source(context: RunContext) -> Path | None:
+def resume_source(context: RunContext, attempt: AttemptRow) -> Path | None:
     """Return the newest checkpoint at home that is whole, saying so loudly when a newer one is not."""
-    found = newest_good_checkpoint(context.paths.mirror, _order(context))
+    found = newest_good_checkpoint(context.mirror_of(attempt), _order(context, attempt))
     for name, problem in found.skipped:
         words = f"checkpoint {name} at home is not used: {problem}; falling back to the one before"
         context.report(Kind.WARNING, words, name=name)
@@ -222,10 +224,12 @@ def resume_source(context: RunContext) -> Path | None:
 
 def is_newest(context: RunContext, attempt: AttemptRow, checkpoint: Path | None) -> bool:
     """Whether a checkpoint at home was saved by an earlier attempt, on another machine than the one of ``attempt``."""
-    saved_by, _ = _order(context).get(checkpoint.name, (0, None)) if checkpoint is not None else (0, None)
+    saved_by, _ = (
+        _order(context, attempt).get(checkpoint.name, (0, None)) if checkpoint is not None else (0, None)
+    )
     if not 0 < saved_by < attempt.n:
         return False
-    earlier = next(row for row in context.attempts if row.n == saved_by)
+    earlier = next(row for row in context.of_the_same_stage(attempt) if row.n == saved_by)
     then, now = context.machine_of(earlier), context.machine_of(attempt)
     return (
         then is None or now is None or then.ref != now.ref
@@ -249,7 +253,7 @@ def bring_outputs(
         OSError: this computer cannot take them, now.
     """
     job, out = context.job, dest if dest is not None else context.plan.out
-    fetches = results.wanted(job, context.run_id, out=out)
+    fetches = results.wanted(job, context.run_id, out=out, stage=handle.stage if job.stages else "")
     main = results.results_dir(job, context.run_id, out=out)
     own = dest is None or str(main) == context.run.results_dir
 
@@ -259,6 +263,11 @@ def bring_outputs(
     with _pulling(context.paths, onlooker.listen):
         reports = [fetched(fetch) for fetch in fetches]
         work = [report for fetch, report in zip(fetches, reports, strict=True) if fetch.area is Area.WORK]
+        if own and (for_others := fetch_for_others(context, handle.stage)) is not None:
+            report = fetched(for_others)
+            note_outputs(context, handle.stage, report)
+            reports.append(report)
+            work.append(report)
         if job.file_outputs and _has_finished(context) and (why := results.why_everything(job, work)):
             context.complain("outputs", why)
             reports.append(fetched(results.everything_changed(job, context.run_id, out=out)))
@@ -270,8 +279,21 @@ def bring_outputs(
 
 def _has_finished(context: RunContext) -> bool:
     """Only then do outputs that match nothing mean a mistake: a job that goes on may still write them."""
+    if context.job.stages:
+        to_come = [
+            name
+            for name in (item.name for item in context.job.stages)
+            if not is_over(name, context.stage_records)
+        ]
+        return to_come == [context.stage.name] and not _has_results(context)
     verdict = context.run.verdict
     return verdict is not None and verdict["code"] == Reason.FINISHED.value
+
+
+def _has_results(context: RunContext) -> bool:
+    """Whether an earlier stage has brought more home than metrics and curves."""
+    logs = Path(context.run.results_dir, results.LOGS_DIR)
+    return any(not Path(path).is_relative_to(logs) for path, _, _ in context.store.outputs(context.run_id))
 
 
 def bring_everything(

@@ -65,7 +65,7 @@ def end_machines(context: RunContext, *, attempt: int | None = None, discard: bo
 
 def _holds_outputs(context: RunContext, row: InstanceRow) -> bool:
     """Say whether a machine is parked and its disk has what was never brought home; that it is kept is said once."""
-    attempt = next(item for item in context.attempts if item.n == row.attempt)
+    attempt = [item for item in context.attempts if item.n == row.attempt][-1]
     if attempt.fetched or attempt.handle is None or attempt.ending_at is not None:
         return False
     if look(context, row).state is not InstanceState.STOPPED:

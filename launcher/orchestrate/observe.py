@@ -246,7 +246,8 @@ def _hopeless(context: RunContext, progress: Progress | None) -> str:
     was_given_up = run.reason_code == Reason.GAVE_UP.value
     if not was_given_up and (progress is None or progress.phase is not Phase.RUNNING):
         return ""
-    since = run.working_since
+    attempt = context.attempt
+    since = None if attempt is None else context.working_since(attempt)
     worked_s = None if since is None else (context.clock() - since).total_seconds()
     words = hopeless(run, context.attempts, worked_s=worked_s)
     return words or (Reason.GAVE_UP.words if was_given_up else "")
@@ -291,7 +292,7 @@ def _past(context: RunContext, attempt: AttemptRow, progress: Progress | None) -
         starts=max(1, attempt.starts),
         errors=sum(
             row.errors
-            for row in context.attempts
+            for row in context.of_the_same_stage(attempt)
             if resumed_at is None or row.started_at >= resumed_at or row.n == attempt.n
         ),
         fruitless=attempt.fruitless,

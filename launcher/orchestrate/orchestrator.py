@@ -29,8 +29,10 @@ from launcher.orchestrate.observe import Seen, observe
 from launcher.orchestrate.rent import Refused, Rented, rent
 from launcher.orchestrate.saves import warn_about_saves
 from launcher.orchestrate.signing import renew_if_due
+from launcher.orchestrate.stages import begin_next, is_behind
 from launcher.policy.actions import Finish
 from launcher.policy.situation import Policy
+from launcher.policy.stages import how_it_ends, next_stage
 from launcher.policy.states import Reason, RunState
 from launcher.store import AttemptRow, Intent, Store
 from provisioning import BadCredentials, BadOption, CloudError, PermissionDenied, Transient
@@ -123,6 +125,8 @@ class Orchestrator:
         seen = self._look(context, attempt)
         if seen is None:
             return self._rent(context, attempt)
+        if is_behind(context, attempt):
+            return begin_next(context, seen)
         bring_log_if_possible(context, seen)
         renew_if_due(context, seen)
         warn_about_limits(context)
@@ -130,6 +134,10 @@ class Orchestrator:
         return act(context, seen, decide_on(seen.situation))
 
     def _begin(self, context: RunContext) -> float:
+        if context.job.stages and next_stage(context.job.every_stage, context.stage_records) is None:
+            reason, words = how_it_ends(context.job.every_stage, context.stage_records)
+            decide_end(context, Finish(reason=reason, words=words))  # stopped behind its last stage
+            return 0.0
         state = RunState.RECOVERING if context.attempts else RunState.PROVISIONING
         with self.store.together():
             if context.state is not RunState.RECOVERING:

@@ -69,7 +69,7 @@ def _note_leaving(context: RunContext, attempt: AttemptRow, progress: Progress) 
 
 def _note_lost_steps(context: RunContext, attempt: AttemptRow, first_step: int) -> None:
     """The first step that a start reports tells how many of the start before it are done again."""
-    earlier = [row for row in context.attempts if row.n < attempt.n]
+    earlier = [row for row in context.of_the_same_stage(attempt) if row.n < attempt.n]
     loser = attempt if attempt.starts > 1 or not earlier else earlier[-1]
     lost = max(0, (loser.step_last or 0) - max(0, first_step - 1))
     if lost:
@@ -97,7 +97,8 @@ def _reading_trouble(progress: Progress) -> str:
 
 def _steps_of_job(context: RunContext) -> int | None:
     """What the job file says, for a program that does not count how many there are."""
-    work = context.job.work
+    attempt = context.attempt
+    work = None if attempt is None else context.job_of(attempt).work
     return work.steps if work is not None else None
 
 

@@ -116,7 +116,7 @@ def _write_try(context: RunContext, attempt: AttemptRow, number: int) -> TryRow:
 
 
 def _spec(context: RunContext, attempt: AttemptRow, offer: Offer, number: int) -> InstanceSpec:
-    job, home, plan = context.job, context.home, context.plan
+    job, home, plan = context.job_of(attempt), context.home, context.plan
     keys, host_key = _keys(context, offer)
     return InstanceSpec(
         run_id=context.run_id,

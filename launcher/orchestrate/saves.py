@@ -16,7 +16,8 @@ __all__ = ["warn_about_saves"]
 
 def warn_about_saves(context: RunContext, seen: Seen) -> None:
     """Say once for each save that is overdue how old the last one is, and what losing the machine would cost."""
-    progress, since, every = seen.situation.progress, context.run.working_since, context.job.checkpoint.every
+    progress, since = seen.situation.progress, context.working_since(seen.attempt)
+    every = context.job.checkpoint.every
     if progress is None or progress.phase is not Phase.RUNNING or since is None or seen.runner is None:
         return
     offer, machine = context.offer_of(seen.attempt), seen.situation.machine

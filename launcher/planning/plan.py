@@ -14,6 +14,7 @@ from launcher.forecast.benchmarks import benchmarks
 from launcher.forecast.conditions import Conditions, Sizes, default_conditions, disk_of, over_links_of
 from launcher.forecast.estimates import Estimate, estimate, idle_gpus
 from launcher.forecast.experience import Experience
+from launcher.forecast.ranges import Range
 from launcher.forecast.throughput import EarlierRun, Source, Work
 from launcher.planning.choose import Asked, Choice, choose
 from launcher.policy.limits import Limits, default_limits
@@ -26,7 +27,7 @@ from launcher.quantities import duration, offer_words, usd
 from launcher.records import from_json, to_json
 from provisioning import Capabilities, HostKeyOrigin, Offer, WhenUnattended
 
-__all__ = ["Alternative", "Plan", "Wants", "make_plan", "price"]
+__all__ = ["Alternative", "Plan", "StagePlan", "Wants", "make_plan", "price"]
 
 STALE_DAYS = 60
 CHEAPER = 0.95
@@ -80,6 +81,17 @@ class Alternative:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class StagePlan:
+    """What is decided for one stage of a job that has several; its part of the bill is in ``Plan.estimate.stages``."""
+
+    name: str
+    candidates: tuple[Offer, ...]
+    """What to rent for it, where the machine of the stage before does not do or has been lost."""
+    mirror_every_s: float
+    mirror_reason: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Plan:
     """All that was decided before renting."""
 
@@ -107,6 +119,30 @@ class Plan:
     """Who may log in instead of this computer's own address."""
     out: Path | None = None
     """Where the user wants results, when not in the usual place."""
+    stages: tuple[StagePlan, ...] = ()
+    """Of a job with stages, in the order in which they will run; the rest of the plan is of all of them together."""
+
+    def of_stage(self, name: str) -> Plan:
+        """Return the plan as it is for one stage; itself where the job has none."""
+        for stage in self.stages:
+            if stage.name == name:
+                return replace(
+                    self,
+                    candidates=stage.candidates,
+                    mirror_every_s=stage.mirror_every_s,
+                    mirror_reason=stage.mirror_reason,
+                )
+        return self
+
+    def with_candidates(self, stage: str, candidates: Sequence[Offer]) -> Plan:
+        """Return the plan with other offers to rent for a stage; ``stage`` does not matter where the job has none."""
+        if not self.stages:
+            return replace(self, candidates=tuple(candidates))
+        changed = tuple(
+            replace(item, candidates=tuple(candidates)) if item.name == stage else item
+            for item in self.stages
+        )
+        return replace(self, stages=changed)
 
     @property
     def offer(self) -> Offer:
@@ -124,13 +160,17 @@ class Plan:
         return from_json(cls, stored)
 
 
-def price(offer: Offer, wants: Wants, capabilities: Capabilities) -> Estimate:
-    """Estimate the whole run on one offer."""
+def price(offer: Offer, wants: Wants, capabilities: Capabilities, *, is_there: bool = False) -> Estimate:
+    """Estimate the whole run on one offer; ``is_there``: the machine runs already, with code and data on it."""
+    conditions, sizes = _conditions(offer, wants, capabilities), wants.experience.sizes(wants.sizes)
+    if is_there:
+        conditions = replace(conditions, boot_s=Range.zero())
+        sizes = replace(sizes, code_bytes=0, data_bytes=0, fetched_bytes=0)
     return estimate(
         offer,
         wants.work,
-        conditions=_conditions(offer, wants, capabilities),
-        sizes=wants.experience.sizes(wants.sizes),
+        conditions=conditions,
+        sizes=sizes,
         history=wants.history,
         benchmarks=benchmarks() if wants.work.like else (),
         max_duration_s=wants.max_duration_s,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -25,6 +25,7 @@ from launcher.planning.nothing import nothing_to_rent
 from launcher.planning.plan import Plan, Wants, make_plan, price
 from launcher.planning.preflight import Finding, Level, preflight
 from launcher.planning.prices import ON_THIS_COMPUTER, ask, clouds_of, refuse_unknown_providers
+from launcher.planning.stages import plan_stages
 from launcher.planning.trust import for_strangers
 from launcher.snapshot import Manifest
 from launcher.store import Store
@@ -40,6 +41,7 @@ __all__ = [
     "others_of",
     "plan_again",
     "plan_for",
+    "plan_whole",
     "prepare",
     "wants_of",
     "with_options",
@@ -187,7 +189,7 @@ def prepare(
             cloud: capabilities_of(cloud, job.provider_options.get(cloud, {})) for cloud in clouds
         }
         distrusted = for_strangers(job, checked.manifest, capabilities)
-        plan = plan_for(job, wants, capabilities, home, env)
+        plan = plan_whole(job, wants, capabilities, home, env, store=Store(home.database))
         _require_firewall(plan, capabilities)
     except (CloudError, LaunchError):
         checked.require_ok()  # what is certain comes before what somebody else answered
@@ -228,9 +230,21 @@ def with_options(
         overrides["max_duration"] = f"{max_duration_s:g}s"
     if host is not None:
         overrides |= _on_host(host, told.get("provider"))
-    job = job.with_overrides(overrides) if overrides else job
+    job = job.with_overrides({**overrides, **_in_stages(job, overrides)}) if overrides else job
     refuse_unknown_providers(job)
     return job
+
+
+def _in_stages(job: Job, overrides: Mapping[str, Any]) -> dict[str, Any]:
+    """An option replaces what a stage says of its own too: what is typed holds for all of them."""
+    said = [(name.removeprefix("resources."), value) for name, value in overrides.items()]
+    return {
+        f"stages[{position}].resources.{name}": value
+        for position, stage in enumerate(job.stages)
+        if stage.resources is not None
+        for name, value in said
+        if getattr(stage.resources, name, None) is not None
+    }
 
 
 def _on_host(host: str, provider: str | None) -> dict[str, Any]:
@@ -257,6 +271,41 @@ def plan_for(
     if not market.offers and market.misses:
         raise nothing_to_rent(job, market.misses, home=home.root, environ=environ)
     return make_plan(market.offers, wants, capabilities=capabilities, now=utc_now())
+
+
+def plan_whole(
+    job: Job,
+    wants: Wants,
+    capabilities: Mapping[str, Capabilities],
+    home: Home,
+    environ: Mapping[str, str],
+    *,
+    store: Store,
+) -> Plan:
+    """Plan a job, stage by stage where it has several; raises as `prepare` does. ``wants`` are of the whole job."""
+    if not job.stages:
+        return plan_for(job, wants, capabilities, home, environ)
+
+    def wants_of_stage(one: Job) -> Wants:
+        return replace(
+            wants,
+            work=_work(one),
+            history=earlier_runs(store, one.to_dict()),
+            gpus_used=one.resources.gpus_wanted or 1,
+            has_environment=one.environment.requirements is not None,
+            has_setup=one.setup is not None,
+            disk_gib=one.resources.disk_size.gib if one.resources.disk_size is not None else None,
+            spot=bool(one.resources.use_spot),
+            listed=bool(one.resources.ordered or one.resources.any_of),
+            in_order=bool(one.resources.ordered),
+            max_usd_per_hour=one.resources.max_hourly_cost,
+        )
+
+    def plan_one(one: Job, wanted: Wants) -> Plan:
+        return plan_for(one, wanted, capabilities, home, environ)
+
+    plan = plan_stages(job, wants_of_stage, plan_one, capabilities, utc_now())
+    return replace(plan, limits=replace(plan.limits, until=wants.until))
 
 
 def plan_again(job: Job, *, store: Store, home: Home, environ: Mapping[str, str]) -> Plan:
@@ -326,9 +375,9 @@ def _work(job: Job) -> Work:
 
 
 def others_of(plan: Plan, wants: Wants, capabilities: Mapping[str, Capabilities]) -> tuple[Estimate, ...]:
-    """Price the candidates after the chosen one."""
+    """Price the candidates after the chosen one; none for a job with stages, each of which has its own."""
     priced = []
-    for offer in plan.candidates[1:]:
+    for offer in plan.candidates[1:] if not plan.stages else ():
         try:
             priced.append(price(offer, wants, capabilities[offer.provider]))
         except CloudError:  # an offer that cannot be priced is no alternative

@@ -69,9 +69,7 @@ class Market:
 
 def refuse_unknown_providers(job: Job) -> None:
     """Raise `JobFileError` for a provider that does not exist, with the nearest one; misspelt options do nothing."""
-    named = [
-        ("resources.cloud", item.cloud) for item in job.resources.alternatives() if item.cloud is not None
-    ]
+    named = [("resources.cloud", item.cloud) for item in _every_alternative(job) if item.cloud is not None]
     named += [(f"provider_options.{name}", name) for name in job.provider_options]
     known = provider_names() if named else ()  # which looks through every installed package
     for place, name in named:
@@ -84,9 +82,15 @@ def refuse_unknown_providers(job: Job) -> None:
         )
 
 
+def _every_alternative(job: Job) -> list[Resources]:
+    """Every machine that would do for the job, or for one of its stages."""
+    asked = [stage.resources or job.resources for stage in job.every_stage]
+    return [item for resources in asked for item in resources.alternatives()]
+
+
 def clouds_of(job: Job) -> tuple[str, ...] | None:
     """Return the providers that the job names, in its order; None when it leaves the choice open."""
-    named = [item.cloud for item in job.resources.alternatives()]
+    named = [item.cloud for item in _every_alternative(job)]
     if None in named:
         return None
     return tuple(dict.fromkeys(cloud for cloud in named if cloud is not None))

@@ -4,7 +4,7 @@
 
     <work_root>/launch/<run_id>/
         work/<workdir>/        the program's working folder; in it links to the next two
-        checkpoints/           the job's ``checkpoint.dir``
+        checkpoints/           the job's ``checkpoint.dir``; of a job with stages a folder for each in it
         outputs/
         data/                  what ``file_mounts`` brought, one folder each, linked where the job expects it
         logs/<stage>/          output segments, metrics.jsonl, system.csv
@@ -37,6 +37,8 @@ class RunFolder:
     run_id: str
     workdir_name: str
     checkpoint_dir: str
+    checkpoint_below: str = ""
+    """The stage whose own folder in there is meant; empty where a job has one stage."""
 
     def __post_init__(self) -> None:
         if not self.work_root.is_absolute():
@@ -46,6 +48,8 @@ class RunFolder:
         inside = PurePosixPath(self.checkpoint_dir)
         if inside.is_absolute() or ".." in inside.parts or not inside.parts:
             raise ValueError(f"checkpoint folder {self.checkpoint_dir!r} does not lie in the working folder")
+        if self.checkpoint_below and not STAGE_PATTERN.fullmatch(self.checkpoint_below):
+            raise ValueError(f"{self.checkpoint_below!r} is no folder of a stage")
 
     @property
     def root(self) -> PurePosixPath:
@@ -59,8 +63,13 @@ class RunFolder:
 
     @property
     def checkpoints(self) -> PurePosixPath:
-        """``LAUNCH_CHECKPOINT_DIR``: the path that the program uses, a link to ``<root>/checkpoints``."""
-        return self.workdir / self.checkpoint_dir
+        """``LAUNCH_CHECKPOINT_DIR``: the path that the program uses, in a link to ``<root>/checkpoints``."""
+        return self.workdir / self.checkpoint_dir / self.checkpoint_below
+
+    @property
+    def saved(self) -> PurePosixPath:
+        """The same folder, not through the working folder."""
+        return self.root / "checkpoints" / self.checkpoint_below
 
     @property
     def outputs(self) -> PurePosixPath:
@@ -111,7 +120,13 @@ class Start:
     @classmethod
     def of_submission(cls, work_root: PurePosixPath, submission: Submission) -> Start:
         """Where a submission goes."""
-        folder = RunFolder(work_root, submission.run_id, submission.workdir_name, submission.checkpoint_dir)
+        folder = RunFolder(
+            work_root,
+            submission.run_id,
+            submission.workdir_name,
+            submission.checkpoint_dir,
+            submission.checkpoint_below,
+        )
         return cls(folder, submission.stage, submission.attempt, submission.start)
 
     @classmethod
@@ -119,7 +134,11 @@ class Start:
         """Where a submitted stage lies, from what its handle remembers."""
         data = handle.data
         folder = RunFolder(
-            PurePosixPath(data["work_root"]), handle.run_id, data["workdir_name"], data["checkpoint_dir"]
+            PurePosixPath(data["work_root"]),
+            handle.run_id,
+            data["workdir_name"],
+            data["checkpoint_dir"],
+            data.get("checkpoint_below", ""),
         )
         return cls(folder, handle.stage, handle.attempt, handle.start)
 

@@ -5,12 +5,14 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import tempfile
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Any
 
-from launcher.errors import PlacementError
+from launcher.errors import HomeError, PlacementError
 from launcher.events import Kind, keep_going
+from launcher.remote.layout import Start
 from launcher.remote.onboard.files import sha256_of
 from launcher.remote.runfile import link_of
 from launcher.remote.shell import check
@@ -21,11 +23,11 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
     from launcher.events import Listen, Report
-    from launcher.remote.layout import RunFolder, Start
+    from launcher.remote.layout import RunFolder
     from launcher.remote.shell import Shell
     from launcher.remote.tools import Tools
     from launcher.remote.transfer import Transfer
-    from launcher.runners.base import Mount, SignedFile, StoredCheckpoint, Submission
+    from launcher.runners.base import Carried, Mount, SignedFile, StoredCheckpoint, Submission
 
 __all__ = ["Download", "Placement", "downloads_of"]
 
@@ -99,7 +101,7 @@ class Placement:
             "record": str(self._record),
             "digest": digest,
             "links": {name: str(target) for name, target in self._folder.links.items()},
-            "folders": [str(self._start.logs), str(self._folder.mounts)],
+            "folders": [str(self._start.logs), str(self._folder.mounts), str(self._folder.saved)],
             "mounts": list(sources.items()),
         }
         result, answer = self._tools.call("place", request, timeout_s=self._timeout_s, listen=self._listen)
@@ -112,6 +114,66 @@ class Placement:
                 Kind.TRANSFER, f"code is in place ({size} bytes packed)", what="code", bytes=size, files=1
             )
         return packed
+
+    def carry(self, carried: Carried) -> None:
+        """Put outputs of an earlier stage where that stage would have left them, unless it ran here or that was done.
+
+        Once done it is never done again: what the job makes of them afterwards stays.
+
+        Raises:
+            PlacementError: something did not arrive whole; what has arrived is not sent again.
+            HomeError: what lies at home is not what the stage has made.
+        """
+        ran_here = Start(self._folder, carried.stage, carried.attempt, carried.start).status
+        files = [[file.name, file.sha256] for file in carried.files]
+        mark = hashlib.sha256(json.dumps(files).encode()).hexdigest()
+        record = self._folder.control / f"carried-{carried.stage}"
+        if self._is_there(ran_here) or self._read(record) == mark.encode():
+            return
+        beside = self._folder.control / f"carrying-{mark[:16]}"
+        sent = self._send_carried(carried, beside)
+        request = {"beside": str(beside), "workdir": str(self._folder.workdir), "files": files}
+        result, answer = self._tools.call("carry", request, timeout_s=self._timeout_s, listen=self._listen)
+        if "carried" not in answer:
+            for name in answer.get("differ", []):
+                self._require_unchanged(carried, name)
+            words = answer.get("error") or result.stderr.decode(errors="replace").strip() or "no answer"
+            raise PlacementError(f"outputs of stage {carried.stage} could not be placed: {words}")
+        self._shell.write(record, mark.encode())
+        words = f"{len(files)} outputs of stage {carried.stage} are on the machine"
+        self._report(Kind.TRANSFER, words, what=carried.stage, bytes=sent, files=len(files))
+
+    def _send_carried(self, carried: Carried, beside: PurePosixPath) -> int:
+        size = sum(file.size_bytes for file in carried.files)
+        pace = Pace(f"outputs of stage {carried.stage}", size, self._report, listen=self._listen)
+        if self._transfer is None:
+            done = 0
+            for file in carried.files:
+                self._shell.put(carried.root / file.name, beside / file.name, on_progress=pace.after(done))
+                done += file.size_bytes
+            return size
+        with tempfile.TemporaryDirectory(prefix="launch-") as folder:
+            for file in carried.files:  # links that lead out of a folder travel as what they lead to
+                link = Path(folder, file.name)
+                link.parent.mkdir(parents=True, exist_ok=True)
+                link.symlink_to(carried.root / file.name)
+            return self._transfer.send(Path(folder), beside, pace).size_bytes
+
+    def _require_unchanged(self, carried: Carried, name: str) -> None:
+        path = carried.root / name
+        expected = next(file.sha256 for file in carried.files if file.name == name)
+        if sha256_of(path) != expected:
+            raise HomeError(
+                f"{path}, an output of stage {carried.stage}, was changed since it came home",
+                hint="put back what the stage has made, or run it again",
+            )
+
+    def _is_there(self, path: PurePosixPath) -> bool:
+        try:
+            self._shell.read(path, limit=1)
+        except FileNotFoundError:
+            return False
+        return True
 
     def place_checkpoint(self, checkpoint: Path, *, is_newest: bool = False) -> None:
         """Put a checkpoint from home where the job looks for it, unless the machine has one that is as new.
@@ -175,21 +237,25 @@ class Placement:
 
     def _has_as_new(self, checkpoint: Path, mark: bytes, *, is_newest: bool) -> bool:
         there = self._complete_checkpoints()
-        if there and self._read_resumed() == mark:  # it was placed before: what else is here came after
+        if there and self._read(self._resumed) == mark:  # it was placed before: what else is here came after
             return True
         here = _modified_ns(checkpoint)
         return not is_newest and any(modified_ns >= here for modified_ns in there.values())
 
-    def _read_resumed(self) -> bytes:
+    def _read(self, path: PurePosixPath) -> bytes:
         try:
-            return self._shell.read(self._resumed)
+            return self._shell.read(path)
         except FileNotFoundError:
             return b""
 
     @property
     def _resumed(self) -> PurePosixPath:
         """Which checkpoint was placed last, by the digest of its digests."""
-        return self._folder.control / "resumed"
+        return (
+            self._start.stage_control / "resumed"
+            if self._folder.checkpoint_below
+            else self._folder.control / "resumed"
+        )
 
     @property
     def _record(self) -> PurePosixPath:

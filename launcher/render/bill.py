@@ -145,9 +145,25 @@ def bill(estimate: Estimate, *, with_hints: bool = True) -> RenderableType:
     total = Table.grid(padding=(0, 2))
     total.add_row(Text("in all", style="bold"), hours_range(estimate.hours), usd_range(estimate.usd))
     parts: list[RenderableType] = [lines, Padding(total, (1, 0, 0, 0))]
+    if estimate.stages:
+        parts.append(Padding(stage_shares(estimate), (1, 0, 0, 0)))
     if with_hints and estimate.narrow_by:
         parts.append(Text(f"less guessing with: {', '.join(estimate.narrow_by)}", style=style.QUIET))
     return Group(*parts)
+
+
+def stage_shares(estimate: Estimate) -> RenderableType:
+    """Draw what each stage takes of the whole, and on which machine, in the order in which they run."""
+    rows = table("STAGE", "ON", "TIME", "COST", "TIME IS")
+    for stage in estimate.stages:
+        rows.add_row(
+            stage.name,
+            "the same machine" if stage.stays else offer_words(stage.offer),
+            words.duration(3600 * stage.hours.likely),
+            words.usd(stage.usd.likely),
+            "a guess" if stage.source.value == "guess" else stage.source.value,
+        )
+    return rows
 
 
 def limited_bill(prepared: Prepared, minutes: float) -> RenderableType:

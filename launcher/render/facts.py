@@ -11,6 +11,7 @@ from launcher.render import words
 
 if TYPE_CHECKING:
     from launcher.planning.preparation import Prepared
+    from launcher.stage_status import StageStatus
     from launcher.status import AttemptStatus, Status
 
 __all__ = [
@@ -27,6 +28,8 @@ __all__ = [
     "results",
     "saved",
     "small_run_words",
+    "stage_place",
+    "stage_progress",
     "status_facts",
     "time_taken",
     "verdict",
@@ -45,6 +48,7 @@ def status_facts(status: Status, now: datetime) -> list[Fact]:
     """Return what `launch status` says about a run, in order; facts about which nothing is known are left out."""
     facts = [
         ("machine", machine(status, now)),
+        ("stage", stage_place(status)),
         ("progress", progress(status)),
         ("metrics", metrics(status.metrics)),
         ("verdict", verdict(status)),
@@ -114,6 +118,22 @@ def verdict(status: Status) -> str:
         at = f" at step {status.best.step:,}" if status.best.step is not None else ""
         parts.append(f"best {words.number(status.best.value)}{at}")
     return SEP.join(parts)
+
+
+def stage_progress(stage: StageStatus) -> str:
+    """Say how far a stage is; nothing where it has said nothing."""
+    if stage.step is None:
+        return ""
+    return words.percent(stage.step, stage.total) if stage.total else f"step {stage.step:,}"
+
+
+def stage_place(status: Status) -> str:
+    """Say which stage is at work, and which of how many it is; empty for a run without stages, or one that has ended."""
+    if not status.stages or not status.is_live:
+        return ""
+    over = sum(stage.ended is not None for stage in status.stages)
+    present = next((stage.name for stage in status.stages if stage.state == status.state), "")
+    return f"{present} {min(over + 1, len(status.stages))}/{len(status.stages)}".strip()
 
 
 def saved(status: Status) -> str:

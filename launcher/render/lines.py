@@ -69,7 +69,7 @@ def run_cells(run: Status, now: datetime) -> tuple[str, ...]:
         done = words.percent(run.step, run.total) if run.total else f"step {run.step:,}"
     return (
         run.run_id,
-        run.state,
+        f"{run.state} {stage}" if (stage := facts.stage_place(run)) else run.state,
         run.provider,
         done,
         words.duration(left) if left is not None else "",

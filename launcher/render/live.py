@@ -97,6 +97,7 @@ def panel(
     elif status.total and status.step is not None:
         parts.append(Padding(_bar(status.step, status.total), (0, 0, 0, 2)))
     rows = [
+        ("stage", facts.stage_place(status)),
         ("progress", facts.progress(status)),
         ("metrics", facts.metrics(status.metrics, at_most=facts.AT_A_GLANCE)),
         ("checkpoints", checkpoints.text(now)),

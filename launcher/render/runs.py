@@ -18,6 +18,7 @@ from launcher.render.lines import KIND_WIDTH, RUN_COLUMNS, burning_now, event_pa
 
 if TYPE_CHECKING:
     from launcher.events import Event
+    from launcher.stage_status import StageStatus
     from launcher.status import AttemptStatus, Status
 
 __all__ = [
@@ -26,6 +27,7 @@ __all__ = [
     "fact_grid",
     "headline",
     "runs_table",
+    "stages_table",
     "status_view",
     "table",
 ]
@@ -60,6 +62,8 @@ def fact_grid(rows: Iterable[Fact]) -> RenderableType:
 def status_view(status: Status, now: datetime) -> RenderableType:
     """Draw one run."""
     parts: list[RenderableType] = [headline(status), fact_grid(facts.status_facts(status, now))]
+    if status.stages:
+        parts.append(Padding(stages_table(status.stages), (1, 0, 0, 0)))
     if status.attempts:
         parts.append(Padding(attempts_table(status.attempts, now), (1, 0, 0, 0)))
     if status.advice:
@@ -67,6 +71,22 @@ def status_view(status: Status, now: datetime) -> RenderableType:
     if advice := facts.how_to_go_on(status):
         parts.append(fact_grid([("go on", advice)]))
     return Group(*parts)
+
+
+def stages_table(stages: Sequence[StageStatus]) -> Table:
+    """Draw the stages of a run, one a line."""
+    rows = table("STAGE", "STATE", "DONE", "LASTED", "LEFT", "COST", "NOTE")
+    for stage in stages:
+        rows.add_row(
+            stage.name,
+            Text(stage.state, style=style.of_state(stage.state)),
+            facts.stage_progress(stage),
+            words.duration(stage.seconds) if stage.started is not None else "",
+            words.duration(stage.seconds_left) if stage.seconds_left is not None else "",
+            words.usd(stage.usd) if stage.started is not None else "",
+            words.plain(stage.promoted or stage.reason),
+        )
+    return rows
 
 
 def attempts_table(attempts: Sequence[AttemptStatus], now: datetime) -> Table:
@@ -116,7 +136,7 @@ def runs_table(runs: Sequence[Status], now: datetime) -> RenderableType:
     for run in runs:
         run_id, state, *rest = run_cells(run, now)
         live = "bold" if run.is_live else ""
-        rows.add_row(Text(run_id, style=live), Text(state, style=style.of_state(state)), *rest)
+        rows.add_row(Text(run_id, style=live), Text(state, style=style.of_state(run.state)), *rest)
     return Group(rows, Text(burning_now(runs), style=style.QUIET))
 
 

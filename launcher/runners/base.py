@@ -27,6 +27,7 @@ __all__ = [
     "Area",
     "Best",
     "Bucket",
+    "Carried",
     "CheckpointEntry",
     "Environment",
     "Fault",
@@ -44,6 +45,7 @@ __all__ = [
     "Signal",
     "SignedFile",
     "Slot",
+    "StageFile",
     "StoredCheckpoint",
     "Submission",
     "Wanted",
@@ -180,6 +182,29 @@ class Environment:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class StageFile:
+    """An output of a stage that is home."""
+
+    name: str
+    """Relative to the working folder there, and to the folder of results here."""
+    size_bytes: int
+    sha256: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Carried:
+    """Outputs of an earlier stage that a stage is given: put up on a machine that does not have them."""
+
+    stage: str
+    attempt: int
+    """Where that stage ended: a machine on which this very start of it ran has its outputs. 0: in another run."""
+    start: int
+    root: Path
+    """The folder at home that they lie in."""
+    files: tuple[StageFile, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Submission:
     """All that a machine or a queue needs to run one stage of a job once."""
 
@@ -199,6 +224,9 @@ class Submission:
     secrets: Mapping[str, str] = field(default_factory=dict, repr=False)
     checkpoint_dir: str = "checkpoints"
     """Relative to the working folder."""
+    checkpoint_below: str = ""
+    """A folder in ``checkpoint_dir`` that is this stage's own; empty where a job has one stage."""
+    carried: tuple[Carried, ...] = ()
     resume_from: Path | None = None
     """The newest good checkpoint at home, to be placed first when the machine has no newer one."""
     resume_is_newest: bool = False

@@ -201,6 +201,8 @@ class MachineRunner:
             transfer=self._transfer(tools),
         )
         packed = placement.place(submission)
+        for carried in submission.carried:
+            placement.carry(carried)
         if submission.resume_from is not None:
             placement.place_checkpoint(submission.resume_from, is_newest=submission.resume_is_newest)
         if submission.stored:
@@ -259,6 +261,7 @@ class MachineRunner:
             "work_root": str(self._work_root),
             "workdir_name": submission.workdir_name,
             "checkpoint_dir": submission.checkpoint_dir,
+            "checkpoint_below": submission.checkpoint_below,
             "segment_bytes": self._intervals.segment_bytes,
             "pushes": submission.bucket is not None and submission.bucket.push is not None,
         }

@@ -177,7 +177,7 @@ class Store:
 
     def attempts(self, run_id: str) -> list[AttemptRow]:
         """Return the attempts of a run, oldest first."""
-        return self._database.select(AttemptRow, "run_id = ? ORDER BY started_at, n", run_id)
+        return self._database.select(AttemptRow, "run_id = ? ORDER BY n, started_at, rowid", run_id)
 
     def tries(self, run_id: str, attempt: int | None = None) -> list[TryRow]:
         """Return the tries of a run, or of one attempt, oldest first."""

@@ -75,11 +75,17 @@ class RunRow:
     """Which warnings about the limits have been said."""
     measured: Mapping[str, Any] = field(default_factory=dict)
     """How long saving and bringing home took so far: a `launcher.policy.reserve.Measured`."""
+    stages: Mapping[str, Any] = field(default_factory=dict)
+    """What became of each stage of a job that has several: a `launcher.policy.stages.StageRecord` by name."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AttemptRow:
-    """One rented instance of a run and stage, from the first try to its end."""
+    """One stage of a run on one rented instance, from the first try to its end.
+
+    ``n`` numbers the instances of a run. A stage that goes on where the one before it has ended is an attempt of its own
+    with the number of the same instance.
+    """
 
     run_id: str
     stage: str

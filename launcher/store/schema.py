@@ -110,6 +110,10 @@ MIGRATIONS: tuple[str, ...] = (
     """
     ALTER TABLE runs ADD COLUMN calibrated TEXT NOT NULL DEFAULT '{}';
     """,
+    # 8: what became of the stages of a job that has several
+    """
+    ALTER TABLE runs ADD COLUMN stages TEXT NOT NULL DEFAULT '{}';
+    """,
 )
 
 

@@ -5,6 +5,7 @@
     guard DEADLINE.json     destroy the machine at its hard deadline (started by ``run``)
     push RUN.json           bring what nobody fetches to an object store (started by ``run``)
     place                   unpack the code and lay out the data; request and answer are JSON on stdin and stdout
+    carry                   put outputs of an earlier stage into the working folder; the same
     manifest                list files with their digests; the same
     stream                  files as a tar stream, to the machine and from it
     download LIST.json      fetch data from the web
@@ -30,6 +31,7 @@ COMMANDS = {
     "guard": "guard",
     "push": "push",
     "place": "place",
+    "carry": "carry",
     "manifest": "manifest",
     "stream": "stream",
     "download": "download",

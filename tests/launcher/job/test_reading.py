@@ -277,18 +277,18 @@ def test_the_nearest_job_file_up_to_the_root_of_the_repository(tmp_path: Path) -
 def test_what_cannot_be_run_yet_is_refused_by_its_field() -> None:
     job = Job.from_dict(
         {
-            "stages": [{"name": "a", "run": "x"}],
+            "stages": [{"name": "a", "run": "x", "promote": {"file": "m.pt", "metric": "per"}}],
             "smoke": {"run": "y"},
             "when_unattended": "push",
             "file_mounts": {"d": "kaggle://competitions/d", "e": "/local", "f": "https://example.org/f"},
         }
     )
     assert [field for field, _ in unsupported(job)] == [
-        "stages",
+        "stages[0].promote",
         "when_unattended",
         "file_mounts.d",
     ]
-    with pytest.raises(JobFileError, match=r"^stages: ") as caught:
+    with pytest.raises(JobFileError, match=r"^stages\[0\].promote: ") as caught:
         require_supported(job)
     assert "when_unattended, file_mounts.d" in (caught.value.hint or "")
     assert unsupported(Job(run="x")) == []

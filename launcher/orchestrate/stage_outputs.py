@@ -1,0 +1,87 @@
+"""Outputs of stages: which come home for later ones, and which a machine is given before a stage begins on it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from launcher import results
+from launcher.errors import HomeError
+from launcher.job.stages import stage_named
+from launcher.orchestrate.context import RunContext
+from launcher.records import from_json
+from launcher.runners.base import Area, Carried, FetchReport, StageFile
+from launcher.store import AttemptRow
+
+__all__ = ["carried_to", "fetch_for_others", "note_outputs", "require_at_home"]
+
+
+def fetch_for_others(context: RunContext, name: str) -> results.Fetch | None:
+    """Return what has to come home of a stage beside ``file_outputs``: its ``outputs``, and what may be promoted."""
+    if not context.job.stages:
+        return None
+    stage = stage_named(context.job, name)
+    patterns = [*stage.outputs, *((stage.promote.file,) if stage.promote is not None else ())]
+    if not patterns:
+        return None
+    return results.Fetch(
+        patterns=tuple(dict.fromkeys(patterns)), dest=Path(context.run.results_dir), area=Area.WORK
+    )
+
+
+def note_outputs(context: RunContext, name: str, report: FetchReport) -> None:
+    """Remember the files that a stage has for others, as they came home now."""
+    main = Path(context.run.results_dir)
+    files = tuple(
+        StageFile(name=str(file.path.relative_to(main)), size_bytes=file.size_bytes, sha256=file.sha256)
+        for file in report.files
+    )
+    context.update_stage(name, files=files, missing=report.unmatched)
+
+
+def carried_to(context: RunContext, attempt: AttemptRow) -> tuple[Carried, ...]:
+    """Return the outputs of the stages that an attempt's stage needs, from where they are at home.
+
+    The machine takes what it has not: a stage that ran there has left its outputs where they belong.
+
+    Raises:
+        HomeError: one of them is not at home any more as it came.
+    """
+    if not context.job.stages:
+        return ()
+    main, records = Path(context.run.results_dir), context.stage_records
+    stage = stage_named(context.job, attempt.stage)
+    own = tuple(
+        Carried(
+            stage=name,
+            attempt=records[name].attempt,
+            start=records[name].start,
+            root=main,
+            files=records[name].files,
+        )
+        for name in stage.needs
+        if name in records and records[name].files
+    )
+    earlier = tuple(from_json(Carried, stored) for stored in context.run.job.get("carried", ()))
+    require_at_home((*own, *earlier))
+    return (*own, *earlier)
+
+
+def require_at_home(carried: Sequence[Carried]) -> None:
+    """Raise `HomeError` for the first file that is not there with its size."""
+    for one in carried:
+        for file in one.files:
+            path = one.root / file.name
+            try:
+                size_bytes = path.stat().st_size
+            except OSError as err:
+                raise HomeError(
+                    f"{file.name}, an output of stage {one.stage}, is not at home any more: {path}: {err.strerror}",
+                    hint="put it back there, or run that stage again",
+                ) from err
+            if size_bytes != file.size_bytes:
+                raise HomeError(
+                    f"{path}, an output of stage {one.stage}, was changed since it came home:"
+                    f" {size_bytes} bytes instead of {file.size_bytes}",
+                    hint="put back what the stage has made, or run it again",
+                )

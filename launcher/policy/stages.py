@@ -1,0 +1,161 @@
+"""Which stage of a job is next, which can no longer run, and how a run of several stages ends. Pure.
+
+A run goes through its stages one after the other. What became of each is a `StageRecord`, stored with the run; a
+stage without one, or with one that is still `StageState.WAITING`, is not over.
+"""
+
+from __future__ import annotations
+
+import enum
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import TYPE_CHECKING
+
+from launcher.job.parts import OnFailure
+from launcher.policy.states import Reason
+from launcher.runners.base import StageFile
+
+if TYPE_CHECKING:
+    from launcher.job.parts import Stage
+
+__all__ = [
+    "FAILURES",
+    "StageRecord",
+    "StageState",
+    "blocked",
+    "how_it_ends",
+    "is_over",
+    "next_stage",
+    "others_go_on",
+    "to_redo",
+]
+
+FAILURES = frozenset(
+    {Reason.JOB_FAILED, Reason.OUT_OF_MEMORY, Reason.BAD_CONFIG, Reason.SETUP_FAILED, Reason.CRASH_LOOP}
+)
+"""Ends that are the stage's own doing: ``on_failure`` says what they mean for the others. Every other end of a stage
+that is no success (a limit, a person, no machine to be had) ends the run."""
+
+
+class StageState(str, enum.Enum):
+    """What became of a stage."""
+
+    WAITING = "waiting"
+    """It is not over; it may be at work."""
+    SUCCEEDED = "succeeded"
+    FAILED = "failed"
+    SKIPPED = "skipped"
+    """A stage that it needs has not succeeded."""
+    DROPPED = "dropped"
+    """There was no time left for it."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StageRecord:
+    """What is on record of one stage."""
+
+    state: StageState = StageState.WAITING
+    code: str = ""
+    """A `Reason`, of a stage that did not succeed."""
+    words: str = ""
+    attempt: int = 0
+    """On which machine it ended: the number of its last attempt."""
+    start: int = 0
+    """Which of the starts there."""
+    ended_at: datetime | None = None
+    step: int | None = None
+    total: int | None = None
+    metrics: Mapping[str, float] = field(default_factory=dict)
+    """The last value of every number that it reported."""
+    files: tuple[StageFile, ...] = ()
+    """Its ``outputs``, as they came home last."""
+    missing: tuple[str, ...] = ()
+    """Patterns of its ``outputs`` that nothing matched then."""
+    promoted: str = ""
+    """What became of its ``promote``, in words."""
+
+
+Records = Mapping[str, StageRecord]
+"""By the names of the stages; one may be missing as long as it has not begun."""
+
+
+def is_over(name: str, records: Records) -> bool:
+    """Nothing more happens in this stage."""
+    return name in records and records[name].state is not StageState.WAITING
+
+
+def next_stage(stages: Sequence[Stage], records: Records) -> Stage | None:
+    """Return the first stage of the file that may begin now; None when none may, ever.
+
+    All that it needs has succeeded, and all that it comes after is over, however it ended.
+    """
+    for stage in stages:
+        may_begin = all(_succeeded(name, records) for name in stage.needs) and all(
+            is_over(name, records) for name in stage.after
+        )
+        if may_begin and not is_over(stage.name, records):
+            return stage
+    return None
+
+
+def blocked(stages: Sequence[Stage], records: Records) -> list[tuple[Stage, str]]:
+    """Return the stages that can never begin, each with the stage that it needs in vain."""
+    found: dict[str, tuple[Stage, str]] = {}
+    lost = {
+        stage.name for stage in stages if is_over(stage.name, records) and not _succeeded(stage.name, records)
+    }
+    while True:
+        more = [
+            (stage, name)
+            for stage in stages
+            if not is_over(stage.name, records) and stage.name not in found
+            for name in stage.needs
+            if name in lost
+        ]
+        if not more:
+            return list(found.values())
+        for stage, name in more:
+            found.setdefault(stage.name, (stage, name))
+            lost.add(stage.name)
+
+
+def others_go_on(stage: Stage, reason: Reason) -> bool:
+    """Whether the end of a stage for ``reason`` leaves the stages that do not need it a chance."""
+    return reason is Reason.FINISHED or (reason in FAILURES and stage.on_failure is OnFailure.CONTINUE)
+
+
+def how_it_ends(stages: Sequence[Stage], records: Records) -> tuple[Reason, str]:
+    """Return how a run ends in which every stage is over: a failure anywhere is one, and what was dropped is undone."""
+    by_state: dict[StageState, list[str]] = {}
+    for stage in stages:
+        record = records.get(stage.name, StageRecord())
+        said = f"{stage.name} ({record.words})" if record.state is StageState.FAILED else stage.name
+        by_state.setdefault(record.state, []).append(said)
+    parts = [f"{', '.join(by_state[state])} {words}" for state, words in _WORDS.items() if state in by_state]
+    if StageState.FAILED in by_state:
+        return Reason.JOB_FAILED, "; ".join(parts)
+    if StageState.DROPPED in by_state:
+        return Reason.DEADLINE, "; ".join(parts)
+    return Reason.FINISHED, f"all {len(stages)} stages finished" if len(stages) > 1 else "the stage finished"
+
+
+def to_redo(records: Records) -> dict[str, StageRecord]:
+    """Return the records of a run that goes on: what has succeeded stays done, everything else is to be done."""
+    return {
+        name: record if record.state is StageState.SUCCEEDED else StageRecord()
+        for name, record in records.items()
+    }
+
+
+_WORDS = {
+    StageState.FAILED: "failed",
+    StageState.DROPPED: "dropped for want of time",
+    StageState.SKIPPED: "skipped",
+    StageState.WAITING: "not begun",
+    StageState.SUCCEEDED: "finished",
+}
+
+
+def _succeeded(name: str, records: Records) -> bool:
+    return name in records and records[name].state is StageState.SUCCEEDED

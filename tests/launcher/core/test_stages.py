@@ -1,0 +1,160 @@
+"""Which stage is next, which can no longer run, how a run of several ends, and what they cost together."""
+
+from __future__ import annotations
+
+import itertools
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from launcher.job import Job, Stage
+from launcher.job.stages import alone, job_of_stage
+from launcher.planning.stages import in_order, meets
+from launcher.policy.stages import (
+    StageRecord,
+    StageState,
+    blocked,
+    how_it_ends,
+    next_stage,
+    others_go_on,
+    to_redo,
+)
+from launcher.policy.states import Reason
+from provisioning import Offer
+from provisioning.models import utc_now
+
+OVER = [StageState.SUCCEEDED, StageState.FAILED, StageState.DROPPED]
+
+
+@st.composite
+def jobs(draw: st.DrawFn) -> list[Stage]:
+    """Stages that wait for earlier ones, in an order of the file that says nothing."""
+    names = [f"s{number}" for number in range(draw(st.integers(1, 6)))]
+    stages = []
+    for position, name in enumerate(names):
+        kinds = [draw(st.sampled_from(["", "needs", "after"])) for _ in names[:position]]
+        waits = {
+            word: [other for other, kind in zip(names, kinds, strict=False) if kind == word]
+            for word in ("needs", "after")
+        }
+        stages.append(Stage(name=name, run="true", **waits))  # type: ignore[arg-type]
+    return draw(st.permutations(stages))
+
+
+@given(jobs(), st.lists(st.sampled_from(OVER), min_size=6, max_size=6))
+def test_every_stage_is_over_once_and_in_its_turn(stages: list[Stage], ends: list[StageState]) -> None:
+    records: dict[str, StageRecord] = {}
+    coming = iter(ends)
+    while (stage := next_stage(stages, records)) is not None:
+        assert stage.name not in records, "never a second time"
+        assert all(records[name].state is StageState.SUCCEEDED for name in stage.needs)
+        assert set(stage.after) <= set(records)
+        records[stage.name] = StageRecord(state=next(coming), words="exit 1")
+        for skipped, needed in blocked(stages, records):
+            assert needed in skipped.needs
+            records[skipped.name] = StageRecord(state=StageState.SKIPPED)
+    assert set(records) == {stage.name for stage in stages}
+    reason, words = how_it_ends(stages, records)
+    states = {record.state for record in records.values()}
+    assert (reason is Reason.FINISHED) == (states == {StageState.SUCCEEDED})
+    assert (reason is Reason.JOB_FAILED) == (StageState.FAILED in states)
+    if reason is not Reason.FINISHED:
+        assert all(stage.name in words for stage in stages), "whoever reads it knows about all of them"
+    redone = to_redo(records)
+    assert {name for name, record in redone.items() if record == records[name]} == {
+        name for name, record in records.items() if record.state is StageState.SUCCEEDED
+    }
+
+
+def test_the_file_breaks_ties_and_the_order_of_a_plan_is_that_of_a_run_without_failures() -> None:
+    stages = [
+        Stage(name="compare", run="c", after=("a", "b")),
+        Stage(name="b", run="b", needs=("features",)),
+        Stage(name="a", run="a", needs=("features",)),
+        Stage(name="features", run="f"),
+    ]
+    assert [stage.name for stage in in_order(stages)] == ["features", "b", "a", "compare"]
+
+
+@pytest.mark.parametrize(
+    ("on_failure", "reason", "goes_on"),
+    [
+        ("stop", Reason.JOB_FAILED, False),
+        ("continue", Reason.JOB_FAILED, True),
+        ("continue", Reason.SETUP_FAILED, True),
+        ("continue", Reason.BUDGET, False),
+        ("continue", Reason.STOPPED_BY_USER, False),
+        ("continue", Reason.NO_CAPACITY, False),
+        ("stop", Reason.FINISHED, True),
+    ],
+)
+def test_only_its_own_failure_is_a_stages_own_affair(on_failure: str, reason: Reason, goes_on: bool) -> None:
+    assert others_go_on(Stage(name="a", run="x", on_failure=on_failure), reason) is goes_on  # type: ignore[arg-type]
+
+
+def test_a_stage_is_the_job_with_what_it_says_itself() -> None:
+    job = Job.from_dict(
+        {
+            "name": "night",
+            "setup": "common",
+            "work": {"steps": 7},
+            "resources": {"accelerators": "T4", "use_spot": True},
+            "stages": [
+                {"name": "a", "run": "x", "work": {"steps": 9}, "setup": "own"},
+                {"name": "b", "run": "y", "needs": "a", "resources": {"cpus": 4, "accelerators": "L4"}},
+            ],
+        }
+    )
+    first, second = job_of_stage(job, "a"), job_of_stage(job, "b")
+    assert (first.run, first.setup, first.stages, first.name) == ("x", "own", (), "night")
+    assert (first.work and first.work.steps, second.work and second.work.steps) == (9, 7)
+    assert (second.setup, str(second.resources.accelerators), second.resources.use_spot) == (
+        "common",
+        "L4:1",
+        True,
+    )
+    assert first.resources == job.resources
+    (only,) = alone(job, "b").stages
+    assert (only.name, only.needs) == ("b", ())
+    plain = Job.from_dict({"run": "x"})
+    assert job_of_stage(plain, "main") is plain
+
+
+def offer(**changes: object) -> Offer:
+    told: dict[str, object] = {
+        "provider": "fake", "instance_type": "t4.1x", "region": "here", "location": "here", "usd_per_hour": 0.5,
+        "gpu_name": "T4", "gpu_count": 1, "gpu_memory_gib": 16.0, "vcpus": 4.0, "memory_gib": 16.0,
+        "price_source": "table", "priced_at": utc_now(), "spot": False,
+    }  # fmt: skip
+    return Offer(**{**told, **changes})  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    ("resources", "stays"),
+    [
+        ({}, True),
+        ({"accelerators": "T4"}, True),
+        ({"accelerators": "T4:2"}, False),
+        ({"accelerators": "L4"}, False),
+        ({"cpus": "2+", "memory": "16+"}, True),
+        ({"cpus": "8+"}, False),
+        ({"cloud": "fake"}, True),
+        ({"cloud": "aws"}, False),
+        ({"instance_type": "cpu.4x"}, False),
+        ({"max_hourly_cost": 0.1}, False),
+        ({"use_spot": True}, False),
+        ({"image_id": "another"}, False),
+        ({"disk_size": 500}, True),
+        ({"any_of": [{"accelerators": "H100"}, {"accelerators": "T4"}]}, True),
+    ],
+)
+def test_nothing_is_rented_again_where_the_machine_will_do(resources: dict[str, object], stays: bool) -> None:
+    asked = Job.from_dict({"run": "x", "resources": resources}).resources
+    assert meets(offer(), asked, image_id=None) is stays
+
+
+def test_all_orders_of_a_small_job_are_legal() -> None:
+    stages = [Stage(name=name, run="x") for name in "abc"]
+    for order in itertools.permutations(stages):
+        assert [stage.name for stage in in_order(order)] == [stage.name for stage in order]
