@@ -292,7 +292,7 @@ def plan_whole(
             work=_work(one),
             history=earlier_runs(store, one.to_dict()),
             gpus_used=one.resources.gpus_wanted or 1,
-            has_environment=one.environment.requirements is not None,
+            has_environment=one.environment.is_made,
             has_setup=one.setup is not None,
             disk_gib=one.resources.disk_size.gib if one.resources.disk_size is not None else None,
             spot=bool(one.resources.use_spot),
