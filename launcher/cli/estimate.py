@@ -60,7 +60,7 @@ def _show(screen: Screen, given: Mapping[str, Any], found: Comparison, name: str
         if found.is_open:
             screen.show(comparison_view(name, found, everything=given["everything"]))
         else:
-            screen.show(estimates_view(name, found.estimates), misses_view(found))
+            screen.show(estimates_view(name, found), misses_view(found))
 
 
 class EstimateCommand(click.Command):

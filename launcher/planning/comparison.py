@@ -13,7 +13,7 @@ from launcher.home import Home
 from launcher.job import Job
 from launcher.planning.fits import Fit, fit_of
 from launcher.planning.nothing import nothing_to_rent
-from launcher.planning.plan import Wants, price
+from launcher.planning.plan import Wants, market_words, price
 from launcher.planning.preflight import preflight
 from launcher.planning.preparation import others_of, plan_for, wants_of, with_options
 from launcher.planning.prices import Market, Miss, ask_everyone, ask_offline, clouds_of, what_is_missing
@@ -40,6 +40,8 @@ class Comparison:
     """Providers that are priced from their dated tables → what is missing to rent there, in a word."""
     fits: tuple[Fit | None, ...] = ()
     """Of each estimate, how it fits into the limits on money and time that were named."""
+    market: str = ""
+    """Of a job that names its provider: what the first estimate would be on the other market."""
     now: datetime = field(default_factory=utc_now)
 
 
@@ -82,10 +84,8 @@ def compare(
                 raise
         else:
             priced = (plan.estimate, *others_of(plan, wants, known))
-            return Comparison(estimates=priced, fits=_fits(priced, wants, now), now=now)
-    elif clouds is not None:
-        miss = Miss(provider=", ".join(clouds), message="was not asked (--offline)")
-        market = ask_offline(job, clouds, lacks="network", miss=miss)
+            fits = _fits(priced, wants, now)
+            return Comparison(estimates=priced, fits=fits, market=plan.market, now=now)
     else:
         market = ask_everyone(job, home=home.root, environ=env, offline=offline)
     found = _ranked(job, market, wants, now, is_open=clouds is None)
@@ -98,11 +98,12 @@ def _ranked(job: Job, market: Market, wants: Wants, now: datetime, *, is_open: b
     """Price a market: what fits first, then the cheapest whole run."""
     spot = job.resources.use_spot
     can = {name: _capabilities(name, job) for name in {offer.provider for offer in market.offers}}
-    estimates = [
+    both = [
         price(offer, wants, can[offer.provider])
         for offer in market.offers
-        if spot is None or offer.spot is spot
+        if spot is None or offer.spot is spot or not is_open
     ]
+    estimates = [item for item in both if spot is None or item.offer.spot is spot]
     pairs = list(zip(estimates, _fits(estimates, wants, now), strict=True))
     pairs.sort(key=lambda pair: _order(*pair))
     if not is_open:  # as it would be rented: on demand, unless spot was asked for
@@ -113,6 +114,7 @@ def _ranked(job: Job, market: Market, wants: Wants, now: datetime, *, is_open: b
         misses=market.misses,
         is_open=is_open,
         lacking=market.lacking,
+        market=market_words(pairs[0][0], both) if pairs and not is_open else "",
         now=now,
     )
 

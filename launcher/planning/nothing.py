@@ -19,6 +19,7 @@ from provisioning.registry import provider as build_provider
 __all__ = ["advice", "nothing_to_rent"]
 
 MOST_SUGGESTIONS = 3
+MOST_NAMES = 30
 
 _CALLED = {
     "max_hourly_cost": "--max-price",
@@ -41,7 +42,7 @@ def nothing_to_rent(
 ) -> NothingToRent:
     """Return the error for a job that no asked provider has a machine for: what each said, and what would help."""
     wished = job.resources.alternatives()
-    words = " or ".join(dict.fromkeys(wish_words(item.query()) for item in wished))
+    words = " or ".join(dict.fromkeys(wish_words(item.query()) or "a machine" for item in wished))
     said = "; ".join(f"{', '.join(names)}: {message}" for message, names in _by_message(misses).items())
     helps = advice(_known(job, home, environ), wished)
     # What providers that nobody named would need is no help where something is.
@@ -68,10 +69,12 @@ def _hint(miss: Miss, misses: Sequence[Miss]) -> str:
 def advice(known: Sequence[Offer], wished: Sequence[Resources]) -> tuple[str, ...]:
     """Say what is called otherwise, which single wish to give up and what that allows, or else what comes nearest.
 
-    ``known``: machines whatever is wished. Pure.
+    ``known``: machines whatever is wished; where one of them has all that is wished there is nothing to say. Pure.
     """
     lines: list[str] = []
     for wish in wished:
+        if any(_fits(offer, wish) for offer in known):
+            continue  # no wish is to blame: what the tables know is not to be had now
         misnamed = list(_misnamed(known, wish))
         if misnamed:  # giving up the name allows anything; another provider may know it
             lines += [*misnamed, *_relaxed(known, wish, ("cloud",))]
@@ -97,14 +100,15 @@ def _instead(what: str, wanted: str, names: set[str]) -> Iterator[str]:
     close = nearest(wanted, names)
     if close is not None:
         yield f"did you mean the {what} {close}?"
-    elif len(names) <= 30:
-        yield f"no price table has a {what} {wanted}; there are {', '.join(sorted(names))}"
+    else:
+        there = f"; there are {', '.join(sorted(names))}" if len(names) <= MOST_NAMES else ""
+        yield f"no price table knows the {what} {wanted}{there}"
 
 
 def _relaxed(known: Sequence[Offer], wish: Resources, fields: Iterable[str]) -> Iterator[str]:
     """Each wish that alone stands in the way, and the cheapest machine without it."""
     for field in fields:
-        if getattr(wish, field) is None:
+        if getattr(wish, field) is None or (field == "cloud" and wish.query() == Query()):
             continue
         fitting = [offer for offer in known if _fits(offer, _without(wish, field))]
         if field in ("accelerators", "gpu_memory"):  # who wants a GPU is not helped by a machine without one

@@ -27,7 +27,7 @@ from launcher.quantities import duration, offer_words, usd
 from launcher.records import from_json, to_json
 from provisioning import Capabilities, HostKeyOrigin, Offer, WhenUnattended
 
-__all__ = ["Alternative", "Plan", "StagePlan", "Wants", "make_plan", "price"]
+__all__ = ["Alternative", "Plan", "StagePlan", "Wants", "make_plan", "market_words", "price"]
 
 STALE_DAYS = 60
 CHEAPER = 0.95
@@ -261,7 +261,7 @@ def _plan_for(
         mirror_reason=chosen.mirror.reason
         if chosen.mirror
         else "checkpoints stay on the machine until the end",
-        market=_market(chosen, known),
+        market=market_words(chosen, known),
         if_asleep=if_this_computer_sleeps(
             chosen.offer,
             capabilities,
@@ -348,7 +348,7 @@ def _alternative(kind: str, item: Estimate, chosen: Estimate) -> Alternative:
     return Alternative(kind=kind, offer=item.offer, words=words)
 
 
-def _market(chosen: Estimate, known: Sequence[Estimate]) -> str:
+def market_words(chosen: Estimate, known: Sequence[Estimate]) -> str:
     """Name the market, and what the whole run would cost on the other one with its interruptions priced in."""
     mine, other = ("spot", "on demand") if chosen.offer.spot else ("on demand", "spot")
     twins = [

@@ -216,7 +216,7 @@ def _ask_one(
     hint = None
     if cloud == "local" and (query.gpu_name is not None or query.disk_gib is not None):
         hint = "--set resources=null takes this computer as it is"
-    return (), Miss(provider=cloud, message=f"has no {wish_words(query)}", hint=hint)
+    return (), Miss(provider=cloud, message=f"has no {wish_words(query) or 'such machine'}", hint=hint)
 
 
 def _allowed(provider: Provider, offers: Sequence[Offer], *, spot: bool) -> Sequence[Offer]:
@@ -237,7 +237,7 @@ def _allowed(provider: Provider, offers: Sequence[Offer], *, spot: bool) -> Sequ
 
 
 def wish_words(query: Query) -> str:
-    """Say what was asked for, as a person would."""
+    """Say what was asked for, as a person would; empty where anything would do."""
     place = query.zone or query.region
     parts = [
         query.instance_type,
@@ -250,4 +250,4 @@ def wish_words(query: Query) -> str:
         f"in {place}" if place else None,
         f"up to ${query.max_usd_per_hour:g}/h" if query.max_usd_per_hour else None,
     ]
-    return ", ".join(part for part in parts if part) or "such machine"
+    return ", ".join(part for part in parts if part)

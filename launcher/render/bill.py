@@ -56,14 +56,17 @@ def _range(value: Range, write: words.Writer) -> str:
     return words.span({"low": value.low, "likely": value.likely, "high": value.high}, write)
 
 
-def estimates_view(name: str, estimates: Sequence[Estimate]) -> RenderableType:
-    """Draw the bill of the first estimate, and the others beside it when there are any."""
+def estimates_view(name: str, found: Comparison) -> RenderableType:
+    """Draw the bill of the first estimate, what the other market would save, and the other estimates where there are any."""
+    estimates = found.estimates
     first = estimates[0]
     head = Text.assemble((name, "bold"), " on ", (offer_words(first.offer), "bold"))
     source = Text(
         f"{words.usd_per_hour(first.offer.usd_per_hour)}, {first.offer.price_source}", style=style.QUIET
     )
     parts: list[RenderableType] = [Text.assemble(head, "  ", source), Padding(bill(first), (1, 0, 0, 2))]
+    if found.market:
+        parts.append(Text(f"  market: {found.market}"))
     if len(estimates) > 1:
         parts.append(Padding(ranked(estimates), (1, 0, 0, 2)))
     return Group(*parts)

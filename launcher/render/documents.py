@@ -31,6 +31,7 @@ def estimates_document(found: Comparison) -> dict[str, Any]:
             }
             for item, fit in zip(found.estimates, fits, strict=True)
         ],
+        "market": found.market or None,
         "prices_as_of": oldest.isoformat() if oldest else None,
         "without_offer": [
             {"provider": miss.provider, "message": miss.message, "hint": miss.hint} for miss in found.misses

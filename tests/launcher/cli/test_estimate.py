@@ -121,6 +121,16 @@ def test_offline_nobody_is_asked_and_csv_has_every_row(shop: Cli) -> None:
     assert all(float(row["usd_low"]) <= float(row["usd_likely"]) <= float(row["usd_high"]) for row in rows)
 
 
+def test_a_named_provider_is_priced_offline_too_with_what_the_other_market_would_save(shop: Cli) -> None:
+    named = shop("estimate", "--offline", "--provider", "aws", "--instance", "g4dn.xlarge")
+    assert (
+        named.code == 0 and "market: on demand at" in named.out and "priced from its dated table" in named.out
+    )
+    here = shop("estimate", "--offline", "--provider", "local", "--json")
+    assert here.code == 0, here.err
+    assert here.document["market"] == "free" and len(here.document["estimates"]) == 1
+
+
 def test_what_fits_comes_first_and_nothing_fits_is_exit_5(shop: Cli) -> None:
     found = shop("estimate", "--offline", "--json", "--gpu", "T4", "--max-cost", "1")
     assert found.code == 0

@@ -35,7 +35,7 @@ KNOWN = (
         ({"accelerators": "T4", "gpu_memory": "40GB"}, "without gpu_memory there is aws g4dn.xlarge"),
         ({"accelerators": "T4", "cpus": "96+"}, "without cpus there is aws g4dn.xlarge"),
         ({"accelerators": "RTX 309"}, "did you mean the GPU RTX 3090?"),
-        ({"accelerators": "Unobtainium"}, "no price table has a GPU Unobtainium; there are RTX 3090, T4"),
+        ({"accelerators": "Unobtainium"}, "no price table knows the GPU Unobtainium; there are RTX 3090, T4"),
         ({"instance_type": "g4dn.xlarg"}, "did you mean the instance type g4dn.xlarge?"),
         ({"any_of": [{"accelerators": "T4:8"}, {"accelerators": "L4"}]}, "--gpu T4 allows"),
     ],
@@ -52,6 +52,10 @@ def test_where_no_single_wish_is_to_blame_the_nearest_machine_says_all_its_fault
 
 def test_nothing_is_advised_where_nothing_is_known() -> None:
     assert advice((), Job(run="true").resources.alternatives()) == ()
+
+
+def test_what_has_all_that_is_wished_is_not_to_blame_on_a_wish() -> None:
+    assert told({"accelerators": "T4", "cloud": "aws", "max_hourly_cost": 1.0}) == ()
 
 
 def told(wish: dict[str, object], known: tuple[Offer, ...] = KNOWN) -> tuple[str, ...]:
