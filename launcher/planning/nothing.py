@@ -143,9 +143,10 @@ def _suggestion(field: str, wish: Resources, offer: Offer) -> str:
 
 
 def _nearest(known: Sequence[Offer], wish: Resources) -> list[str]:
-    """The machine that fails in the fewest respects, with each of them."""
-    reasons = {id(offer): _reasons(offer, wish) for offer in known}
-    offer = min(rank(known), key=lambda item: len(reasons[id(item)]), default=None)
+    """The machine of the wished provider that fails in the fewest respects, with each of them."""
+    there = [offer for offer in known if wish.cloud in (None, offer.provider)]
+    reasons = {id(offer): _reasons(offer, wish) for offer in there}
+    offer = min(rank(there), key=lambda item: len(reasons[id(item)]), default=None)
     return [f"the nearest is {offer_words(offer)}: {', '.join(reasons[id(offer)])}"] if offer else []
 
 
