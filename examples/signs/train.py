@@ -1,12 +1,11 @@
 """A reader of finger spelling in two stages: letters first, then words with the encoder of the first stage.
 
-python train.py letters --out letters --checkpoints saved
-python train.py words --out words --checkpoints saved --encoder letters/encoder.pt
+python train.py letters --out letters --checkpoints saved/letters
+python train.py words --out words --checkpoints saved/words --encoder letters/encoder.pt
 
 A CTC model over the letters. `words` is judged by top-1 and top-5: how often the word that was signed is the likeliest of
 the lexicon, or among the five likeliest. Both commands save beside and rename, go on from the newest checkpoint in their
-folder, and leave with 75 when they are asked to; one that finds its stage done already says so and writes its results
-again, so that the two may stand in one script.
+folder, and leave with 75 when they are asked to.
 """
 
 import argparse
@@ -23,7 +22,6 @@ from trainer.interrupt import Exit, Interrupt
 from trainer.metrics import MetricsWriter
 from trainer.warm_start import warm_start
 
-STAGES = ("letters", "words")
 JUDGE_EVERY = 20
 
 
@@ -108,12 +106,11 @@ def write(path, content):
 def main():
     """Train one stage, judge, write down."""
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
-    parser.add_argument("stage", choices=STAGES)
+    parser.add_argument("stage", choices=("letters", "words"))
     parser.add_argument("--out", type=Path, default="out")
     parser.add_argument("--checkpoints", type=Path, default="checkpoints")
     parser.add_argument("--encoder", type=Path, help="encoder.pt of the other stage: start from it")
     parser.add_argument("--steps", type=int, default=100)
-    parser.add_argument("--after", type=int, default=0, help="steps of the stages before, in the same folder")
     parser.add_argument("--batch", type=int, default=16)
     options = parser.parse_args()
     draw = spelt if options.stage == "letters" else signed
@@ -122,19 +119,15 @@ def main():
     model = Reader()
     optimizer = torch.optim.Adam(model.parameters(), lr=8e-3)
     held_out = draw(torch.Generator().manual_seed(10_000), 100)
-    metrics, end = MetricsWriter.from_environment(), options.after + options.steps
-    numbers = {}
+    metrics, end, numbers = MetricsWriter.from_environment(), options.steps, {}
 
     with Checkpointer(options.checkpoints, keep=2, every_s=10) as checkpoints, Interrupt() as interrupt:
-        start, saved = options.after, checkpoints.load_newest()
-        if saved is not None and saved.state["stage"] == options.stage:
+        start = 0
+        if saved := checkpoints.load_newest():
             start, numbers = saved.step, saved.state["numbers"]
             model.load_state_dict(saved.state["model"])
             optimizer.load_state_dict(saved.state["optimizer"])
             print(f"{options.stage}: goes on after step {start}")
-        elif saved is not None and STAGES.index(saved.state["stage"]) > STAGES.index(options.stage):
-            print(f"{options.stage}: done, {saved.path.name} is of {saved.state['stage']}")
-            return
         elif options.encoder:
             given = {f"encoder.{name}": value for name, value in load(options.encoder).items()}
             print(f"{options.stage}: {warm_start(model, given, require=['encoder.']).summary()}")
@@ -151,9 +144,8 @@ def main():
                 print(f"{options.stage}: step {step}/{end}  loss {loss.item():.3f}  {shown}", flush=True)
             metrics.write(step, end, loss=loss.item(), **numbers)
             if interrupt.requested or step == end or checkpoints.due(step):
-                state = {"stage": options.stage, "numbers": numbers}
-                tensors = {"model": model.state_dict(), "optimizer": optimizer.state_dict()}
-                checkpoints.save(step, {**state, **tensors})
+                state = {"model": model.state_dict(), "optimizer": optimizer.state_dict()}
+                checkpoints.save(step, {**state, "numbers": numbers})
             if interrupt.requested and step < end:
                 checkpoints.close(check=True)
                 sys.exit(Exit.INTERRUPTED)
