@@ -121,7 +121,7 @@ def main():
     held_out = draw(torch.Generator().manual_seed(10_000), 100)
     metrics, end, numbers = MetricsWriter.from_environment(), options.steps, {}
 
-    with Checkpointer(options.checkpoints, keep=2, every_s=10) as checkpoints, Interrupt() as interrupt:
+    with Checkpointer(options.checkpoints, keep=2, every_s=5) as checkpoints, Interrupt() as interrupt:
         start = 0
         if saved := checkpoints.load_newest():
             start, numbers = saved.step, saved.state["numbers"]
