@@ -199,19 +199,24 @@ from trainer.cli import main
 
 for line in sys.stdin:
     order = json.loads(line)
-    child = os.fork()
-    if not child:
-        output = os.open(order["output"], os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
-        os.dup2(output, 1)
-        os.dup2(output, 2)
-        os.environ.update(order["environment"])
-        sys.argv = order["argv"]
-        if sys.argv[0] == "trainer":
-            sys.exit(main(sys.argv[1:]))
-        runpy.run_path(sys.argv[0], run_name="__main__")
-        sys.exit(0)
-    print(child, flush=True)
-    print(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]), flush=True)
+    children = []
+    for rank in range(order["count"]):
+        children.append(os.fork())
+        if not children[-1]:
+            output = os.open(order["output"], os.O_WRONLY | os.O_CREAT | os.O_APPEND)
+            os.dup2(output, 1)
+            os.dup2(output, 2)
+            if order["count"] > 1:
+                os.environ.update(RANK=str(rank), LOCAL_RANK=str(rank), WORLD_SIZE=str(order["count"]))
+            os.environ.update(order["environment"])
+            sys.argv = order["argv"]
+            if sys.argv[0] == "trainer":
+                sys.exit(main(sys.argv[1:]))
+            runpy.run_path(sys.argv[0], run_name="__main__")
+            sys.exit(0)
+    print(children[0], flush=True)
+    codes = [os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) for child in children]
+    print(max(codes, key=abs), flush=True)
 """
 """Forks programs that have their imports behind them: a start costs a tenth of a second instead of three."""
 
@@ -272,13 +277,16 @@ def forker(tmp_path_factory: pytest.TempPathFactory, cache: Path) -> Iterator[su
 
 @pytest.fixture
 def fork(forker: subprocess.Popen[str], tmp_path: Path) -> Iterator[Fork]:
-    """Start a real process quickly: ``trainer`` with arguments, or the path of a script with its own."""
+    """Start a real process quickly: ``trainer`` with arguments, or the path of a script with its own.
+
+    ``count``: so many that know of each other, as ``torchrun`` starts them; the first is signalled, the worst code counts.
+    """
     forked: list[Forked] = []
 
-    def run(argv: list[str], **environment: str) -> Forked:
+    def run(argv: list[str], count: int = 1, **environment: str) -> Forked:
         output = tmp_path / f"output{len(forked)}.txt"
         output.touch()
-        order = {"argv": argv, "environment": environment, "output": str(output)}
+        order = {"argv": argv, "count": count, "environment": environment, "output": str(output)}
         assert forker.stdin is not None
         forker.stdin.write(json.dumps(order) + "\n")
         forker.stdin.flush()

@@ -22,6 +22,8 @@ HALF, ONE = 57, 19
 """Rows of gates at most, for three trials and for one: up to 19 patches of 4 bins, every 2, in up to 40 bins."""
 
 
+SHORT = ("--limit-batches", "8")
+"""Up to the first validation behind the one before the first step."""
 PRODUCTS = ("mm", "addmm")
 
 
@@ -103,10 +105,10 @@ def train(
 def test_the_step_that_found_no_memory_is_taken_again_in_smaller_pieces(train: Train, tmp_path: Path) -> None:
     """From the first step on, and in a run that had all its memory before: the size is part of the state."""
     with LittleMemory(HALF):
-        output = train("little")
+        output = train("little", *SHORT)
     said = "out of memory at step 1: going on with micro-batches of 3, 6 trials per step as before"
     assert output.count("out of memory") == output.count(said) == 1
-    train("small pieces", "--set", "compute.micro_batch_size=3")
+    train("small pieces", "--set", "compute.micro_batch_size=3", *SHORT)
     assert (tmp_path / "little" / "metrics.csv").read_bytes() == (
         tmp_path / "small pieces" / "metrics.csv"
     ).read_bytes()
@@ -114,14 +116,16 @@ def test_the_step_that_found_no_memory_is_taken_again_in_smaller_pieces(train: T
     assert all(torch.equal(ours[name], theirs[name]) for name in theirs)
     assert "out_of_memory" in (tmp_path / "little" / "events.jsonl").read_text()
 
-    train("later", "--limit-batches", "10")
+    train("later", "--limit-batches", "4")
     assert micro_batch_size(tmp_path / "later") == 6
     with LittleMemory(HALF, fail_like_a_gpu):
-        output = train("later", "--limit-batches", "15")
-    assert "out of memory at step 11:" in output
-    assert "out of memory" not in train("later")  # the memory is back, the size stays: the same bits
+        output = train("later", *SHORT)
+    assert "out of memory at step 5:" in output
+    assert "out of memory" not in train(
+        "later", "--limit-batches", "11"
+    )  # the memory is back, the size stays: the same bits
     assert micro_batch_size(tmp_path / "later") == 3
-    assert [row["step"] for row in rows(tmp_path / "later")] == [str(step) for step in range(21)]
+    assert [row["step"] for row in rows(tmp_path / "later")] == [str(step) for step in range(12)]
 
 
 def test_where_in_a_step_memory_ran_out_changes_nothing(train: Train, tmp_path: Path) -> None:
@@ -132,7 +136,7 @@ def test_where_in_a_step_memory_ran_out_changes_nothing(train: Train, tmp_path: 
         ("backward", "_ctc_loss_backward", 6),
     ):
         with FailsOnce(operation, count) as memory:
-            output = train(folder)
+            output = train(folder, *SHORT)
         assert memory.failed
         assert "out of memory at step 6: going on with micro-batches of 3" in output
     forward, backward = (weights(tmp_path / name) for name in ("forward", "backward"))
@@ -142,9 +146,9 @@ def test_where_in_a_step_memory_ran_out_changes_nothing(train: Train, tmp_path: 
 
 def test_a_validation_that_finds_no_memory_takes_smaller_pieces_too(train: Train, tmp_path: Path) -> None:
     plain = ("--set", "model.rnn_dropout=0", "--set", "model.input_network.input_layer_dropout=0")
-    train("enough", *plain)
+    train("enough", *plain, *SHORT)
     with LittleMemory(ONE):
-        output = train("little", *plain)
+        output = train("little", *plain, *SHORT)
     assert "out of memory: 3 trials were decoded in 3 pieces" in output
     assert "going on with micro-batches of 1, 6 trials" in output
     for a, b in zip(rows(tmp_path / "enough"), rows(tmp_path / "little"), strict=True):
@@ -161,8 +165,8 @@ def test_a_device_too_small_for_one_trial_is_an_error_and_the_steps_before_are_k
         output = train("run", code=1)
     assert "error: step 5 does not fit the memory of cpu, even one trial at a time" in output
     assert int(step_files(tmp_path / "run" / "checkpoints")[-1].stem.partition("_")[2]) == 4
-    train("run")
-    assert rows(tmp_path / "run")[-1]["step"] == "20"
+    train("run", *SHORT)
+    assert rows(tmp_path / "run")[-1]["step"] == "8"
 
 
 def test_other_errors_are_not_taken_for_a_lack_of_memory() -> None:

@@ -110,6 +110,12 @@ def test_one_process_hands_over_to_two_which_save_and_leave_with_75_when_asked(
     assert losses(run)[:count] == pytest.approx(one[:count], rel=1e-3)
 
 
+def meeting_point() -> dict[str, str]:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(probe.getsockname()[1])}
+
+
 def children_of(process: subprocess.Popen[str]) -> list[str]:
     return Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split()
 
@@ -148,12 +154,8 @@ def test_who_waits_for_another_process_leaves_when_asked(
     fork: Fork, config_file: Path, data: Path, tmp_path: Path
 ) -> None:
     """As under torchrun: the other one never comes."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = str(probe.getsockname()[1])
     process = fork(
-        trainer(config_file, data, tmp_path / "run"), RANK="0", LOCAL_RANK="0", WORLD_SIZE="2",
-        MASTER_ADDR="127.0.0.1", MASTER_PORT=port,
+        trainer(config_file, data, tmp_path / "run"), RANK="0", LOCAL_RANK="0", WORLD_SIZE="2", **meeting_point()
     )  # fmt: skip
     wait_until(lambda: "precision:" in process.output() or not process.lives(), "the meeting")
     process.send(signal.SIGTERM)
@@ -171,7 +173,7 @@ def lives(pid: int) -> bool:
 
 
 def test_what_stops_one_worker_stops_the_others_and_is_said_by_all_in_one_line(
-    start: Start, config_file: Path, own_data: Path, tmp_path: Path
+    start: Start, fork: Fork, config_file: Path, own_data: Path, tmp_path: Path
 ) -> None:
     """The first process looks for checkpoints and reads the data while the other waits for it."""
     broken = own_data / SESSIONS[1] / "data_val.hdf5"
@@ -184,9 +186,9 @@ def test_what_stops_one_worker_stops_the_others_and_is_said_by_all_in_one_line(
     assert "Traceback" not in output
     state = tmp_path / "run" / "checkpoints" / "step_00000007.pt"
     state.write_bytes(b"damaged")
-    process = start([*command(config_file, own_data, tmp_path / "run"), *TWO])
-    output, _ = process.communicate(timeout=150)
-    assert process.returncode == 1, output
+    pair = fork(trainer(config_file, own_data, tmp_path / "run"), count=2, **meeting_point())
+    output = pair.wait()
+    assert pair.returncode == 1, output
     assert output.count(f"error: none of the 1 checkpoints in {state.parent} can be used") == 1
     assert output.count("error: another process gave up: none of the 1 checkpoints") == 1
     assert "Traceback" not in output

@@ -30,17 +30,19 @@ def wait_until(holds: Callable[[], bool], writer: subprocess.Popen[bytes], timeo
         time.sleep(0.001)
 
 
-@pytest.mark.parametrize("files", [0, 1, 4, 9, 12])
-def test_kill_leaves_no_half_data_set_and_the_next_run_makes_it_whole(tmp_path: Path, files: int) -> None:
+def test_kills_leave_no_half_data_set_and_the_next_run_makes_it_whole(tmp_path: Path) -> None:
+    """One writer after the other is killed in the same folder, each a little later, and what they left is in nobody's way."""
     out = tmp_path / "out"
-    writer = subprocess.Popen([sys.executable, "-c", WRITE, str(out)])
-    try:
-        wait_until(lambda: out.is_dir() and len(list(out.rglob("*.hdf5"))) >= files, writer)
-    finally:
-        writer.send_signal(signal.SIGKILL)
-        writer.wait()
-    if (out / "hdf5_data_final").exists():  # it had come through before the signal did
-        assert len(list((out / "hdf5_data_final").rglob("*.hdf5"))) == 12
+    for files in (0, 1, 4, 9, 12):
+        left = set(out.glob(".synthetic-partial-*"))  # of writers before this one
+        writer = subprocess.Popen([sys.executable, "-c", WRITE, str(out)])
+        try:
+            wait_until(lambda n=files, old=left: out.is_dir() and begun(out, old) >= n, writer)
+        finally:
+            writer.send_signal(signal.SIGKILL)
+            writer.wait()
+        if (out / "hdf5_data_final").exists():  # it had come through before the signal did
+            assert len(list((out / "hdf5_data_final").rglob("*.hdf5"))) == 12
     report = write_dataset(out, SPEC)
     assert (report.files, report.trials) == (12, 4 * 42)
     assert sorted(p.name for p in out.iterdir()) == [
@@ -52,6 +54,11 @@ def test_kill_leaves_no_half_data_set_and_the_next_run_makes_it_whole(tmp_path: 
         with h5py.File(path) as file:
             assert len(file) == SPEC.trials(path.stem.removeprefix("data_"))  # type: ignore[arg-type]
     assert not write_dataset(out, SPEC).written
+
+
+def begun(out: Path, left: set[Path]) -> int:
+    """How many files the newest writer has made so far."""
+    return sum(len(list(folder.rglob("*.hdf5"))) for folder in {*out.glob(".synthetic-partial-*")} - left)
 
 
 def test_force_replaces_a_synthetic_set_and_a_kill_in_between_never_mixes_the_two(tmp_path: Path) -> None:
