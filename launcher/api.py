@@ -7,13 +7,13 @@ import random
 import shutil
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from launcher import results
 from launcher.errors import NameTaken, UsageError
 from launcher.events import Event, Kind
 from launcher.forecast.estimates import Estimate
-from launcher.home import Home
+from launcher.home import Home, RunPaths
 from launcher.job import Job, new_run_id
 from launcher.job.environments import environment_at_launch
 from launcher.job.stages import job_of_stage
@@ -28,6 +28,7 @@ from launcher.records import to_json
 from launcher.run import Run
 from launcher.secrets import write_secrets
 from launcher.snapshot import kept_out, pack
+from launcher.snapshot.origin import origin_of
 from launcher.store import RunRow, Store
 from launcher.supervise import ensure_supervisor, supervise
 from provisioning.models import utc_now
@@ -60,13 +61,13 @@ def launch(job: Job | Prepared, **options: Unpack[Options]) -> Run:
     run_id = _new_folder(home, prepared.name)
     paths = home.run(run_id)
     try:
-        pack(
+        code = pack(
             prepared.job.workdir_path,
             paths.snapshot,
             kept_out=kept_out(prepared.job, out=prepared.plan.out, home=home.root),
         )
         write_secrets(paths.secrets, prepared.variables.secrets)
-        store.add_run(_row(prepared, run_id))
+        store.add_run(_row(prepared, run_id, _origin(prepared.job, paths, code.sha256)))
     except BaseException:
         if not store.has_run(
             run_id
@@ -106,7 +107,15 @@ def _refuse_taken_name(store: Store, name: str) -> None:
             )
 
 
-def _row(prepared: Prepared, run_id: str) -> RunRow:
+def _origin(job: Job, paths: RunPaths, sha256: str) -> dict[str, Any]:
+    """Where the code of a run comes from, for its record; the difference to its commit goes beside the snapshot."""
+    origin, diff = origin_of(job.workdir_path)
+    if diff:
+        paths.source_diff.write_bytes(diff)
+    return {**to_json(origin), "snapshot_sha256": sha256}
+
+
+def _row(prepared: Prepared, run_id: str, code: dict[str, Any]) -> RunRow:
     job, now = prepared.job, utc_now()
     environments = {
         stage.name: to_json(environment_at_launch(job_of_stage(job, stage.name), stage.environment))
@@ -125,6 +134,7 @@ def _row(prepared: Prepared, run_id: str) -> RunRow:
             "environment": to_json(environment_at_launch(job, job.environment)),
             **({"environments": environments} if environments else {}),
             "envs": dict(prepared.variables.envs),
+            "code": code,
         },
         plan=prepared.plan.to_json(),
         limits=to_json(prepared.plan.limits),

@@ -43,6 +43,11 @@ class RunPaths:
         return self.root / "snapshot.tar.gz"
 
     @property
+    def source_diff(self) -> Path:
+        """In what the code differed at launch from the commit that it stood at; absent where it did not."""
+        return self.root / "source.diff"
+
+    @property
     def mirror(self) -> Path:
         """Checkpoints that came home while the run was going on."""
         return self.root / "mirror"

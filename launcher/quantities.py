@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from provisioning import Offer
 
 __all__ = ["bit_rate", "duration", "offer_words", "size", "usd", "usd_per_hour"]
@@ -67,3 +69,12 @@ def offer_words(offer: Offer) -> str:
     gpu = f" ({offer.gpu_count} × {offer.gpu_name})" if offer.gpu_count > 1 else f" ({offer.gpu_name})"
     place = offer.zone or offer.region
     return f"{offer.provider} {offer.instance_type}{gpu if offer.gpu_name else ''} {place}{' spot' if offer.spot else ''}"
+
+
+def code_words(code: Mapping[str, Any]) -> str:
+    """Say which commit code is (`launcher.snapshot.origin.Origin`): ``3f8a303b21 (main), changed since``; empty without git."""
+    if not code.get("commit"):
+        return ""
+    branch = f" ({code['branch']})" if code.get("branch") else ""
+    is_changed = bool(code.get("diff_bytes") or code.get("new_files"))
+    return f"{code['commit'][:10]}{branch}{', changed since' if is_changed else ''}"

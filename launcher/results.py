@@ -40,6 +40,8 @@ MARKER = ".launch-run"
 """In every folder of results: the id of the run that it belongs to."""
 DEFAULT_BASE = "results"
 LATEST = "latest"
+LOGS = ("**/metrics.jsonl", "**/system.csv", "**/environment-*.json", "**/source.diff")
+"""Beside the output, which comes home as it grows: metrics, curves of the machine, and what the job ran with."""
 LOGS_DIR = "logs"
 """Where metrics and machine curves lie in the folder of results."""
 
@@ -82,7 +84,7 @@ def wanted(job: Job, run_id: str, *, out: Path | None = None, stage: str = "") -
         by_base.setdefault(base, []).append(pattern)
     main = results_dir(job, run_id, out=out)
     outputs = tuple(Fetch(patterns=tuple(names), dest=base / run_id) for base, names in by_base.items())
-    logs = Fetch(patterns=("**/metrics.jsonl", "**/system.csv"), dest=main / LOGS_DIR / stage, area=Area.LOGS)
+    logs = Fetch(patterns=LOGS, dest=main / LOGS_DIR / stage, area=Area.LOGS)
     return (*(outputs or (everything_changed(job, run_id, out=out),)), logs)
 
 

@@ -98,6 +98,8 @@ class Status:
     limits: Mapping[str, Any] = field(default_factory=dict)
     stages: tuple[StageStatus, ...] = ()
     """Of a job that has several; ``step`` and ``total`` are then those of the one at work."""
+    code: Mapping[str, Any] = field(default_factory=dict)
+    """Where its code comes from: `launcher.snapshot.origin.Origin`, and the digest of the snapshot."""
 
     @property
     def is_live(self) -> bool:
@@ -161,6 +163,7 @@ def status_of(
         forecast={key: run.calibrated[key] for key in ("hours", "usd") if key in run.calibrated},
         limits=run.limits,
         stages=stages,
+        code=run.job.get("code", {}),
     )
 
 

@@ -84,6 +84,7 @@ RESULTS = _option(
 CONDUCT = (
     _option("--ssh-from", type=values.CIDR, metavar="CIDR", help="Addresses that may reach the machine."),
     _option("--smoke", is_flag=True, help="A small run of it on the real machine first."),
+    _option("--no-resolve", is_flag=True, help="Do not ask uv here whether requirements can be had."),
     _option("--dry-run", is_flag=True, help="Check, plan and price; then stop."),
     _option("--detach", is_flag=True, help="Start, hand over to the background, and return."),
     _option("--yes", "-y", is_flag=True, help="Do not ask."),
@@ -139,6 +140,8 @@ def api_options(given: Mapping[str, Any]) -> dict[str, Any]:
     told = {name: given[name] for name in _AS_THEY_ARE if given.get(name) is not None}
     if given.get("accept_client_deadline"):
         told["accept_client_deadline"] = True
+    if given.get("no_resolve"):
+        told["resolve"] = False
     if given.get("max_duration") is not None:
         told["max_duration_s"] = given["max_duration"].total_seconds()
     return told

@@ -53,6 +53,7 @@ def compare(
     until: datetime | None = None,
     accept_client_deadline: bool | None = None,  # an option of a launch, and no matter of price
     ssh_from: str | None = None,  # the same
+    resolve: bool | None = None,  # the same
     offline: bool = False,
     environ: Mapping[str, str] | None = None,
     **told: Any,

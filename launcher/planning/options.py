@@ -46,5 +46,7 @@ class Options(TypedDict, total=False):
     computer's own address, which is followed when it changes."""
     accept_client_deadline: bool | None
     """Rent also where nothing but this computer would end the machine: if it dies, billing goes on."""
+    resolve: bool | None
+    """False: requirements are not resolved here before a machine is rented."""
     environ: Mapping[str, str] | None
     """Where ``LAUNCH_HOME``, credentials and secrets are read from; the environment of this process by default."""

@@ -25,6 +25,7 @@ from launcher.planning.nothing import nothing_to_rent
 from launcher.planning.plan import Plan, Wants, make_plan, price
 from launcher.planning.preflight import Finding, Level, preflight
 from launcher.planning.prices import ON_THIS_COMPUTER, ask, clouds_of, refuse_unknown_providers
+from launcher.planning.resolving import look_at_requirements
 from launcher.planning.stages import plan_stages
 from launcher.planning.trust import for_strangers
 from launcher.snapshot import Manifest
@@ -141,6 +142,7 @@ def prepare(
     out: Path | None = None,
     ssh_from: str | None = None,
     accept_client_deadline: bool | None = None,
+    resolve: bool | None = None,
     environ: Mapping[str, str] | None = None,
 ) -> Prepared:
     """Check, price and plan a job; free of charge, changes nothing.
@@ -194,10 +196,12 @@ def prepare(
     except (CloudError, LaunchError):
         checked.require_ok()  # what is certain comes before what somebody else answered
         raise
+    asks = plan.bills and not checked.errors and resolve is not False
+    resolved = tuple(look_at_requirements(job, env)) if asks else ()
     return Prepared(
         job=job,
         plan=plan,
-        findings=(*checked.findings, *sources, *mirror, *distrusted),
+        findings=(*checked.findings, *sources, *mirror, *distrusted, *resolved),
         manifest=checked.manifest,
         variables=checked.variables,
         results_base=results.results_bases(job, out=out)[0],

@@ -9,6 +9,7 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import json
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime, timezone
@@ -24,7 +25,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from launcher.remote.layout import Start
-    from launcher.runners.base import Bucket, Slot, Submission, Wanted
+    from launcher.runners.base import Bucket, Mount, Slot, Submission, Wanted
     from provisioning.storage import SignedUrl
 
 __all__ = [
@@ -144,7 +145,33 @@ def build(
             "sample_s": pace.sample_s,
         },
         "log": {"segment_bytes": pace.segment_bytes, "total_bytes": pace.log_bytes},
+        "record": _record(start, submission),
     }
+
+
+def _record(start: Start, submission: Submission) -> dict[str, Any]:
+    """What is written down of a job beside what the machine itself finds out."""
+    environment = submission.environment
+    kinds = {
+        "conda": environment.conda,
+        "requirements": environment.requirements,
+        "python": environment.python,
+    }
+    made_of = environment.lock_format.value if environment.lock_format is not None else None
+    return {
+        "out": str(start.record),
+        "cache": str(start.folder.cache / "data-digests.json"),
+        "environment": {"made_of": made_of or next((kind for kind, text in kinds.items() if text), "system")},
+        "code": dict(submission.code),
+        "data": [
+            {"target": mount.target, "source": _without_signature(mount)} for mount in submission.mounts
+        ],
+    }
+
+
+def _without_signature(mount: Mount) -> str:
+    """An address without what lets somebody in: neither a password nor the parameters of a signature."""
+    return re.sub(r"(?<=://)[^/@]*@", "", mount.source.partition("?")[0])
 
 
 def bucket_file(

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from datetime import datetime
 from typing import TYPE_CHECKING
 
-from launcher.quantities import duration, usd
+from launcher.quantities import code_words, duration, usd
 from launcher.render import words
 
 if TYPE_CHECKING:
@@ -55,6 +55,7 @@ def status_facts(status: Status, now: datetime) -> list[Fact]:
         ("saved", saved(status)),
         ("time", time_taken(status, now)),
         ("cost", cost(status)),
+        ("code", code_words(status.code)),
         ("results", results(status)),
     ]
     return [(label, text) for label, text in facts if text]

@@ -6,6 +6,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from html import escape
+from typing import Any
 
 from launcher.events import Event, Kind
 from launcher.forecast.account import Account, AccountLine
@@ -13,6 +14,7 @@ from launcher.forecast.experience import Calibration
 from launcher.forecast.ranges import Range
 from launcher.quantities import duration, usd
 from launcher.report.curves import Series, svg
+from launcher.report.environments import section
 from launcher.status import Status
 
 __all__ = ["Report", "page"]
@@ -40,6 +42,8 @@ class Report:
     calibration: Calibration
     """Of this job's finished runs."""
     made_at: datetime
+    environments: Sequence[Mapping[str, Any]] = ()
+    """What its jobs ran with (`launcher.report.environments`)."""
 
 
 def page(report: Report) -> str:
@@ -53,6 +57,7 @@ def page(report: Report) -> str:
         _history(report.calibration),
         _attempts(status),
         _curves(report.series),
+        section(report.environments),
         _events(report.events),
         f'<p class="q">made {report.made_at:%Y-%m-%d %H:%M} UTC; prices are those stored at launch</p>',
     ]

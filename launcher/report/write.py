@@ -15,6 +15,7 @@ from launcher.forecast.history import accounts
 from launcher.home import Home
 from launcher.planning.plan import Plan
 from launcher.report.curves import series_of
+from launcher.report.environments import environments_of
 from launcher.report.page import Report, page
 from launcher.status import status_of
 from launcher.store import Store
@@ -24,7 +25,7 @@ __all__ = ["history", "report_of", "write_report"]
 
 
 def report_of(store: Store, run_id: str, now: datetime) -> Report:
-    """Return what there is to tell of a run up to now; reads the record alone."""
+    """Return what there is to tell of a run up to now; reads the record, and what its machines wrote down of themselves."""
     run, attempts, instances = store.run(run_id), store.attempts(run_id), store.instances(run_id)
     events = store.events(run_id)
     return Report(
@@ -34,6 +35,7 @@ def report_of(store: Store, run_id: str, now: datetime) -> Report:
         series=series_of(events),
         calibration=calibration_of(accounts(store, run.job["fields"])),
         made_at=now,
+        environments=environments_of(Path(run.results_dir)),
     )
 
 

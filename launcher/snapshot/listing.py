@@ -12,7 +12,7 @@ from pathlib import Path
 from launcher.job.problem import FieldError
 from launcher.snapshot.ignore import IgnorePatterns
 
-__all__ = ["IGNORE_FILE", "Listing", "list_folder"]
+__all__ = ["IGNORE_FILE", "Listing", "ask_git", "is_in_git", "list_folder"]
 
 IGNORE_FILE = ".launchignore"
 _GIT_TIMEOUT_S = 120.0
@@ -39,7 +39,7 @@ def list_folder(folder: Path, *, prune: Prune) -> Listing:
     Raises:
         FieldError: git refuses to say what belongs to the folder, or the folder cannot be read.
     """
-    if _is_in_git(folder):
+    if is_in_git(folder):
         listing = Listing("git")
         _list_git(folder, "", listing)
     else:
@@ -48,11 +48,11 @@ def list_folder(folder: Path, *, prune: Prune) -> Listing:
     return listing
 
 
-def _is_in_git(folder: Path) -> bool:
+def is_in_git(folder: Path) -> bool:
     """Does git know what belongs to this folder? Not when the enclosing repository ignores all of it."""
     if shutil.which("git") is None:
         return False
-    answer = _git(folder, "rev-parse", "--is-inside-work-tree")
+    answer = ask_git(folder, "rev-parse", "--is-inside-work-tree")
     words = answer.stderr.decode(errors="replace").strip()
     if answer.returncode != 0:
         if "dubious ownership" in words:
@@ -63,7 +63,7 @@ def _is_in_git(folder: Path) -> bool:
             )
         return False
     inside = answer.stdout.strip() == b"true"
-    return inside and _git(folder, "check-ignore", "-q", ".").returncode != 0
+    return inside and ask_git(folder, "check-ignore", "-q", ".").returncode != 0
 
 
 def _list_git(root: Path, prefix: str, listing: Listing) -> None:
@@ -84,7 +84,7 @@ def _list_git(root: Path, prefix: str, listing: Listing) -> None:
 
 
 def _git_paths(folder: Path, *options: str) -> list[str]:
-    answer = _git(folder, "ls-files", "-z", *options, "--exclude-standard")
+    answer = ask_git(folder, "ls-files", "-z", *options, "--exclude-standard")
     if answer.returncode != 0:
         words = answer.stderr.decode(errors="replace").strip().splitlines()
         raise FieldError(
@@ -95,7 +95,8 @@ def _git_paths(folder: Path, *options: str) -> list[str]:
     return [os.fsdecode(name) for name in answer.stdout.split(b"\0") if name]
 
 
-def _git(folder: Path, *words: str) -> subprocess.CompletedProcess[bytes]:
+def ask_git(folder: Path, *words: str) -> subprocess.CompletedProcess[bytes]:
+    """Ask git there, for what it knows and nothing else; `FieldError` when it does not answer."""
     environ = {key: value for key, value in os.environ.items() if not key.startswith("GIT_")}
     # Inside a hook of git, its variables would point to another index; a fixed language keeps messages readable.
     kept = {key: os.environ[key] for key in ("GIT_CONFIG_GLOBAL", "GIT_CONFIG_NOSYSTEM") if key in os.environ}

@@ -11,7 +11,7 @@ import sys
 import urllib.error
 import urllib.request
 from pathlib import Path
-from typing import List, Optional, Tuple
+from typing import Dict, List, Optional, Tuple
 
 EXIT_LACKING = 2
 UV_VERSION = "0.13.9"
@@ -54,9 +54,18 @@ def say(text: str) -> None:
     sys.stdout.flush()
 
 
+def as_pip_is_told() -> Dict[str, str]:
+    """uv reads no variables of pip: an index that is given to the one is given to the other."""
+    pairs = (("PIP_INDEX_URL", "UV_INDEX_URL"), ("PIP_EXTRA_INDEX_URL", "UV_EXTRA_INDEX_URL"))
+    chosen = any(name.startswith("UV_") and "INDEX" in name for name in os.environ)
+    return {} if chosen else {theirs: os.environ[ours] for ours, theirs in pairs if os.environ.get(ours)}
+
+
 def command(argv: List[str], exit_code: int, **variables: str) -> None:
     """Run it with its output in the log."""
-    ended = subprocess.run(argv, stdin=subprocess.DEVNULL, env={**os.environ, **variables}, check=False)
+    ended = subprocess.run(
+        argv, stdin=subprocess.DEVNULL, env={**os.environ, **as_pip_is_told(), **variables}, check=False
+    )
     if ended.returncode:
         words = " ".join(word for word in argv[:4] if not word.startswith(("-", "/")))
         name = os.path.basename(argv[0])

@@ -10,7 +10,8 @@
     stream                  files as a tar stream, to the machine and from it
     download LIST.json      fetch data from the web
     restore                 fetch the newest checkpoint from an object store; JSON in and out
-    environment …           build a Python environment
+    environment ORDERS.json make a Python environment
+    record RUN.json         write down what the job really runs with
     trainer FOLDER WHEEL    make the trainer a command beside the machine's own Python
     probe                   try the GPU in the job's environment
     trial                   try a rented machine before any data is sent; JSON on stdin and stdout
@@ -37,6 +38,7 @@ COMMANDS = {
     "download": "download",
     "restore": "restore",
     "environment": "environment",
+    "record": "record",
     "trainer": "trainer",
     "probe": "probe",
     "trial": "trial",

@@ -31,6 +31,7 @@ from .output import Output
 from .patterns import Patterns
 from .processes import name_them, out_of_memory_kills
 from .provider import NoticeProbe
+from .record import digest_data
 from .repetition import Repetition
 from .status import Status
 
@@ -70,6 +71,7 @@ class Watchdog:
         self._hasher = Worker(self._wake)
         self._network = Worker(self._wake)
         self._uploader = Worker(self._wake)
+        self._recorder = Worker(self._wake)
         self._metrics = Metrics(self._paths["metrics"], orders.get("best_of"))
         self._patterns = Patterns(orders.get("progress", []), self._paths["metrics"])
         self._tail = b""
@@ -155,6 +157,7 @@ class Watchdog:
         self._hasher.take()
         self._network.take()
         self._uploader.take()
+        self._recorder.take()
         self._end_if_over()
 
     def _tick(self) -> None:
@@ -232,8 +235,14 @@ class Watchdog:
         if is_job:
             self._status.fields["setup_s"] = round(time.monotonic() - self._began, 3)
             self._gpu.job_began()
+            if self._orders["record"] is not None:
+                self._recorder.submit(lambda: digest_data(self._orders), self._recorded)
         phase = "running" if is_job else "setup"
         self._status.change(phase=phase, step=step["name"], job={"pid": pid, "started": started})
+
+    def _recorded(self, result: Any) -> None:
+        if isinstance(result, Exception):
+            self._output.say("the data could not be recorded: %s" % result)
 
     def _step_ended(self, code: int) -> None:
         while self._copy_output():

@@ -108,9 +108,11 @@ def serving(folder: Path) -> Iterator[Index]:
     with Index(folder) as index:
         thread = threading.Thread(target=index.serve_forever)
         thread.start()
-        yield index
-        index.shutdown()
-        thread.join()
+        try:
+            yield index
+        finally:
+            index.shutdown()
+            thread.join()
 
 
 def own_variables(folder: Path) -> dict[str, str]:

@@ -117,7 +117,7 @@ def test_a_conda_file_is_made_by_the_micromamba_that_is_there(tmp_path: Path) ->
         conda = Environment(conda="dependencies: [python=3.11, numpy]\n")
         handle = machine.submit('echo "$CONDA_PREFIX" "$(command -v python)"', environment=conda)
         assert machine.ended(handle).exit_code == 0, machine.log(handle)
-        prefix, _, python = machine.log(handle).split("is complete\n")[1].splitlines()[0].partition(" ")
+        prefix, _, python = machine.log(handle).split(" 0 packages\n")[1].splitlines()[0].partition(" ")
         assert python == f"{prefix}/bin/python"
         failed = machine.submit(
             "echo never", attempt=2, environment=Environment(conda="dependencies: [nowhere]\n")
@@ -197,7 +197,7 @@ def test_uv_is_fetched_once_where_it_is_needed(tmp_path: Path, index: Index) -> 
     }
     zipped(index.folder / f"{name}-py3-none-any.whl", f"{info}/RECORD", files)
     environ = {"PATH": "/usr/bin:/bin", "HOME": str(tmp_path), **own_variables(tmp_path)}
-    environ |= {"PIP_INDEX_URL": f"{index.url}/simple", "UV_INDEX_URL": f"{index.url}/simple"}
+    environ["PIP_INDEX_URL"] = f"{index.url}/simple"  # and uv is told the same
     lock = "lock-version = '1.0'\ncreated-by = 'test'\npackages = []\n"
     code, said = make(tmp_path, environ, {"pylock.toml": lock}, how="pylock")
     assert (code, said.count("fetching uv")) == (0, 1), said
