@@ -120,6 +120,11 @@ class MetricsTable:
             self._warned = True
 
 
+def _plain(value: float) -> float:
+    """What JSON knows, of numbers from numpy or torch too."""
+    return value if type(value) in (int, float) else float(value)
+
+
 class MetricsWriter:
     """Appends JSON lines ``{"step", "total", any numbers}`` to the file named in ``LAUNCH_METRICS_FILE``.
 
@@ -157,7 +162,7 @@ class MetricsWriter:
         if self._path is None:
             return
         record.update(
-            {k: v for k, v in numbers.items() if v is not None and v == v and abs(v) != float("inf")}
+            {k: _plain(v) for k, v in numbers.items() if v is not None and v == v and abs(v) != float("inf")}
         )
         with contextlib.suppress(OSError), self._path.open("ab", buffering=0) as file:
             file.write((json.dumps(record) + "\n").encode())

@@ -84,6 +84,8 @@ def _facts(report: Report) -> str:
         ("launched", f"{status.created_at:%Y-%m-%d %H:%M} UTC"),
         ("ended", f"{status.ended_at:%Y-%m-%d %H:%M} UTC" if status.ended_at else "goes on"),
         ("progress", f"step {status.step:,}{total}" if status.step is not None else ""),
+        ("verdict", status.verdict.words if status.verdict is not None else ""),
+        ("what to do", status.advice),
         ("cost", usd(status.cost_usd)),
         ("results", status.results_dir),
     ]

@@ -44,7 +44,9 @@ def test_a_program_that_only_prints_is_followed_and_judged(house: House) -> None
     assert 1 < learned.steps_per_s < 20
     page, told = write_report(run.id, environ=house.environ)
     assert "loss" in told.series
-    assert "<figcaption>loss</figcaption>" in page.read_text()
+    written = page.read_text()
+    assert "<figcaption>loss</figcaption>" in written
+    assert "missed: val_bleu 17.25 (not &gt;= 20)" in written
     shown = house.command("status", run.id)
     assert "missed: val_bleu 17.25 (not >= 20)" in " ".join(shown.stdout.split())
 

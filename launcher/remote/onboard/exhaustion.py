@@ -24,7 +24,9 @@ _SIGNS = (
     (GPU, rb".*ResourceExhaustedError:.*"),
     (GPU, rb".*OOM when allocating tensor.*"),
     (GPU, rb".*Error: RESOURCE_EXHAUSTED: .*"),
+    (GPU, rb".* does not fit the memory of cuda.*"),  # the trainer in the box, after all that it could try
     # The machine's own memory.
+    (MEMORY, rb".* does not fit the memory of cpu.*"),
     (MEMORY, rb".*DefaultCPUAllocator: (?:can't|not enough) .*"),
     (MEMORY, rb"(?:\[\w+\]: ?)?[\w.]*(?:ArrayMemoryError|MemoryError)(?:: .*)?$"),
     (MEMORY, rb".*std::bad_alloc.*"),

@@ -106,6 +106,7 @@ torch.OutOfMemoryError: CUDA out of memory. Tried to allocate 2.00 GiB. GPU 0 ha
         ("jaxlib.xla_extension.XlaRuntimeError: RESOURCE_EXHAUSTED: Out of memory while trying", "gpu"),
         ("numpy._core._exceptions._ArrayMemoryError: Unable to allocate 74.5 GiB for an array", "memory"),
         ("MemoryError", "memory"),
+        ("error: step 5 does not fit the memory of cuda:0, even one trial at a time", "gpu"),
         ("RuntimeError: DataLoader worker (pid 12) is killed by signal: Killed. ", "memory"),
         ("RuntimeError: [enforce fail at alloc_cpu.cpp:118] err == 0. DefaultCPUAllocator: can't allocate memory", "memory"),
         ("terminate called after throwing an instance of 'std::bad_alloc'", "memory"),
