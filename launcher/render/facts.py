@@ -112,9 +112,11 @@ def _by_time(status: Status) -> str:
 def verdict(status: Status) -> str:
     """Say what `expect` comes to, and the best value of the job's metric."""
     parts = []
-    if status.verdict is not None:
-        words_so_far = status.verdict.words.partition(": ")[2]
-        parts.append(f"so far {words_so_far}" if status.is_live else status.verdict.words)
+    if status.verdict is not None and status.is_live:
+        reported = [one.words for one in status.verdict.expectations if one.value is not None]
+        parts += [f"so far {', '.join(reported)}"] if reported else []
+    elif status.verdict is not None:
+        parts.append(status.verdict.words)
     if status.best is not None:
         at = f" at step {status.best.step:,}" if status.best.step is not None else ""
         parts.append(f"best {words.number(status.best.value)}{at}")

@@ -12,12 +12,14 @@ import pytest
 from rich.console import Console, RenderableType
 
 from launcher.events import Event, Kind
+from launcher.policy.verdict import Expectation, Verdict
 from launcher.render import facts
 from launcher.render.bill import one_per_machine
 from launcher.render.lines import event_line, progress_line, run_lines
 from launcher.render.live import Checkpoints, last_lines, panel
 from launcher.render.runs import runs_table, status_view
 from launcher.render.summary import summary
+from launcher.runners.base import Best, LogReading
 from launcher.status import AttemptStatus, Output, Status
 
 NOW = datetime(2026, 11, 21, 12, 0, tzinfo=timezone.utc)
@@ -331,3 +333,24 @@ def test_the_end_of_a_log_says_how_it_ended_and_where_results_are() -> None:
     assert "b2t-k3f9: stopped, stop was requested" in text
     assert "/data/results/b2t-k3f9 (1 file, 3 B)" in text
     assert "launch resume b2t-k3f9" in text
+
+
+def test_a_verdict_is_so_far_what_was_reported_and_at_the_end_everything() -> None:
+    asked = (
+        Expectation(name="val_bleu", condition=">= 20", value=12.5, met=False),
+        Expectation(name="val_loss", condition="< 3", value=None, met=False),
+    )
+    live = a_status(verdict=Verdict(met=False, expectations=asked), best=Best(value=13.0, step=800))
+    assert facts.verdict(live) == "so far val_bleu 12.5 (not >= 20) · best 13 at step 800"
+    assert facts.verdict(a_status(verdict=Verdict(met=False, expectations=asked[1:]))) == ""
+    ended = a_status(state="succeeded", ended_at=NOW, verdict=live.verdict)
+    assert facts.verdict(ended) == (
+        "missed: val_bleu 12.5 (not >= 20), val_loss was never reported (asked for: < 3)"
+    )
+
+
+def test_progress_that_matches_nothing_is_said() -> None:
+    silent = a_status(step=None, log_reading=LogReading(lines=1234))
+    assert facts.progress(silent) == "by time alone: progress has matched none of 1,234 lines"
+    stepless = a_status(step=None, log_reading=LogReading(lines=10, matched=3))
+    assert facts.progress(stepless) == "by time alone: progress finds no step in the output"
