@@ -577,6 +577,7 @@ class MachineRunner:
         request: dict[str, Any] = {
             "root": str(roots.get(area, folder.workdir)),
             "run": str(folder.root),
+            "private": str(folder.control),
             "patterns": list(wanted.patterns),
             "cache": str(folder.control / "digests.json"),
         }

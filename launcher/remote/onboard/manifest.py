@@ -1,6 +1,7 @@
 """Lists what can be fetched from a run folder. The request is JSON on standard input.
 
-``root`` is the folder to list, ``run`` the run folder that links must not leave, ``patterns`` choose. Optional:
+``root`` is the folder to list, ``run`` the run folder that links must not leave, nor lead to the whole of it, nor to
+``private``, the folder in it that is launch's own; ``patterns`` choose. Optional:
 ``inputs`` (folders and links that hold data that was brought here: passed over), ``baseline`` (the record of the
 placed code: only what is new or changed against it, without data and environments), ``cache`` (of digests),
 ``digests`` (false: none are made), ``most`` (files; more are an error). The answer is one JSON object::
@@ -77,6 +78,7 @@ class Listing:
     def __init__(self, request: dict[str, Any]) -> None:
         self.root: str = request["root"]
         self.run = os.path.realpath(request["run"])
+        self.private = os.path.realpath(request["private"])
         inputs = request.get("inputs") or []
         self.inputs = {os.path.realpath(path) for path in inputs} | set(inputs)
         self.patterns = {text: re.compile(translate(text), re.DOTALL) for text in request["patterns"]}
@@ -113,7 +115,8 @@ class Listing:
         if entry.is_symlink() and not self._is_inside(os.path.realpath(entry.path)):
             if self.wants(name) or self.wants(name + "/x"):
                 leads_to = os.path.realpath(entry.path)
-                self.refused.append((name, "a link that leads out of the run folder, to %s" % leads_to))
+                why = "a link that leads out of the folders whose files come home, to %s"
+                self.refused.append((name, why % leads_to))
             return
         try:
             info = entry.stat()
@@ -140,7 +143,8 @@ class Listing:
         return any(leads_to == one or leads_to.startswith(one + os.sep) for one in self.inputs)
 
     def _is_inside(self, path: str) -> bool:
-        return path == self.run or path.startswith(self.run + os.sep)
+        is_private = path == self.private or path.startswith(self.private + os.sep)
+        return path.startswith(self.run + os.sep) and not is_private
 
     def unmatched(self) -> list[str]:
         """Patterns that no file matched."""

@@ -127,6 +127,10 @@ def test_links_and_special_files(machine: Machine, handle: Handle) -> None:
     (out / "through_a_file").symlink_to("one/x")
     (out / "secret").symlink_to("/etc/passwd")
     (out / "tree").symlink_to("/etc")
+    (out / "above").symlink_to("../../..")
+    (out / "run").symlink_to("..")
+    (out / "control").symlink_to("../control")
+    (out / "orders").symlink_to("../control/placed.json")
     os.mkfifo(out / "pipe")
     with socket.socket(socket.AF_UNIX) as server:
         here = Path.cwd()
@@ -141,6 +145,10 @@ def test_links_and_special_files(machine: Machine, handle: Handle) -> None:
     assert {name for name, _ in report.refused} == {
         "outputs/secret",
         "outputs/tree",
+        "outputs/above",
+        "outputs/run",
+        "outputs/control",
+        "outputs/orders",
         "outputs/pipe",
         "outputs/socket",
     }
