@@ -141,8 +141,12 @@ class Receiver:
     def take(self, stream: IO[bytes]) -> None:
         """Read the stream to its end; `OSError` or `tarfile.TarError` when it cannot be written or is cut off."""
         with tarfile.open(fileobj=stream, mode="r|", encoding="utf-8", errors="surrogateescape") as archive:
-            for member in archive:
+            while True:
+                member = archive.next()
+                if member is None:
+                    return
                 self._member(archive, member)
+                archive.members = []  # it would remember every member for a second look: kilobytes for each file
 
     def _member(self, archive: tarfile.TarFile, member: tarfile.TarInfo) -> None:
         target = self._target(member.name)
@@ -236,11 +240,11 @@ def delete_others(root: str, keep: Iterable[str]) -> None:
         while "/" in name:
             name = name.rpartition("/")[0]
             kept.add(name)
-    for entry in list(walk(root)):
-        if entry.name not in kept:
-            with contextlib.suppress(FileNotFoundError):
-                path = os.path.join(root, entry.name)
-                shutil.rmtree(path) if entry.is_folder else os.unlink(path)
+    others = [(entry.name, entry.is_folder) for entry in walk(root) if entry.name not in kept]
+    for name, is_folder in others:
+        with contextlib.suppress(FileNotFoundError):
+            path = os.path.join(root, name)
+            shutil.rmtree(path) if is_folder else os.unlink(path)
 
 
 def wanted_entries(root: str, files: Iterable[List[Any]]) -> Iterator[Tuple[Entry, int]]:

@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import contextlib
 import filecmp
+import gc
+import io
 import os
 import subprocess
+import tarfile
 import threading
 from collections.abc import Iterator
 from pathlib import Path, PurePosixPath
@@ -274,6 +277,26 @@ def test_a_stream_cannot_leave_its_folder(name: str, tmp_path: Path) -> None:
         stream.Receiver(str(root)).take(archive)
     assert names(root) == []
     assert not (tmp_path / "x").exists()
+
+
+def test_a_stream_of_many_files_needs_memory_for_a_few(tmp_path: Path) -> None:
+    for number in range(300):
+        (tmp_path / f"from/{number:03}").parent.mkdir(exist_ok=True)
+        (tmp_path / f"from/{number:03}").write_text("small")
+    entries = [(entry, 0) for entry in stream.walk(str(tmp_path / "from"))]
+
+    class Watched(io.BytesIO):
+        remembered = 0
+
+        def read(self, size: int | None = -1, /) -> bytes:
+            if not self.remembered and self.tell() > 0.9 * self.getbuffer().nbytes:
+                self.remembered = sum(isinstance(thing, tarfile.TarInfo) for thing in gc.get_objects())
+            return super().read(size)
+
+    source = Watched(b"".join(stream.pack(entries)))
+    stream.Receiver(str(tmp_path / "to")).take(source)
+    assert names(tmp_path / "to") == names(tmp_path / "from")
+    assert 0 < source.remembered < 30
 
 
 def test_a_stream_does_not_write_behind_a_link(tmp_path: Path) -> None:
