@@ -146,7 +146,8 @@ class Receiver:
                 if member is None:
                     return
                 self._member(archive, member)
-                archive.members = []  # it would remember every member for a second look: kilobytes for each file
+                # Or it would remember every member for a second look: kilobytes for each small file.
+                archive.members = []  # type: ignore[attr-defined]
 
     def _member(self, archive: tarfile.TarFile, member: tarfile.TarInfo) -> None:
         target = self._target(member.name)
