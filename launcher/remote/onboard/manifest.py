@@ -1,7 +1,7 @@
 """Lists what can be fetched from a run folder. The request is JSON on standard input.
 
-``root`` is the folder to list, ``run`` the run folder that links must not leave, nor lead to the whole of it, nor to
-``private``, the folder in it that is launch's own; ``patterns`` choose. Optional:
+``root`` is the folder to list, ``run`` the run folder that links must not leave, nor lead to the whole of it, and
+``patterns`` choose. Optional: ``private`` (the folder in it that is launch's own: no link leads there),
 ``inputs`` (folders and links that hold data that was brought here: passed over), ``baseline`` (the record of the
 placed code: only what is new or changed against it, without data and environments), ``cache`` (of digests),
 ``digests`` (false: none are made), ``most`` (files; more are an error). The answer is one JSON object::
@@ -78,7 +78,7 @@ class Listing:
     def __init__(self, request: dict[str, Any]) -> None:
         self.root: str = request["root"]
         self.run = os.path.realpath(request["run"])
-        self.private = os.path.realpath(request["private"])
+        self.private = os.path.realpath(request["private"]) if "private" in request else None
         inputs = request.get("inputs") or []
         self.inputs = {os.path.realpath(path) for path in inputs} | set(inputs)
         self.patterns = {text: re.compile(translate(text), re.DOTALL) for text in request["patterns"]}
@@ -143,8 +143,9 @@ class Listing:
         return any(leads_to == one or leads_to.startswith(one + os.sep) for one in self.inputs)
 
     def _is_inside(self, path: str) -> bool:
-        is_private = path == self.private or path.startswith(self.private + os.sep)
-        return path.startswith(self.run + os.sep) and not is_private
+        if self.private is not None and (path + os.sep).startswith(self.private + os.sep):
+            return False
+        return path.startswith(self.run + os.sep)
 
     def unmatched(self) -> list[str]:
         """Patterns that no file matched."""
