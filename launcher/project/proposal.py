@@ -23,6 +23,7 @@ MAX_COST_USD = 5.0
 RESULTS = "results/"
 NO_ACCOUNT = ("fake", "local", "ssh")
 """Providers that nobody needs an account for."""
+PRINTED = r"step (?P<step>\d+)/(?P<total>\d+).*loss[ :=]+(?P<loss>\S+)"
 _HIGHER_IS_BETTER = ("acc", "bleu", "f1", "auc", "top", "iou", "map", "r2")
 
 
@@ -221,7 +222,11 @@ def _suggestions(program: Program, metric: dict[str, str] | None, command: Comma
     if metric is not None and not program.reports_metrics:
         lines.append(
             f"metric: {{name: {metric['name']}, mode: {metric['mode']}}}"
-            "   # once the program writes it to $LAUNCH_METRICS_FILE"
+            "   # once the program writes it to $LAUNCH_METRICS_FILE, or progress finds it"
+        )
+    if not program.reports_metrics:
+        lines.append(
+            f"progress: '{PRINTED}'   # read from lines that it prints; name the groups for what they are"
         )
     if command.steps is None:
         lines.append(
@@ -249,7 +254,7 @@ def _truths(project: Project, program: Program, command: Command) -> list[str]:
     if not program.reports_metrics:
         found.append(
             f"{program.path} does not write to $LAUNCH_METRICS_FILE: progress is shown by time alone. One JSON "
-            'line {"step": 1, "total": 100, "loss": 0.5} each step is enough'
+            'line {"step": 1, "total": 100, "loss": 0.5} each step is enough; `progress` reads it from what it prints'
         )
     if not project.environment and program.imports:
         packages = ", ".join(

@@ -124,7 +124,10 @@ def _beginning(seen: Observed) -> Iterator[Finding]:
     words = f"environment and setup from nothing in {duration(seen.setup_s)}"
     yield Finding(check="environment", grade=Grade.OK, words=words)
     if seen.first_step_s is None:
-        words = "it reports no steps: progress, time left and the next estimate know nothing but the clock"
+        words = (
+            "it reports no steps: progress, time left and the next estimate know nothing but the clock. Where the program "
+            "cannot be changed, `progress` in the job file reads them from its output"
+        )
         yield Finding(check="progress", grade=Grade.WARNING, words=words, fix=REPORT)
     else:
         words = f"steps are reported, the first {duration(seen.first_step_s)} after the start"

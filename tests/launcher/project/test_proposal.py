@@ -217,3 +217,12 @@ def test_a_job_file_is_written_whole_or_not_at_all(tmp_path: Path) -> None:
         write_job_file(folder, "run: y\n")
     assert caught.value.left_behind == "nothing was written"
     assert [path.name for path in folder.parent.iterdir()] == ["launch.yaml"]
+
+
+def test_what_it_suggests_reads_back(tmp_path: Path) -> None:
+    (tmp_path / "train.py").write_text("import torch\n" + MAIN)
+    proposal = propose(survey(tmp_path), Answers())
+    assert any(line.startswith("progress: ") for line in proposal.suggestions)
+    for line in proposal.suggestions:
+        (tmp_path / "launch.yaml").write_text(f"run: x\n{line}\n")
+        Job.from_yaml(tmp_path / "launch.yaml")
