@@ -135,6 +135,7 @@ def _row(prepared: Prepared, run_id: str, code: dict[str, Any]) -> RunRow:
             **({"environments": environments} if environments else {}),
             "envs": dict(prepared.variables.envs),
             "code": code,
+            **({"carried": to_json(prepared.carried)} if prepared.carried else {}),
         },
         plan=prepared.plan.to_json(),
         limits=to_json(prepared.plan.limits),

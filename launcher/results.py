@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from launcher.job import Job
-    from launcher.runners.base import FetchReport
+    from launcher.runners.base import Carried, FetchReport
 
 __all__ = [
     "LOGS_DIR",
@@ -29,6 +29,7 @@ __all__ = [
     "claim",
     "everything_changed",
     "point_latest",
+    "require_at_home",
     "results_bases",
     "results_dir",
     "taken_by_another",
@@ -175,6 +176,26 @@ def point_latest(folder: Path) -> str | None:
         beside.unlink(missing_ok=True)
         return f"{link} could not be made: {err.strerror}; the results are in {folder}"
     return None
+
+
+def require_at_home(carried: Sequence[Carried]) -> None:
+    """Raise `HomeError` for the first file that is not there with its size."""
+    for one in carried:
+        for file in one.files:
+            path = one.root / file.name
+            try:
+                size_bytes = path.stat().st_size
+            except OSError as err:
+                raise HomeError(
+                    f"{file.name}, an output of stage {one.stage}, is not at home any more: {path}: {err.strerror}",
+                    hint="put it back there, or run that stage again",
+                ) from err
+            if size_bytes != file.size_bytes:
+                raise HomeError(
+                    f"{path}, an output of stage {one.stage}, was changed since it came home:"
+                    f" {size_bytes} bytes instead of {file.size_bytes}",
+                    hint="put back what the stage has made, or run it again",
+                )
 
 
 def _normal(path: Path) -> Path:

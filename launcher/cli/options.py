@@ -55,6 +55,8 @@ LIMITS = (
 )
 
 JOB = (
+    _option("--stage", metavar="NAME", help="Of a job with stages: this one alone."),
+    _option("--from", "from_run", metavar="RUN", help="With --stage: the run whose outputs it is given."),
     _option("--name", metavar="NAME", help="Name of the run; its id begins with it."),
     _option(
         "--set",
@@ -132,6 +134,8 @@ _AS_THEY_ARE = (
     "name",
     "out",
     "ssh_from",
+    "stage",
+    "from_run",
 )
 
 

@@ -9,7 +9,7 @@ from launcher.forecast.estimates import Estimate, Line, StageShare
 from launcher.forecast.ranges import Range
 from launcher.forecast.throughput import Source
 
-__all__ = ["PricedStage", "together"]
+__all__ = ["PricedStage", "likely_s_of", "together"]
 
 _WORK = "training"
 
@@ -37,6 +37,15 @@ def together(stages: Sequence[PricedStage]) -> Estimate:
         notice=next((item.notice for item in estimates if item.notice), ""),
         stages=tuple(_share(stage) for stage in stages),
     )
+
+
+def likely_s_of(estimate: Estimate) -> dict[str, float]:
+    """Return the seconds that each stage is likely to take, where that is more than a guess."""
+    return {
+        share.name: 3600.0 * share.hours.likely
+        for share in estimate.stages
+        if share.source is not Source.GUESS
+    }
 
 
 def _lines(stages: Sequence[PricedStage]) -> tuple[Line, ...]:

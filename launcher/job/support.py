@@ -38,12 +38,6 @@ def _unsupported(job: Job) -> Iterator[tuple[Path, str]]:
             ("checkpoint", "mirror"),
             f"checkpoints of stages are mirrored to home alone, not to {scheme}:// yet",
         )
-    for position, stage in enumerate(job.stages):
-        if stage.promote is not None:
-            yield (
-                ("stages", position, "promote"),
-                "promoting is not done yet; `launch pull` brings the file home",
-            )
     if job.when_unattended is WhenUnattended.PUSH and scheme is None:
         yield (
             ("when_unattended",),

@@ -4,15 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import replace
-from datetime import datetime
+from datetime import datetime, timedelta
 
 from launcher.events import Kind
+from launcher.forecast.stages import likely_s_of
 from launcher.job import Job
 from launcher.orchestrate.calibrate import calibrate_if_due, with_calibration
 from launcher.orchestrate.context import RunContext
 from launcher.policy.limits import LimitWarning, Spent, deadlines_of, forecast_usd, new_warnings
 from launcher.policy.reserve import Measured, Reserve, reserve_for
 from launcher.policy.situation import Deadlines
+from launcher.policy.stages import is_over, room_for_closing
 from launcher.records import from_json
 from launcher.runners.base import Progress
 from launcher.status import cost_of, cost_of_share
@@ -23,6 +25,8 @@ __all__ = [
     "cost_of_attempt",
     "deadlines_allowed",
     "deadlines_now",
+    "deadlines_of_run",
+    "likely_seconds",
     "reserve_now",
     "spent_now",
     "warn_about_limits",
@@ -41,6 +45,29 @@ def cost_of_attempt(context: RunContext, attempt: AttemptRow) -> float:
 
 
 def deadlines_now(context: RunContext, offer: Offer | None = None) -> Deadlines:
+    """Return when the stage at work, on its machine or one about to be rented as ``offer``, has to be over.
+
+    That is the end of the run, but for a stage behind which others are to run in any case: by ``until`` they are too.
+    """
+    deadlines = deadlines_of_run(context, offer)
+    if not context.job.stages or context.limits.until is None:
+        return deadlines
+    attempt, stage = context.attempt, context.stage.name
+    is_present = attempt is not None and attempt.stage == stage
+    since = attempt.started_at if attempt is not None and is_present else context.now
+    span_s = (deadlines.soft - since).total_seconds()
+    room_s = room_for_closing(
+        context.job.every_stage, context.stage_records, stage, likely_seconds(context), span_s
+    )
+    return replace(deadlines, soft=deadlines.soft - timedelta(seconds=room_s))
+
+
+def likely_seconds(context: RunContext) -> dict[str, float]:
+    """Return what the stages are expected to take, where that is more than a guess."""
+    return likely_s_of(context.whole_plan.estimate)
+
+
+def deadlines_of_run(context: RunContext, offer: Offer | None = None) -> Deadlines:
     """Return when the present machine, or one that is about to be rented as ``offer``, has to be over.
 
     Reckoned from the moment the machine was rented, so that they stand still while it runs; and never later than the
@@ -108,7 +135,7 @@ def warn_about_limits(context: RunContext) -> None:
     calibrate_if_due(context, spent, reserve_now(context))
     remaining_s = None
     if run.step is not None and run.total and run.steps_per_s:
-        remaining_s = max(0.0, (run.total - run.step) / run.steps_per_s)
+        remaining_s = max(0.0, (run.total - run.step) / run.steps_per_s) + _of_later_stages(context)
     forecast = None
     if remaining_s is not None:
         forecast = forecast_usd(
@@ -126,6 +153,15 @@ def warn_about_limits(context: RunContext) -> None:
         for warning, words in due.items():
             context.report(Kind.WARNING, words, limit=warning.value)
         context.update_run(warned=(*run.warned, *(warning.value for warning in due)))
+
+
+def _of_later_stages(context: RunContext) -> float:
+    """What the stages that have not begun are expected to take, as far as that is known."""
+    begun = {
+        context.stage.name,
+        *(name for name in context.stage_records if is_over(name, context.stage_records)),
+    }
+    return sum(seconds for name, seconds in likely_seconds(context).items() if name not in begun)
 
 
 def _spent(context: RunContext, rows: Iterable[InstanceRow]) -> Spent:

@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from pathlib import Path
 
 from launcher import results
-from launcher.errors import HomeError
 from launcher.job.stages import stage_named
 from launcher.orchestrate.context import RunContext
+from launcher.policy.stages import StageState
 from launcher.records import from_json
 from launcher.runners.base import Area, Carried, FetchReport, StageFile
 from launcher.store import AttemptRow
 
-__all__ = ["carried_to", "fetch_for_others", "note_outputs", "require_at_home"]
+__all__ = ["carried_to", "fetch_for_others", "note_outputs"]
 
 
 def fetch_for_others(context: RunContext, name: str) -> results.Fetch | None:
@@ -40,7 +39,7 @@ def note_outputs(context: RunContext, name: str, report: FetchReport) -> None:
 
 
 def carried_to(context: RunContext, attempt: AttemptRow) -> tuple[Carried, ...]:
-    """Return the outputs of the stages that an attempt's stage needs, from where they are at home.
+    """Return the outputs of the stages that an attempt's stage needs, or comes after, from where they are at home.
 
     The machine takes what it has not: a stage that ran there has left its outputs where they belong.
 
@@ -59,29 +58,9 @@ def carried_to(context: RunContext, attempt: AttemptRow) -> tuple[Carried, ...]:
             root=main,
             files=records[name].files,
         )
-        for name in stage.needs
-        if name in records and records[name].files
+        for name in (*stage.needs, *stage.after)
+        if name in records and records[name].state is StageState.SUCCEEDED and records[name].files
     )
     earlier = tuple(from_json(Carried, stored) for stored in context.run.job.get("carried", ()))
-    require_at_home((*own, *earlier))
+    results.require_at_home((*own, *earlier))
     return (*own, *earlier)
-
-
-def require_at_home(carried: Sequence[Carried]) -> None:
-    """Raise `HomeError` for the first file that is not there with its size."""
-    for one in carried:
-        for file in one.files:
-            path = one.root / file.name
-            try:
-                size_bytes = path.stat().st_size
-            except OSError as err:
-                raise HomeError(
-                    f"{file.name}, an output of stage {one.stage}, is not at home any more: {path}: {err.strerror}",
-                    hint="put it back there, or run that stage again",
-                ) from err
-            if size_bytes != file.size_bytes:
-                raise HomeError(
-                    f"{path}, an output of stage {one.stage}, was changed since it came home:"
-                    f" {size_bytes} bytes instead of {file.size_bytes}",
-                    hint="put back what the stage has made, or run it again",
-                )

@@ -2,17 +2,23 @@
 
 from __future__ import annotations
 
+import posixpath
+from collections.abc import Mapping
+from pathlib import Path
+
 from launcher.events import Kind
 from launcher.forecast.history import speed_row
+from launcher.job.stages import stage_named
 from launcher.orchestrate.context import RunContext
 from launcher.policy.stages import StageRecord, StageState, blocked
 from launcher.policy.states import Reason
+from launcher.promotion import Candidate, promote
 from launcher.records import from_json
 from launcher.runners.base import Progress
 from launcher.store import AttemptRow
 from provisioning import Offer
 
-__all__ = ["conclude"]
+__all__ = ["conclude", "skip_blocked"]
 
 
 def conclude(context: RunContext, attempt: AttemptRow, reason: Reason, words: str) -> StageRecord:
@@ -24,11 +30,15 @@ def conclude(context: RunContext, attempt: AttemptRow, reason: Reason, words: st
     if reason is Reason.FINISHED and lacking:
         reason, words = Reason.JOB_FAILED, lacking
     failed = reason is not Reason.FINISHED
+    dropped = reason in (Reason.DEADLINE, Reason.BUDGET)
     progress = None if attempt.progress is None else from_json(Progress, attempt.progress)
+    metrics = dict(progress.metrics) if progress is not None else {}
+    promoted = "" if failed else _promote(context, attempt.stage, known, metrics)
+    state = StageState.DROPPED if dropped else StageState.FAILED if failed else StageState.SUCCEEDED
     with context.store.together():
         record = context.update_stage(
             attempt.stage,
-            state=StageState.FAILED if failed else StageState.SUCCEEDED,
+            state=state,
             code=reason.value if failed else "",
             words=words if failed else "",
             attempt=attempt.n,
@@ -36,15 +46,53 @@ def conclude(context: RunContext, attempt: AttemptRow, reason: Reason, words: st
             ended_at=context.clock(),
             step=context.run.step,
             total=context.run.total,
-            metrics=dict(progress.metrics) if progress is not None else {},
+            metrics=metrics,
+            promoted=promoted,
         )
-        said = f"stage {attempt.stage} failed: {words}" if failed else f"stage {attempt.stage} finished"
+        said = f"stage {attempt.stage} {_ENDED[state]}" + (f": {words}" if failed else "")
         files = f", {len(record.files)} files of it are home" if record.files else ""
         data = {"action": "stage_over", "stage": attempt.stage, "state": record.state.value}
         context.report(Kind.DECISION, said + files, **data)
         _learn(context, attempt)
-        _skip_blocked(context)
+        skip_blocked(context)
     return record
+
+
+_ENDED = {StageState.SUCCEEDED: "finished", StageState.FAILED: "failed", StageState.DROPPED: "was cut off"}
+
+
+def _promote(context: RunContext, name: str, record: StageRecord, metrics: Mapping[str, float]) -> str:
+    """Let the stage's result take the place of the file at home that it is to be better than; say what came of it."""
+    wanted = stage_named(context.job, name).promote
+    if wanted is None:
+        return ""
+    normal = posixpath.normpath(wanted.file)
+    file = next((one for one in record.files if one.name == normal), None)
+    workdir = context.job.workdir_path
+    data: dict[str, object] = {"action": "promote", "stage": name, "file": normal, "metric": wanted.metric}
+    if file is None or not workdir.is_dir():
+        words = f"{normal} stays as it is: " + (
+            "the stage has not made one" if workdir.is_dir() else f"{workdir} is not here any more"
+        )
+        context.report(Kind.WARNING, f"promote: {words}", **data)
+        return words
+    candidate = Candidate(
+        source=Path(context.run.results_dir) / file.name,
+        file=file,
+        value=metrics.get(wanted.metric),
+        run_id=context.run_id,
+        stage=name,
+    )
+    try:
+        outcome = promote(wanted, candidate, workdir, context.clock())
+    except OSError as err:
+        words = f"{normal} could not be replaced: {err}; the new one is {candidate.source}"
+        context.report(Kind.WARNING, f"promote: {words}", **data)
+        return words
+    data |= {"promoted": outcome.promoted, "old": outcome.old, "new": outcome.new}
+    data["backup"] = str(outcome.backup) if outcome.backup is not None else None
+    context.report(Kind.DECISION, f"promote: {outcome.words}", **data)
+    return outcome.words
 
 
 def _lacking(context: RunContext, name: str, record: StageRecord) -> str:
@@ -63,7 +111,7 @@ def _learn(context: RunContext, attempt: AttemptRow) -> None:
         context.store.put(row)
 
 
-def _skip_blocked(context: RunContext) -> None:
+def skip_blocked(context: RunContext) -> None:
     """Write down which stages can no longer begin."""
     for stage, needed in blocked(context.job.every_stage, context.stage_records):
         words = f"it needs {needed}"

@@ -4,16 +4,24 @@ from __future__ import annotations
 
 from launcher.events import Kind
 from launcher.orchestrate.attention import LAST_CHANCE
-from launcher.orchestrate.budget import deadlines_now
+from launcher.orchestrate.budget import deadlines_now, deadlines_of_run, likely_seconds
 from launcher.orchestrate.candidates import begin_attempt
 from launcher.orchestrate.context import RunContext
 from launcher.orchestrate.finish import bring_home, close_attempt, decide_end
 from launcher.orchestrate.machines import end_machines
 from launcher.orchestrate.observe import Seen
-from launcher.orchestrate.stage_record import conclude
+from launcher.orchestrate.stage_record import conclude, skip_blocked
 from launcher.planning.stages import meets
 from launcher.policy.actions import Finish
-from launcher.policy.stages import how_it_ends, is_over, next_stage, others_go_on
+from launcher.policy.stages import (
+    StageState,
+    closing,
+    how_it_ends,
+    is_over,
+    next_stage,
+    others_go_on,
+    to_drop,
+)
 from launcher.policy.states import Reason, RunState, can_move
 from launcher.store import AttemptRow, Intent
 from provisioning import InstanceState
@@ -34,7 +42,7 @@ def end_stage(context: RunContext, seen: Seen, action: Finish) -> float | None:
     The stage counts as over when its outputs are home and verified: until then every look decides the same again.
     """
     attempt, stage = seen.attempt, context.stage
-    if not context.job.stages or not others_go_on(stage, action.reason):
+    if not context.job.stages or not (others_go_on(stage, action.reason) or _is_cut_off(context, action)):
         return None
     if seen.runner is not None and not attempt.fetched:
         if context.state is not RunState.PULLING:
@@ -52,15 +60,38 @@ def end_stage(context: RunContext, seen: Seen, action: Finish) -> float | None:
             )
             return RETRY_S
         context.is_well("outputs")
-    record = conclude(context, context.as_it_is(attempt), action.reason, action.words)
+    words = (
+        f"{action.words}; time is left for {_names(context)}"
+        if _is_cut_off(context, action)
+        else action.words
+    )
+    record = conclude(context, context.as_it_is(attempt), action.reason, words)
     reason = Reason(record.code) if record.code else Reason.FINISHED
-    if not others_go_on(stage, reason):
+    if record.state is not StageState.DROPPED and not others_go_on(stage, reason):
         decide_end(context, Finish(reason=reason, words=f"stage {stage.name}: {record.words}", pull=False))
     return 0.0
 
 
+def _is_cut_off(context: RunContext, action: Finish) -> bool:
+    """Whether a stage ends at a limit so that those which come after all others have their time."""
+    if (
+        action.reason is not Reason.DEADLINE
+        or context.limits.until is None
+        or context.run.intent is not Intent.NONE
+    ):
+        return False
+    present = context.stage.name
+    last = [stage.name for stage in closing(context.job.every_stage, context.stage_records)]
+    return bool(last) and present not in last and context.now < deadlines_of_run(context).soft
+
+
+def _names(context: RunContext) -> str:
+    return ", ".join(stage.name for stage in closing(context.job.every_stage, context.stage_records))
+
+
 def begin_next(context: RunContext, seen: Seen) -> float:
     """After a stage: begin the next one, or decide the end of the run where none follows."""
+    _drop_what_no_longer_fits(context)
     end = _end_of_the_run(context)
     if end is not None:
         decide_end(context, end)
@@ -85,6 +116,21 @@ def begin_next(context: RunContext, seen: Seen) -> float:
         _announce(context, f"stage {stage.name} begins on another machine")
     context.memory.instance = None
     return 0.0
+
+
+def _drop_what_no_longer_fits(context: RunContext) -> None:
+    """With ``until``: write down which of the stages that would be next have no time left."""
+    if context.limits.until is None:
+        return
+    left_s = (deadlines_of_run(context).soft - context.now).total_seconds()
+    stages, likely_s = context.job.every_stage, likely_seconds(context)
+    while (found := to_drop(stages, context.stage_records, likely_s, left_s)) is not None:
+        stage, words = found
+        with context.store.together():
+            context.update_stage(stage.name, state=StageState.DROPPED, words=words, ended_at=context.clock())
+            data = {"action": "stage_over", "stage": stage.name, "state": StageState.DROPPED.value}
+            context.report(Kind.WARNING, f"stage {stage.name} is dropped: {words}", **data)
+            skip_blocked(context)
 
 
 def _end_of_the_run(context: RunContext) -> Finish | None:

@@ -8,19 +8,30 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 
+from launcher.errors import LaunchError, NothingToRent
 from launcher.forecast.estimates import Estimate
 from launcher.home import Home
 from launcher.job import Job
+from launcher.planning.earlier import one_stage
 from launcher.planning.fits import Fit, fit_of
 from launcher.planning.nothing import nothing_to_rent
 from launcher.planning.plan import Wants, market_words, price
 from launcher.planning.preflight import preflight
-from launcher.planning.preparation import others_of, plan_for, wants_of, with_options
-from launcher.planning.prices import Market, Miss, ask_everyone, ask_offline, clouds_of, what_is_missing
+from launcher.planning.preparation import others_of, plan_for, plan_whole, wants_of, with_options
+from launcher.planning.prices import (
+    ON_THIS_COMPUTER,
+    Market,
+    Miss,
+    ask_everyone,
+    ask_offline,
+    clouds_of,
+    what_is_missing,
+)
 from launcher.store import Store
 from provisioning import BadOption, Capabilities, CloudError, DeadlineKind, MissingDependency
 from provisioning.models import utc_now
 from provisioning.registry import capabilities_of
+from provisioning.registry import names as provider_names
 
 __all__ = ["Comparison", "compare"]
 
@@ -54,6 +65,8 @@ def compare(
     accept_client_deadline: bool | None = None,  # an option of a launch, and no matter of price
     ssh_from: str | None = None,  # the same
     resolve: bool | None = None,  # the same
+    stage: str | None = None,
+    from_run: str | None = None,
     offline: bool = False,
     environ: Mapping[str, str] | None = None,
     **told: Any,
@@ -70,10 +83,14 @@ def compare(
     """
     env = dict(os.environ) if environ is None else environ
     home = Home.open(env)
-    job = with_options(job, told, host=host, max_duration_s=max_duration_s)
+    store = Store(home.database)
+    told_job = with_options(job, told, host=host, max_duration_s=max_duration_s)
+    job = one_stage(told_job, stage, from_run, store).job
     manifest = preflight(job, environ=env, tools=(), home=home.root).manifest
-    wants = wants_of(job, manifest, Store(home.database), until=until)
+    wants = wants_of(job, manifest, store, until=until)
     clouds, now = clouds_of(job), utc_now()
+    if job.stages:
+        return _in_stages(job, wants, home, env, store, offline=offline)
     if clouds is not None and not offline:
         known = {cloud: capabilities_of(cloud, job.provider_options.get(cloud, {})) for cloud in clouds}
         try:
@@ -93,6 +110,38 @@ def compare(
     if not found.estimates:
         raise nothing_to_rent(job, market.misses, home=home.root, environ=env)
     return found
+
+
+def _in_stages(
+    job: Job, wants: Wants, home: Home, environ: Mapping[str, str], store: Store, *, offline: bool
+) -> Comparison:
+    """Price a job with stages where it would go; where its provider is open, all of it on each provider in turn."""
+    clouds, now = clouds_of(job), utc_now()
+    if clouds is not None:
+        known = {cloud: capabilities_of(cloud, job.provider_options.get(cloud, {})) for cloud in clouds}
+        plan = plan_whole(job, wants, known, home, environ, store=store)
+        return Comparison(estimates=(plan.estimate,), fits=_fits((plan.estimate,), wants, now), now=now)
+    found: list[Estimate] = []
+    misses: list[Miss] = []
+    for cloud in provider_names():
+        try:
+            if offline and cloud not in ON_THIS_COMPUTER:
+                raise NothingToRent("was not asked (--offline)")
+            there = with_options(job, {"provider": cloud})
+            known = {cloud: capabilities_of(cloud, job.provider_options.get(cloud, {}))}
+            found.append(plan_whole(there, wants, known, home, environ, store=store).estimate)
+        except (CloudError, LaunchError) as err:
+            misses.append(Miss(provider=cloud, message=err.message, hint=err.hint))
+    if not found:
+        raise nothing_to_rent(job, misses, home=home.root, environ=environ)
+    pairs = sorted(zip(found, _fits(found, wants, now), strict=True), key=lambda pair: _order(*pair))
+    return Comparison(
+        estimates=tuple(item for item, _ in pairs),
+        fits=tuple(fit for _, fit in pairs),
+        misses=tuple(misses),
+        is_open=True,
+        now=now,
+    )
 
 
 def _ranked(job: Job, market: Market, wants: Wants, now: datetime, *, is_open: bool) -> Comparison:

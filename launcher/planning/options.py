@@ -41,6 +41,10 @@ class Options(TypedDict, total=False):
     """Of the run; unique among live runs."""
     out: Path | None
     """Results come home to a folder of the run's own in here."""
+    stage: str | None
+    """Of a job with stages: this one alone."""
+    from_run: str | None
+    """With ``stage``: the run whose outputs it is given, by id, unique prefix or name."""
     ssh_from: str | None
     """The address or network that may log in, where the provider has a firewall: ``203.0.113.7/32``. None: this
     computer's own address, which is followed when it changes."""

@@ -21,13 +21,16 @@ from launcher.home import Home
 from launcher.job import Job
 from launcher.job.variables import Variables
 from launcher.planning.buckets import look_at_mirror, look_at_sources
+from launcher.planning.earlier import one_stage
 from launcher.planning.nothing import nothing_to_rent
 from launcher.planning.plan import Plan, Wants, make_plan, price
 from launcher.planning.preflight import Finding, Level, preflight
 from launcher.planning.prices import ON_THIS_COMPUTER, ask, clouds_of, refuse_unknown_providers
 from launcher.planning.resolving import look_at_requirements
-from launcher.planning.stages import plan_stages
+from launcher.planning.stages import by_then, plan_stages
 from launcher.planning.trust import for_strangers
+from launcher.results import require_at_home
+from launcher.runners.base import Carried
 from launcher.snapshot import Manifest
 from launcher.store import Store
 from provisioning import Capabilities, CloudError, WhenUnattended
@@ -80,6 +83,8 @@ class Prepared:
     environ: Mapping[str, str] = field(repr=False)
     accepts_client_deadline: bool = False
     """Somebody knows that nothing but this computer would end the machine, and wants it all the same."""
+    carried: tuple[Carried, ...] = ()
+    """Outputs of an earlier run that one stage is given."""
 
     @property
     def name(self) -> str:
@@ -141,6 +146,8 @@ def prepare(
     name: str | None = None,
     out: Path | None = None,
     ssh_from: str | None = None,
+    stage: str | None = None,
+    from_run: str | None = None,
     accept_client_deadline: bool | None = None,
     resolve: bool | None = None,
     environ: Mapping[str, str] | None = None,
@@ -167,10 +174,15 @@ def prepare(
         "max_cost": max_cost,
         "name": name,
     }
-    job = with_options(job, told, host=host, max_duration_s=max_duration_s)
+    store = Store(home.database)
+    chosen = one_stage(
+        with_options(job, told, host=host, max_duration_s=max_duration_s), stage, from_run, store
+    )
+    job = chosen.job
     clouds = clouds_of(job)
     if clouds is None:
         raise _no_provider()
+    require_at_home(chosen.carried)
     out = out.expanduser().absolute() if out is not None else None
     tools = ("tmux",) if ON_THIS_COMPUTER.intersection(clouds) else ()
     checked = preflight(job, environ=env, tools=tools, out=out, home=home.root)
@@ -181,17 +193,19 @@ def prepare(
         wants = wants_of(
             job,
             checked.manifest,
-            Store(home.database),
+            store,
             until=until,
             out=out,
             in_buckets_bytes=in_buckets_bytes,
             ssh_from=ssh_from,
         )
+        given = replace(wants.sizes, data_bytes=wants.sizes.data_bytes + chosen.size_bytes)
+        wants = replace(wants, sizes=given)
         capabilities = {
             cloud: capabilities_of(cloud, job.provider_options.get(cloud, {})) for cloud in clouds
         }
         distrusted = for_strangers(job, checked.manifest, capabilities)
-        plan = plan_whole(job, wants, capabilities, home, env, store=Store(home.database))
+        plan = plan_whole(job, wants, capabilities, home, env, store=store)
         _require_firewall(plan, capabilities)
     except (CloudError, LaunchError):
         checked.require_ok()  # what is certain comes before what somebody else answered
@@ -201,13 +215,14 @@ def prepare(
     return Prepared(
         job=job,
         plan=plan,
-        findings=(*checked.findings, *sources, *mirror, *distrusted, *resolved),
+        findings=(*checked.findings, *chosen.findings, *sources, *mirror, *distrusted, *resolved),
         manifest=checked.manifest,
         variables=checked.variables,
         results_base=results.results_bases(job, out=out)[0],
         others=others_of(plan, wants, capabilities),
         environ=env,
         accepts_client_deadline=bool(accept_client_deadline),
+        carried=chosen.carried,
     )
 
 
@@ -308,8 +323,8 @@ def plan_whole(
     def plan_one(one: Job, wanted: Wants) -> Plan:
         return plan_for(one, wanted, capabilities, home, environ)
 
-    plan = plan_stages(job, wants_of_stage, plan_one, capabilities, utc_now())
-    return replace(plan, limits=replace(plan.limits, until=wants.until))
+    now = utc_now()
+    return by_then(plan_stages(job, wants_of_stage, plan_one, capabilities), job, wants.until, now)
 
 
 def plan_again(job: Job, *, store: Store, home: Home, environ: Mapping[str, str]) -> Plan:

@@ -6,8 +6,8 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime
 
-from launcher.errors import OverBudget
-from launcher.forecast.stages import PricedStage, together
+from launcher.errors import NothingToRent, OverBudget
+from launcher.forecast.stages import PricedStage, likely_s_of, together
 from launcher.forecast.throughput import Source
 from launcher.job import Job
 from launcher.job.parts import Stage
@@ -15,12 +15,12 @@ from launcher.job.resources import Resources
 from launcher.job.stages import job_of_stage
 from launcher.planning.plan import Plan, StagePlan, Wants, price
 from launcher.policy.limits import Limits, default_limits
-from launcher.policy.stages import StageRecord, StageState, next_stage
+from launcher.policy.stages import StageRecord, StageState, dropped_in_time, next_stage
 from launcher.quantities import usd
 from provisioning import Capabilities, Offer
 from provisioning.catalog import matches
 
-__all__ = ["in_order", "meets", "plan_stages"]
+__all__ = ["by_then", "in_order", "meets", "plan_stages"]
 
 PlanOne = Callable[[Job, Wants], Plan]
 """Plans one stage as a job of its own: asks the providers that it names, and chooses."""
@@ -54,7 +54,6 @@ def plan_stages(
     wants_of_stage: Callable[[Job], Wants],
     plan_one: PlanOne,
     capabilities: Mapping[str, Capabilities],
-    now: datetime,
 ) -> Plan:
     """Plan each stage and put the plans together; rents nothing.
 
@@ -66,23 +65,45 @@ def plan_stages(
     stages = in_order(job.every_stage)
     plans: list[Plan] = []
     priced: list[PricedStage] = []
-    wants: list[Wants] = []
     known: dict[str, Plan] = {}
     present: tuple[Offer, str | None] | None = None
     for stage in stages:
         one = job_of_stage(job, stage.name)
         wanted = _share_of_limit(wants_of_stage(one), len(stages))
         key = repr((one.resources, wanted))
-        plan = known[key] = known.get(key) or plan_one(one, wanted)
+        plan = known[key] = known.get(key) or _planned(stage.name, one, wanted, plan_one)
         stays = present is not None and meets(present[0], one.resources, image_id=present[1])
         if not stays or present is None:
             present = (plan.offer, one.resources.image_id)
         offer = present[0]
         found = price(offer, wanted, capabilities[offer.provider], is_there=stays)
         plans.append(plan)
-        wants.append(wanted)
         priced.append(PricedStage(name=stage.name, estimate=found, stays=stays))
-    return _together(job, plans, priced, wants[0], now)
+    return _together(job, plans, priced)
+
+
+def by_then(plan: Plan, job: Job, until: datetime | None, now: datetime) -> Plan:
+    """Return the plan with ``until`` as a limit, and a warning that says which stages will hardly have their time."""
+    plan = replace(plan, limits=replace(plan.limits, until=until))
+    if until is None:
+        return plan
+    left_s = (until - now).total_seconds()
+    run, dropped = dropped_in_time(job.every_stage, likely_s_of(plan.estimate), left_s)
+    if not dropped:
+        return plan
+    names = ", ".join(stage.name for stage in dropped)
+    left = ", ".join(stage.name for stage in run) or "nothing"
+    words = f"by {until.astimezone():%H:%M} there is hardly time for {names}: dropped then; {left} will run"
+    return replace(plan, warnings=(*plan.warnings, words))
+
+
+def _planned(name: str, one: Job, wants: Wants, plan_one: PlanOne) -> Plan:
+    try:
+        return plan_one(one, wants)
+    except NothingToRent as err:
+        raise NothingToRent(
+            f"stage {name}: {err.message}", left_behind=err.left_behind, hint=err.hint
+        ) from err
 
 
 def _share_of_limit(wants: Wants, stages: int) -> Wants:
@@ -91,9 +112,7 @@ def _share_of_limit(wants: Wants, stages: int) -> Wants:
     return replace(wants, until=None, max_duration_s=None if limit is None else limit / stages)
 
 
-def _together(
-    job: Job, plans: Sequence[Plan], priced: Sequence[PricedStage], wants: Wants, now: datetime
-) -> Plan:
+def _together(job: Job, plans: Sequence[Plan], priced: Sequence[PricedStage]) -> Plan:
     total, first = together(priced), plans[0]
     duration = job.max_duration
     limits = default_limits(

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 
 from launcher.job.parts import OnFailure
 from launcher.policy.states import Reason
+from launcher.quantities import duration
 from launcher.runners.base import StageFile
 
 if TYPE_CHECKING:
@@ -24,10 +25,14 @@ __all__ = [
     "StageRecord",
     "StageState",
     "blocked",
+    "closing",
+    "dropped_in_time",
     "how_it_ends",
     "is_over",
     "next_stage",
     "others_go_on",
+    "room_for_closing",
+    "to_drop",
     "to_redo",
 ]
 
@@ -36,6 +41,11 @@ FAILURES = frozenset(
 )
 """Ends that are the stage's own doing: ``on_failure`` says what they mean for the others. Every other end of a stage
 that is no success (a limit, a person, no machine to be had) ends the run."""
+
+
+UNKNOWN_CLOSING_S = 300.0
+UNKNOWN_CLOSING_SHARE = 0.25
+"""What is kept for a stage that comes after all others and of which nobody knows how long it takes."""
 
 
 class StageState(str, enum.Enum):
@@ -48,7 +58,7 @@ class StageState(str, enum.Enum):
     SKIPPED = "skipped"
     """A stage that it needs has not succeeded."""
     DROPPED = "dropped"
-    """There was no time left for it."""
+    """There was no time left for it, or it was saved and stopped to leave time for what comes after."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -138,6 +148,63 @@ def how_it_ends(stages: Sequence[Stage], records: Records) -> tuple[Reason, str]
     if StageState.DROPPED in by_state:
         return Reason.DEADLINE, "; ".join(parts)
     return Reason.FINISHED, f"all {len(stages)} stages finished" if len(stages) > 1 else "the stage finished"
+
+
+def closing(stages: Sequence[Stage], records: Records) -> list[Stage]:
+    """Return the stages that only come ``after`` others, such as a comparison: they run whatever is dropped."""
+    return [stage for stage in stages if stage.after and not stage.needs and not is_over(stage.name, records)]
+
+
+def room_for_closing(
+    stages: Sequence[Stage], records: Records, present: str, likely_s: Mapping[str, float], span_s: float
+) -> float:
+    """Return how much of the time that is left belongs to the closing stages while ``present`` is at work.
+
+    ``likely_s``: what stages are expected to take, where that is more than a guess. ``span_s``: from the beginning of the
+    present stage to the end of its time; of it an unknown closing stage is kept a part.
+    """
+    last = closing(stages, records)
+    if present in {stage.name for stage in last}:
+        return 0.0
+    unknown_s = min(UNKNOWN_CLOSING_S, UNKNOWN_CLOSING_SHARE * max(0.0, span_s))
+    return sum(likely_s.get(stage.name, unknown_s) for stage in last)
+
+
+def to_drop(
+    stages: Sequence[Stage], records: Records, likely_s: Mapping[str, float], left_s: float
+) -> tuple[Stage, str] | None:
+    """Return the next stage with the reason, where no time is left for it and what comes after all; None where it may begin.
+
+    A stage of which nobody knows how long it takes begins while any time is left; it is cut off in time.
+    """
+    stage = next_stage(stages, records)
+    if stage is None or stage in closing(stages, records):
+        return None
+    room_s = room_for_closing(stages, records, stage.name, likely_s, left_s)
+    needed_s = likely_s.get(stage.name, 0.0)
+    if needed_s + room_s <= left_s and left_s > room_s:
+        return None
+    needs = f"it takes about {duration(needed_s)}" if needed_s else "it would hardly have begun"
+    kept = f", and {duration(room_s)} of them are for what comes after" if room_s else ""
+    return stage, f"{needs}, {duration(max(0.0, left_s))} are left{kept}"
+
+
+def dropped_in_time(
+    stages: Sequence[Stage], likely_s: Mapping[str, float], left_s: float
+) -> tuple[list[Stage], list[Stage]]:
+    """Return which stages will run and which will not, if all take what they are expected to."""
+    records: dict[str, StageRecord] = {}
+    run: list[Stage] = []
+    dropped: list[Stage] = []
+    while (stage := next_stage(stages, records)) is not None:
+        drops = to_drop(stages, records, likely_s, left_s)
+        (dropped if drops else run).append(stage)
+        records[stage.name] = StageRecord(state=StageState.DROPPED if drops else StageState.SUCCEEDED)
+        left_s -= 0.0 if drops else likely_s.get(stage.name, 0.0)
+        for skipped, _ in blocked(stages, records):
+            dropped.append(skipped)
+            records[skipped.name] = StageRecord(state=StageState.SKIPPED)
+    return run, dropped
 
 
 def to_redo(records: Records) -> dict[str, StageRecord]:

@@ -3,13 +3,19 @@
 from __future__ import annotations
 
 import json
+import shutil
 import sys
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from tests.system.house import House, eventually, expected_outcome
+from launcher import Job, attach
+from provisioning.models import utc_now
+from tests.system.house import REPOSITORY, House, eventually, expected_outcome
+
+EXAMPLES = REPOSITORY / "examples"
 
 
 def stages_of(house: House) -> list[dict[str, Any]]:
@@ -110,3 +116,51 @@ def test_a_stage_without_what_the_next_one_needs_ends_the_run_and_its_machine(ho
     assert (Path(result.results_dir) / "outputs/other").exists()
     assert [stage.state for stage in run.status().stages] == ["failed", "skipped"]
     house.audit(run)
+
+
+def test_the_overnight_example_what_is_dropped_what_comes_later_and_what_is_promoted(house: House) -> None:
+    shutil.copytree(EXAMPLES / "night", house.root / "examples/night")
+    file = shutil.copy(EXAMPLES / "night.yaml", house.root / "examples/night.yaml")
+    house.environ |= {"PATH": f"{Path(sys.executable).parent}:{house.environ['PATH']}"}
+    job = Job.from_yaml(file).with_overrides({"stages[2].work": {"hours": 5, "on": "cpu"}})
+    run = house.launch(job, until=utc_now() + timedelta(hours=2))
+    result = run.wait(timeout_s=120)
+    assert (result.state, result.reason_code) == ("stopped", "deadline"), result.reason
+    states = {stage.name: stage.state for stage in run.status().stages}
+    assert states == {
+        "features": "succeeded", "baseline": "succeeded", "hybrid": "dropped", "compare": "succeeded",
+    }  # fmt: skip
+    assert "hybrid dropped for want of time" in result.reason
+    promoted = house.root / "examples/night/models/forecast.npz"
+    linear = promoted.read_bytes()
+    note = json.loads(promoted.with_name("forecast.npz.promoted.json").read_text())
+    assert (note["run_id"], note["stage"], note["value"]) == (
+        run.id,
+        "compare",
+        run.status().stages[3].metrics["val_nrmse"],
+    )
+
+    later = house.command(
+        str(file), "--provider", "local", "--stage", "hybrid", "--from", run.id, "--yes", timeout_s=180
+    )  # fmt: skip
+    assert later.returncode == 0, later.stderr
+    assert "outputs of stage baseline are on the machine" in later.stdout
+    hybrid = attach("night", environ=house.environ)
+    house.runs.append(hybrid)
+    scores = [json.loads((Path(place) / "outputs" / name / "score.json").read_text())["val_nrmse"]
+              for place, name in ((result.results_dir, "baseline"), (hybrid.status().results_dir, "hybrid"))]  # fmt: skip
+    assert scores[1] < 0.5 * scores[0]
+
+    compared = house.command(
+        str(file), "--provider", "local", "--stage", "compare", "--from", hybrid.id, "--yes", timeout_s=180
+    )  # fmt: skip
+    assert compared.returncode == 0, compared.stderr
+    assert f"{scores[0]:.6g} → {scores[1]:.6g}, better by" in compared.stdout
+    assert promoted.read_bytes() != linear
+    before = next(promoted.parent.glob("forecast.npz.before-*"))
+    assert before.read_bytes() == linear
+    refused = house.command(
+        str(file), "--provider", "local", "--stage", "hybrid", "--from", hybrid.id, "--yes"
+    )
+    assert refused.returncode == 2
+    assert "has no stage 'features'" in refused.stderr

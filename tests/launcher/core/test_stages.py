@@ -15,9 +15,12 @@ from launcher.policy.stages import (
     StageRecord,
     StageState,
     blocked,
+    dropped_in_time,
     how_it_ends,
     next_stage,
     others_go_on,
+    room_for_closing,
+    to_drop,
     to_redo,
 )
 from launcher.policy.states import Reason
@@ -158,3 +161,44 @@ def test_all_orders_of_a_small_job_are_legal() -> None:
     stages = [Stage(name=name, run="x") for name in "abc"]
     for order in itertools.permutations(stages):
         assert [stage.name for stage in in_order(order)] == [stage.name for stage in order]
+
+
+NIGHT = [
+    Stage(name="features", run="f"),
+    Stage(name="baseline", run="b", needs=("features",)),
+    Stage(name="hybrid", run="h", needs=("features",)),
+    Stage(name="words", run="w", needs=("hybrid",)),
+    Stage(name="compare", run="c", after=("baseline", "hybrid")),
+]
+LIKELY_S = {"features": 600.0, "baseline": 3600.0, "hybrid": 7200.0, "words": 600.0, "compare": 300.0}
+
+
+@pytest.mark.parametrize(
+    ("left_s", "run"),
+    [
+        (12300, ["features", "baseline", "hybrid", "words", "compare"]),
+        (12299, ["features", "baseline", "hybrid", "compare"]),
+        (11699, ["features", "baseline", "compare"]),
+        (4499, ["features", "compare"]),
+        (100, ["compare"]),
+    ],
+)
+def test_what_no_longer_fits_is_dropped_and_the_comparison_runs(left_s: float, run: list[str]) -> None:
+    runs, dropped = dropped_in_time(NIGHT, LIKELY_S, left_s)
+    assert sorted(stage.name for stage in runs) == sorted(run)
+    assert {stage.name for stage in (*runs, *dropped)} == set(LIKELY_S)
+
+
+def test_a_stage_of_unknown_length_begins_and_leaves_room() -> None:
+    done = {name: StageRecord(state=StageState.SUCCEEDED) for name in ("features", "baseline")}
+    assert to_drop(NIGHT, done, {}, 3600.0) is None
+    assert room_for_closing(NIGHT, done, "hybrid", {}, 3600.0) == 300.0
+    assert room_for_closing(NIGHT, done, "hybrid", {}, 100.0) == 25.0
+    assert room_for_closing(NIGHT, done, "hybrid", LIKELY_S, 3600.0) == 300.0
+    assert room_for_closing(NIGHT, done, "compare", LIKELY_S, 3600.0) == 0.0
+    found = to_drop(NIGHT, done, LIKELY_S, 3600.0)
+    assert found is not None
+    assert (found[0].name, found[1]) == (
+        "hybrid",
+        "it takes about 2.0 h, 60 min are left, and 5 min of them are for what comes after",
+    )

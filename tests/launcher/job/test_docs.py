@@ -91,4 +91,4 @@ def test_what_is_refused_is_said() -> None:
     )
     text = section("Read, and refused when run")
     for field, _ in unsupported(everything):
-        assert field.removesuffix(".d").replace("[0]", "[]") in text
+        assert field.removesuffix(".d") in text

@@ -277,20 +277,21 @@ def test_the_nearest_job_file_up_to_the_root_of_the_repository(tmp_path: Path) -
 def test_what_cannot_be_run_yet_is_refused_by_its_field() -> None:
     job = Job.from_dict(
         {
-            "stages": [{"name": "a", "run": "x", "promote": {"file": "m.pt", "metric": "per"}}],
+            "stages": [{"name": "a", "run": "x"}],
             "smoke": {"run": "y"},
             "when_unattended": "push",
             "file_mounts": {"d": "kaggle://competitions/d", "e": "/local", "f": "https://example.org/f"},
         }
     )
     assert [field for field, _ in unsupported(job)] == [
-        "stages[0].promote",
         "when_unattended",
         "file_mounts.d",
     ]
-    with pytest.raises(JobFileError, match=r"^stages\[0\].promote: ") as caught:
+    with pytest.raises(JobFileError, match=r"^when_unattended: ") as caught:
         require_supported(job)
-    assert "when_unattended, file_mounts.d" in (caught.value.hint or "")
+    assert "file_mounts.d" in (caught.value.hint or "")
     assert unsupported(Job(run="x")) == []
     pushed = {"run": "x", "when_unattended": "push", "checkpoint": {"mirror": "s3://bucket/ck"}}
     assert unsupported(Job.from_dict(pushed)) == []
+    in_stages = {"stages": [{"name": "a", "run": "x"}], "checkpoint": {"mirror": "s3://bucket/ck"}}
+    assert [field for field, _ in unsupported(Job.from_dict(in_stages))] == ["checkpoint.mirror"]
