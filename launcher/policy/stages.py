@@ -185,8 +185,8 @@ def to_drop(
     if needed_s + room_s <= left_s and left_s > room_s:
         return None
     needs = f"it takes about {duration(needed_s)}" if needed_s else "it would hardly have begun"
-    kept = f", and {duration(room_s)} of them are for what comes after" if room_s else ""
-    return stage, f"{needs}, {duration(max(0.0, left_s))} are left{kept}"
+    kept = f", of which {duration(room_s)} are kept for what comes after" if room_s else ""
+    return stage, f"{needs}; time left: {duration(max(0.0, left_s))}{kept}"
 
 
 def dropped_in_time(

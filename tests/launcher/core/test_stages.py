@@ -200,5 +200,5 @@ def test_a_stage_of_unknown_length_begins_and_leaves_room() -> None:
     assert found is not None
     assert (found[0].name, found[1]) == (
         "hybrid",
-        "it takes about 2.0 h, 60 min are left, and 5 min of them are for what comes after",
+        "it takes about 2 h; time left: 1 h, of which 5 min are kept for what comes after",
     )
