@@ -157,7 +157,7 @@ def test_the_overnight_example_what_is_dropped_what_comes_later_and_what_is_prom
     assert compared.returncode == 0, compared.stderr
     assert f"{scores[0]:.6g} → {scores[1]:.6g}, better by" in compared.stdout
     assert promoted.read_bytes() != linear
-    before = next(promoted.parent.glob("forecast.npz.before-*"))
+    (before,) = (path for path in promoted.parent.glob("*.before-*") if path.suffix != ".json")
     assert before.read_bytes() == linear
     refused = house.command(
         str(file), "--provider", "local", "--stage", "hybrid", "--from", hybrid.id, "--yes"
