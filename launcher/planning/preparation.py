@@ -210,7 +210,8 @@ def prepare(
     except (CloudError, LaunchError):
         checked.require_ok()  # what is certain comes before what somebody else answered
         raise
-    asks = plan.bills and not checked.errors and resolve is not False
+    # Here a machine that finds out costs nothing; anywhere else somebody waits for it, or pays.
+    asks = plan.offer.provider != "local" and not checked.errors and resolve is not False
     resolved = tuple(look_at_requirements(job, env)) if asks else ()
     return Prepared(
         job=job,
