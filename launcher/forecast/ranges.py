@@ -31,7 +31,7 @@ class Range:
     @classmethod
     def zero(cls) -> Range:
         """Nothing at all."""
-        return cls(0.0, 0.0, 0.0)
+        return _ZERO
 
     @classmethod
     def sum(cls, ranges: Iterable[Range]) -> Range:
@@ -55,3 +55,6 @@ class Range:
 
     def __bool__(self) -> bool:
         return self.high > 0.0
+
+
+_ZERO = Range(0.0, 0.0, 0.0)
