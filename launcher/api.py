@@ -27,7 +27,7 @@ from launcher.quantities import offer_words
 from launcher.records import to_json
 from launcher.run import Run
 from launcher.secrets import write_secrets
-from launcher.snapshot import kept_out, pack
+from launcher.snapshot import Snapshot, kept_out, pack
 from launcher.snapshot.origin import origin_of
 from launcher.store import RunRow, Store
 from launcher.supervise import ensure_supervisor, supervise
@@ -67,7 +67,7 @@ def launch(job: Job | Prepared, **options: Unpack[Options]) -> Run:
             kept_out=kept_out(prepared.job, out=prepared.plan.out, home=home.root),
         )
         write_secrets(paths.secrets, prepared.variables.secrets)
-        store.add_run(_row(prepared, run_id, _origin(prepared.job, paths, code.sha256)))
+        store.add_run(_row(prepared, run_id, _origin(prepared.job, paths, code)))
     except BaseException:
         if not store.has_run(
             run_id
@@ -107,12 +107,12 @@ def _refuse_taken_name(store: Store, name: str) -> None:
             )
 
 
-def _origin(job: Job, paths: RunPaths, sha256: str) -> dict[str, Any]:
+def _origin(job: Job, paths: RunPaths, code: Snapshot) -> dict[str, Any]:
     """Where the code of a run comes from, for its record; the difference to its commit goes beside the snapshot."""
-    origin, diff = origin_of(job.workdir_path)
+    origin, diff = origin_of(job.workdir_path, {entry.path for entry in code.manifest.entries})
     if diff:
         paths.source_diff.write_bytes(diff)
-    return {**to_json(origin), "snapshot_sha256": sha256}
+    return {**to_json(origin), "snapshot_sha256": code.sha256}
 
 
 def _row(prepared: Prepared, run_id: str, code: dict[str, Any]) -> RunRow:

@@ -93,8 +93,8 @@ def bring_log(
     """Copy what is new of the machine's output to the run's log at home, without gaps or repeats."""
     # The caller's row may be older than what this very look has brought already.
     attempt = context.as_it_is(attempt)
+    end = runner.poll(handle).log_bytes if to_the_end else 0
     for _ in itertools.count() if to_the_end else range(LOG_CHUNKS_PER_LOOK):
-        end = int((attempt.progress or {}).get("log_bytes", 0))
         start = read_from(attempt.log_offset, end, has_ended=to_the_end)
         if start != attempt.log_offset:
             context.say_once("flood", Kind.WARNING, TOO_MUCH_OUTPUT)

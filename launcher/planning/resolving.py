@@ -30,7 +30,7 @@ PLATFORM = "x86_64-manylinux_2_28"
 _LIMITS = {"UV_HTTP_TIMEOUT": "15", "UV_HTTP_RETRIES": "0"}
 _NOT_ABOUT_THE_REQUIREMENTS = re.compile(
     r"failed to (fetch|download|query)|error sending request|dns error|timed out|network|offline|connection"
-    r"|building (source distributions|from source|is disabled)|no usable wheels|--no-build|failed to build|git operation"
+    r"|building (source distributions|from source|is disabled)|no usable wheels|no wheels|platform tag|--no-build|failed to build|git operation"
     r"|HTTP status|certificate|credentials",
     re.IGNORECASE,
 )

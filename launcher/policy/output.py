@@ -19,7 +19,7 @@ TOO_MUCH_OUTPUT = (
 def read_from(offset: int, end: int, *, has_ended: bool) -> int | None:
     """Return from where output is copied next, of which ``offset`` bytes have been dealt with; None: nothing for now.
 
-    ``end``: how much there was at the last look.
+    ``end``: how much there is once the job ``has_ended``.
     """
     if offset < MOST_BYTES:
         return offset

@@ -195,6 +195,13 @@ def _data(
     reasons["file_mounts"] = ("data, sent once and kept on the machine: place there, source here", *sizes)
 
 
+_WHY = {
+    "lock": "installed as it is pinned, hashes included",
+    "requirements": "the newest versions that it allows; torch in the build that runs on the machine's GPU",
+    "conda": "by micromamba, mamba or conda",
+}
+
+
 def _environment(
     fields: dict[str, Any], reasons: dict[str, tuple[str, ...]], project: Project, program: Program
 ) -> None:
@@ -202,7 +209,7 @@ def _environment(
         return
     kind, path = project.environment[0]
     fields["environment"] = {kind: path}
-    reasons["environment"] = ("made on the machine, and kept there for the next run",)
+    reasons["environment"] = (_WHY[kind], "made on the machine, and kept there for the next run")
 
 
 def _metric(program: Program) -> dict[str, str] | None:
@@ -265,6 +272,7 @@ def _truths(project: Project, program: Program, command: Command) -> list[str]:
                 f"no requirements file: the machine's own packages are used, and it needs {packages}. "
                 "Write requirements.txt and name it under environment"
             )
+    found += [f"{path} {reason}" for path, reason in project.unusable]
     found += [f"{path} does not parse as Python 3 and was not looked at" for path in project.unreadable]
     return found
 

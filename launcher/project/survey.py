@@ -11,6 +11,7 @@ from pathlib import Path, PurePosixPath
 
 from launcher.errors import UsageError
 from launcher.job.names import derive_name
+from launcher.project.environments import environment_files
 from launcher.project.programs import Program, read_notebook, read_program
 
 __all__ = ["DataFolder", "Project", "survey"]
@@ -90,14 +91,6 @@ DATA_SUFFIXES = frozenset(
         ".safetensors",
     ]
 )
-ENVIRONMENT_FILES = (
-    (
-        "requirements",
-        ("requirements.txt", "requirements-gpu.txt", "requirements/train.txt", "requirements/base.txt"),
-    ),
-    ("lock", ("uv.lock", "pylock.toml", "requirements.lock")),
-    ("conda", ("environment.yml", "environment.yaml", "conda.yml", "conda.yaml", "env.yml")),
-)
 LARGE_BYTES = 20_000_000
 """A folder of data files from this size on is data that travels by itself, whatever it is called."""
 READ_BYTES = 2_000_000
@@ -125,7 +118,9 @@ class Project:
     """What can be started, the likeliest training program first."""
     shell_scripts: tuple[str, ...] = ()
     environment: tuple[tuple[str, str], ...] = ()
-    """(field of ``environment``, file), the first of each kind."""
+    """(field of ``environment``, file), the best first."""
+    unusable: tuple[tuple[str, str], ...] = ()
+    """Files of environments that cannot be used, and why."""
     data: tuple[DataFolder, ...] = ()
     """The largest first."""
     results: tuple[str, ...] = ()
@@ -169,11 +164,13 @@ def survey(root: Path) -> Project:
     if not files:
         raise UsageError(f"{root} holds no files", hint="name the folder of your project: launch init DIR")
     programs, broken = _programs(root, files)
+    environment, unusable = environment_files(root, {path for path, _ in files})
     return Project(
         root=root,
         programs=tuple(sorted(programs, key=_rank)),
         shell_scripts=tuple(path for path, _ in files if path.endswith(".sh") and path.count("/") <= 1),
-        environment=tuple(_environment_files({path for path, _ in files})),
+        environment=environment,
+        unusable=unusable,
         data=tuple(_data(files)),
         results=tuple(_results(root)),
         unreadable=tuple(broken),
@@ -262,17 +259,6 @@ def _rank(program: Program) -> tuple[int, int, str]:
     score += 1 if program.writes else 0
     score -= 1 if program.is_notebook else 0
     return -score, program.path.count("/"), program.path
-
-
-def _environment_files(paths: set[str]) -> Iterator[tuple[str, str]]:
-    for kind, names in ENVIRONMENT_FILES:
-        at_top = next((name for name in names if name in paths), None)
-        deeper = min(
-            (path for path in paths if path.rpartition("/")[2] in names and path.count("/") == 1),
-            default=None,
-        )
-        if at_top or deeper:
-            yield kind, str(at_top or deeper)
 
 
 def _data(files: Iterable[tuple[str, int]]) -> list[DataFolder]:

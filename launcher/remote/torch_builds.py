@@ -140,7 +140,7 @@ def torch_build(environment: Environment, gpus: Gpus, *, variables: Iterable[str
     named = [line for line in lines if line.name in FAMILY]
     if any(chooses_an_index(text) for text in texts) or set(variables) & {*_CHOICES, *_CHOICES_OF_PIP}:
         return None
-    if any(line.specifier.startswith("@") or "+" in line.specifier for line in named):
+    if any(line.specifier.startswith("@") or "+" in line.specifier or line.hashes for line in named):
         return None
     found = build_for(gpus, [line.specifier for line in named if line.name == "torch"])
     if found is None or found.backend is None:

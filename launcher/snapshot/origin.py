@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import os
 import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -11,6 +12,7 @@ from launcher.job.problem import FieldError
 from launcher.snapshot.listing import ask_git, is_in_git
 
 if TYPE_CHECKING:
+    from collections.abc import Collection
     from pathlib import Path
 
 __all__ = ["DIFF_BYTES", "Origin", "origin_of"]
@@ -40,8 +42,8 @@ class Origin:
         return bool(self.diff_bytes or self.new_files)
 
 
-def origin_of(workdir: Path) -> tuple[Origin, bytes]:
-    """Return where the code in ``workdir`` comes from, and the difference to its commit as a patch.
+def origin_of(workdir: Path, sent: Collection[str]) -> tuple[Origin, bytes]:
+    """Return where the code in ``workdir`` comes from, and the difference to its commit as a patch; ``sent``: what goes up.
 
     The patch is empty when there is none or when it is larger than `DIFF_BYTES`. Never raises: that nobody knows where
     code comes from is no reason not to run it.
@@ -53,7 +55,7 @@ def origin_of(workdir: Path) -> tuple[Origin, bytes]:
         # Without a commit everything is new: the empty tree, as git names it in every repository.
         base = commit or _line(workdir, "hash-object", "-t", "tree", "/dev/null")
         diff = ask_git(workdir, "diff", "--binary", "--no-color", "--no-ext-diff", base, "--", ".").stdout
-        new = ask_git(workdir, "ls-files", "-z", "-o", "--exclude-standard").stdout
+        new = ask_git(workdir, "ls-files", "-z", "-o", "--exclude-standard").stdout.split(b"\0")
     except FieldError:
         return Origin(), b""
     origin = Origin(
@@ -62,7 +64,7 @@ def origin_of(workdir: Path) -> tuple[Origin, bytes]:
         remote=re.sub(r"(?<=://)[^/@]*@", "", _line(workdir, "remote", "get-url", "origin")),
         diff_bytes=len(diff),
         diff_sha256=hashlib.sha256(diff).hexdigest() if diff else "",
-        new_files=new.count(b"\0"),
+        new_files=len({os.fsdecode(name) for name in new}.intersection(sent)),
     )
     return origin, diff if len(diff) <= DIFF_BYTES else b""
 

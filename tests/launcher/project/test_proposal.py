@@ -180,6 +180,29 @@ def test_whatever_files_are_called_the_text_reads_back(run: list[str], data: str
     assert job.run.rstrip("\n") == fields["run"].rstrip("\n")  # type: ignore[union-attr]
 
 
+HASHED = f"six==1.17 --hash=sha256:{'0' * 64}\n"
+PYLOCK = "lock-version = '1.0'\npackages = []\n"
+
+
+@pytest.mark.parametrize(
+    ("files", "environment", "told"),
+    [
+        ({"requirements.txt": "torch\n", "environment.yml": "x"}, {"requirements": "requirements.txt"}, ""),
+        ({"requirements.txt": "torch\n", "pylock.toml": PYLOCK}, {"lock": "pylock.toml"}, ""),
+        ({"requirements.txt": HASHED}, {"lock": "requirements.txt"}, ""),
+        ({"deep/environment.yml": "x"}, {"conda": "deep/environment.yml"}, ""),
+        ({"requirements.txt": "torch\n", "uv.lock": "version = 1\n"}, {"requirements": "requirements.txt"}, "uv.lock belongs to"),
+        ({"pylock.toml": "x"}, None, "pylock.toml is no lock"),
+    ],
+)  # fmt: skip
+def test_what_is_pinned_is_proposed_before_what_is_not(
+    tmp_path: Path, files: dict[str, str], environment: dict[str, str] | None, told: str
+) -> None:
+    found = proposed(project(tmp_path / "p", {"train.py": "import torch\n" + parser('"--lr"'), **files}))
+    assert found.fields.get("environment") == environment
+    assert any(truth.startswith(told) for truth in found.truths) if told else True
+
+
 def test_any_mix_of_files_gives_a_job_file_that_reads(tmp_path: Path) -> None:
     parts: list[dict[str, str | int]] = [
         {"train.py": parser('"--out"', '"--resume"')},

@@ -86,6 +86,7 @@ def test_what_is_chosen_runs_there(driver: int, capabilities: list[tuple[int, in
         (Environment(requirements="--index-url https://mirror.example/simple\ntorch"), ()),
         (Environment(requirements="-r more.txt", included={"more.txt": "--no-index\ntorch"}), ()),
         (Environment(requirements="torch==2.5.1+cu121"), ()),
+        (Environment(requirements=f"torch==2.13.0 --hash=sha256:{'0' * 64}"), ()),
         (Environment(requirements="torch @ https://example.org/torch.whl"), ()),
         (Environment(requirements="torch"), ("PIP_INDEX_URL",)),
         (Environment(requirements="torch"), ("UV_TORCH_BACKEND",)),
