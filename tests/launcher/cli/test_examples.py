@@ -85,6 +85,8 @@ def test_an_example_without_a_run(shop: Cli, text: str) -> None:
         assert done.code == 2 and "no machine" in done.err  # the address of a machine that is not there
     elif args[0] == "adopt" and len(args) > 1:
         assert done.code == 2 and "no machine or run" in done.err  # the same
+    elif args[0] == "compare":
+        assert done.code == 2 and "no run" in done.err  # and with two: test_compare
     else:
         assert done.code == 0, f"{text}: {done.out}{done.err}"
 
