@@ -26,7 +26,7 @@ from launcher.policy.verdict import Verdict
 from launcher.policy.wishes import merged, why_not
 from launcher.records import from_json
 from launcher.remote.layout import Start
-from launcher.remote.shell import Result
+from launcher.remote.shell import Result, Stdin
 from launcher.resuming import resume
 from launcher.runners.base import Best, FetchReport, Handle, LogChunk
 from launcher.runners.machines import MachineRunner
@@ -364,15 +364,18 @@ class Run:
 
         return report
 
-    def execute(self, argv: Sequence[str], *, timeout_s: float | None = None) -> Result:
-        """Run a command in the job's working folder on its machine and return what it left."""
+    def execute(self, argv: Sequence[str], *, stdin: Stdin = b"", timeout_s: float | None = None) -> Result:
+        """Run a command in the job's working folder on its machine and return what it left.
+
+        ``stdin``: all that it reads, or pieces that are taken as they come until it ends.
+        """
         attempt = self._context().attempt
         if attempt is None or attempt.handle is None:
             raise WrongState(f"{self.id} has not started anything yet", hint=f"`launch status {self.id}`")
         handle = from_json(Handle, attempt.handle)
         if timeout_s is None:
-            return self._runner().execute(handle, argv)
-        return self._runner().execute(handle, argv, timeout_s=timeout_s)
+            return self._runner().execute(handle, argv, stdin=stdin)
+        return self._runner().execute(handle, argv, stdin=stdin, timeout_s=timeout_s)
 
     def attach_argv(self) -> list[str]:
         """Return the command that shows the job's tmux session on this terminal."""

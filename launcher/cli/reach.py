@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
+from collections.abc import Iterator
 
 import click
 
@@ -13,6 +14,8 @@ from launcher.cli.screen import Screen, with_screen
 from launcher.errors import MachineUnreachable, UsageError
 
 __all__ = ["NotReached", "execute", "ssh"]
+
+STDIN_BYTES = 1 << 16
 
 
 class NotReached(MachineUnreachable):
@@ -37,12 +40,15 @@ class NotReached(MachineUnreachable):
 )
 @with_screen
 def execute(screen: Screen, run_text: str, argv: tuple[str, ...], timeout_s: float | None) -> int:
-    """Run a command on the run's machine; the exit code is the command's, or 255 when the machine was not reached."""
+    """Run a command on the run's machine; the exit code is the command's, or 255 when the machine was not reached.
+
+    It reads what this command is given on standard input, unless that is a terminal.
+    """
     if not argv:
         raise UsageError("no command", hint=f"launch exec {run_text} -- CMD")
     run = find_run(run_text)
     try:
-        result = run.execute(argv, timeout_s=timeout_s)
+        result = run.execute(argv, stdin=_standard_input(), timeout_s=timeout_s)
     except MachineUnreachable as err:
         raise NotReached(err.message, left_behind=err.left_behind, hint=err.hint) from err
     except TimeoutError as err:
@@ -65,6 +71,18 @@ def execute(screen: Screen, run_text: str, argv: tuple[str, ...], timeout_s: flo
     sys.stderr.buffer.write(result.stderr)
     sys.stderr.buffer.flush()
     return result.exit_code
+
+
+def _standard_input() -> Iterator[bytes]:
+    """What a script or a pipe says, as it comes. Not through ``sys.stdin``, whose lock a waiting thread would keep."""
+    try:
+        descriptor = sys.stdin.fileno()
+    except (AttributeError, OSError, ValueError):  # closed, or none
+        return
+    if os.isatty(descriptor):
+        return
+    while piece := os.read(descriptor, STDIN_BYTES):
+        yield piece
 
 
 @click.command("ssh", short_help="Attach to the run's tmux session.", epilog=example("launch ssh demo"))

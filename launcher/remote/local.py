@@ -8,6 +8,7 @@ import shutil
 import signal
 import subprocess
 import sys
+import threading
 import time
 from contextlib import suppress
 from pathlib import Path
@@ -19,11 +20,12 @@ from launcher.remote.shell import LISTEN_EVERY_S, Result, unwatched
 from provisioning import processes
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Iterable, Mapping, Sequence
     from pathlib import PurePosixPath
+    from typing import IO
 
     from launcher.events import Listen
-    from launcher.remote.shell import OnProgress
+    from launcher.remote.shell import OnProgress, Stdin
     from provisioning import LocalAccess
 
 __all__ = ["LocalShell"]
@@ -81,7 +83,7 @@ class LocalShell:
         self,
         argv: Sequence[str],
         *,
-        stdin: bytes = b"",
+        stdin: Stdin = b"",
         cwd: PurePosixPath | None = None,
         environ: Mapping[str, str] | None = None,
         timeout_s: float = 60.0,
@@ -218,10 +220,15 @@ def _beside(target: Path) -> Path:
 
 
 def _communicate(
-    process: subprocess.Popen[bytes], stdin: bytes, timeout_s: float, listen: Listen
+    process: subprocess.Popen[bytes], stdin: Stdin, timeout_s: float, listen: Listen
 ) -> tuple[bytes, bytes]:
     give_up_at = time.monotonic() + timeout_s
-    to_send: bytes | None = stdin
+    to_send: bytes | None = None
+    if isinstance(stdin, bytes):
+        to_send = stdin
+    else:
+        pipe, process.stdin = process.stdin, None
+        threading.Thread(target=_feed, args=(pipe, stdin), daemon=True).start()
     while True:
         left_s = max(0.0, give_up_at - time.monotonic())
         try:
@@ -231,6 +238,14 @@ def _communicate(
                 raise
         to_send = None  # what has not been taken yet is remembered
         listen()
+
+
+def _feed(pipe: IO[bytes], pieces: Iterable[bytes]) -> None:
+    """Pass on what comes until it ends, or until the command has ended and reads no more."""
+    with suppress(BrokenPipeError), pipe:
+        for piece in pieces:
+            pipe.write(piece)
+            pipe.flush()
 
 
 def _copy(source: Path, target: Path, on_progress: OnProgress) -> None:

@@ -6,7 +6,7 @@ machine are absolute `PurePosixPath`s and may hold any character but NUL.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
 
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
     from launcher.events import Listen
 
-__all__ = ["LISTEN_EVERY_S", "OnProgress", "Result", "Shell", "check", "unwatched"]
+__all__ = ["LISTEN_EVERY_S", "OnProgress", "Result", "Shell", "Stdin", "check", "unwatched"]
 
 LISTEN_EVERY_S = 1.0
 """How long work that takes its time is deaf to what others have to say."""
@@ -28,6 +28,13 @@ OnProgress = Callable[[int], None]
 """Told about once a second, in the caller's thread, how many bytes are there by now, also when nothing moves.
 
 What it raises ends the transfer and is passed on; what has arrived is kept where the way of moving can go on with it.
+"""
+
+
+Stdin = bytes | Iterable[bytes]
+"""What a command reads: all of it, or pieces that are taken one by one in another thread until the command ends.
+
+Whoever still has pieces then is not waited for.
 """
 
 
@@ -57,7 +64,7 @@ class Shell(Protocol):
         self,
         argv: Sequence[str],
         *,
-        stdin: bytes = b"",
+        stdin: Stdin = b"",
         cwd: PurePosixPath | None = None,
         environ: Mapping[str, str] | None = None,
         timeout_s: float = 60.0,

@@ -65,7 +65,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from launcher.events import Listen, Report
-    from launcher.remote.shell import Result, Shell
+    from launcher.remote.shell import Result, Shell, Stdin
     from launcher.remote.transfer import Transfer
     from provisioning import Demands
 
@@ -641,7 +641,9 @@ class MachineRunner:
         attach = tmux.attach(tmux.socket_name(start.folder, start.stage), start.folder.run_id)
         return self._shell.with_terminal(attach)
 
-    def execute(self, handle: Handle, argv: Sequence[str], *, timeout_s: float = 3600.0) -> Result:
+    def execute(
+        self, handle: Handle, argv: Sequence[str], *, stdin: Stdin = b"", timeout_s: float = 3600.0
+    ) -> Result:
         """Run a command beside the job: in its working folder, with its variables and its environment."""
         start = Start.of_handle(handle)
         orders = json.loads(self._shell.read(start.runfile))
@@ -649,7 +651,8 @@ class MachineRunner:
         environ = {name: value for name, value in orders["environ"].items() if name != "LAUNCH_RUN_DIR"}
         prefix = ":".join(orders["path_prefix"])
         words = ["sh", "-c", _EXECUTE, "sh", prefix, *argv]
-        return self._shell.run(words, cwd=start.folder.workdir, environ=environ, timeout_s=timeout_s)
+        workdir = start.folder.workdir
+        return self._shell.run(words, stdin=stdin, cwd=workdir, environ=environ, timeout_s=timeout_s)
 
 
 def _traces_of(pid: int) -> list[PurePosixPath]:

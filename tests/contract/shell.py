@@ -8,7 +8,9 @@ from __future__ import annotations
 
 import os
 import signal
+import threading
 import time
+from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path, PurePosixPath
 
@@ -55,6 +57,24 @@ class ShellContract:
     def test_every_word_arrives_as_it_is(self, shell: Shell, word: str) -> None:
         result = shell.run(["printf", "%s|", "a", word, "z"])
         assert result.stdout == f"a|{word}|z|".encode()
+
+    def test_standard_input_comes_in_pieces_and_its_end_is_heard(self, shell: Shell) -> None:
+        pieces = [b"a", b"", b"b" * 1_000_000, b"c"]
+        assert shell.run(["cat"], stdin=iter(pieces)).stdout == b"".join(pieces)
+        assert shell.run(["cat"], stdin=iter([])).stdout == b""
+
+    def test_input_that_never_ends_is_not_waited_for(self, shell: Shell) -> None:
+        is_over = threading.Event()
+
+        def endless() -> Iterator[bytes]:
+            yield b"abcdef"
+            is_over.wait(60)
+
+        try:
+            assert shell.run(["head", "-c", "3"], stdin=endless()).stdout == b"abc"
+            assert not is_over.is_set()
+        finally:
+            is_over.set()
 
     def test_standard_input_arrives_byte_for_byte(self, shell: Shell) -> None:
         data = bytes(range(256)) * 4096

@@ -40,8 +40,11 @@ def exchange(
     deadline: Callable[[], float],
     silence_s: float = SILENCE_S,
     listen: Listen = keep_going,
+    awaits_stdin: bool = True,
 ) -> int:
     """Run ``line`` to its end and return its exit code. What ``listen`` raises closes the channel and is passed on.
+
+    ``awaits_stdin``: ``stdin`` is let go of when this returns; without it, one that waits for more is left waiting.
 
     Raises:
         TimeoutError: it has not ended at ``deadline()`` (of `time.monotonic`), which is asked again and again.
@@ -65,7 +68,7 @@ def exchange(
     finally:
         ended, exit_code = channel.exit_status_ready(), channel.exit_status
         _close(channel)
-        if feeding is not None:
+        if feeding is not None and awaits_stdin:
             feeding.join()  # whoever repeats this reads the same input again
     feeding.raise_error()
     if not ended or exit_code < 0:

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from pathlib import Path, PurePosixPath
 
     from launcher.events import Listen
-    from launcher.remote.shell import OnProgress
+    from launcher.remote.shell import OnProgress, Stdin
     from launcher.remote.ssh.connection import Connection
 
 __all__ = ["SshShell"]
@@ -66,7 +66,7 @@ class SshShell:
         self,
         argv: Sequence[str],
         *,
-        stdin: bytes = b"",
+        stdin: Stdin = b"",
         cwd: PurePosixPath | None = None,
         environ: Mapping[str, str] | None = None,
         timeout_s: float = 60.0,
@@ -80,13 +80,14 @@ class SshShell:
         stdout, stderr = bytearray(), bytearray()
         exit_code = self.stream(
             argv,
-            [stdin],
+            [stdin] if isinstance(stdin, bytes) else stdin,
             on_stdout=stdout.extend,
             on_stderr=stderr.extend,
             cwd=cwd,
             environ=environ,
             timeout_s=timeout_s,
             listen=listen,
+            awaits_stdin=isinstance(stdin, bytes),
         )
         return Result(argv=tuple(argv), exit_code=exit_code, stdout=bytes(stdout), stderr=bytes(stderr))
 
@@ -101,8 +102,12 @@ class SshShell:
         environ: Mapping[str, str] | None = None,
         timeout_s: float = TRANSFER_TIMEOUT_S,
         listen: Listen = keep_going,
+        awaits_stdin: bool = True,
     ) -> int:
-        """As `run`, with input and output in pieces as they come; ``stdin`` is read in another thread."""
+        """As `run`, with input and output in pieces as they come; ``stdin`` is read in another thread.
+
+        ``awaits_stdin``: it is let go of when this returns, so that it can be read again.
+        """
         token = f"launch-{secrets.token_hex(12)}"
         line = CommandLine.of(argv, token=token, cwd=cwd, environ={**self.environ, **(environ or {})})
         output, words = _Output(token, on_stdout), _Output(token, on_stderr, is_stderr=True)
@@ -118,6 +123,7 @@ class SshShell:
                 deadline=lambda: output.begun_at + timeout_s if output.begun else asked_at + BEGIN_S,
                 silence_s=self._silence_s,
                 listen=listen,
+                awaits_stdin=awaits_stdin,
             )
         except TimeoutError:
             if output.begun is None:

@@ -270,6 +270,18 @@ def test_exec_gives_output_and_exit_code_of_the_command(live: Cli) -> None:
     assert document["argv"] == ["echo", "two words", "--json"]
 
 
+def test_exec_reads_what_it_is_given_and_ends_with_its_command(live: Cli) -> None:
+    argv = live.argv("exec", "waiting", "--", "head", "-c", "3")
+    with subprocess.Popen(
+        argv, cwd=live.cwd, env=live.environ, stdin=subprocess.PIPE, stdout=subprocess.PIPE
+    ) as process:
+        assert process.stdin is not None and process.stdout is not None
+        process.stdin.write(b"abcdef")
+        process.stdin.flush()
+        assert process.stdout.read() == b"abc"
+        assert process.wait(60) == 0, "though whoever gives it input has not ended"
+
+
 def test_exec_that_takes_too_long_is_255(live: Cli) -> None:
     ended = live("exec", "--timeout", "0.3", "waiting", "--", "sleep", "60")
     assert ended.code == 255
