@@ -44,7 +44,10 @@ def stop(screen: Screen, run_text: str, keep_disk: bool) -> int:
 @yes_option
 @with_screen
 def down(screen: Screen, run_text: str, no_pull: bool, yes: bool) -> int:
-    """Bring outputs home and end the machine now; of a run that has ended, the disk that was kept."""
+    """Bring outputs home and end the machine now; of a run that has ended, the disk that was kept.
+
+    A job that has not left half a minute after SIGTERM is killed.
+    """
     run = find_run(run_text)
     if no_pull and not yes:
         question = f"Discard everything of {run.id} that is not home yet?"

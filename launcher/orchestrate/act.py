@@ -40,7 +40,7 @@ from launcher.policy.actions import (
     StartMachine,
     Wait,
 )
-from launcher.policy.recover import decide
+from launcher.policy.recover import SAID_EVERY_S, decide
 from launcher.policy.silence import Silence
 from launcher.policy.situation import Situation, Trouble
 from launcher.policy.states import Reason, RunState
@@ -92,6 +92,10 @@ def _wait(context: RunContext, seen: Seen, action: Wait) -> float:
         follow_address(context, seen.row)
     if seen.runner is not None and progress is not None:
         _follow_phase(context, progress)
+        if progress.phase is Phase.LEAVING:
+            context.note(action.words)
+            if (seen.situation.past.asked_s or 0.0) >= SAID_EVERY_S:
+                context.say_once("leaving", Kind.SIGNAL, action.words)
         leaves_for_good = progress.cause is Cause.NOTICE or progress.phase is Phase.ENDED
         mirror_if_possible(context, seen, force=leaves_for_good)
         context.is_well("machine", "decision")

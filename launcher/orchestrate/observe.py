@@ -232,6 +232,7 @@ def _situation(
             stop=run.intent is not Intent.NONE,
             discard=bool(run.intent_options.get("discard")),
             keep_disk=bool(run.intent_options.get("keep_disk")),
+            down=run.intent is Intent.DOWN,
         ),
         policy=policy,
         trouble=None if attempt.trouble is None else from_json(Trouble, attempt.trouble),

@@ -30,7 +30,10 @@ if TYPE_CHECKING:
     from launcher.policy.situation import Situation
     from launcher.runners.base import Progress
 
-__all__ = ["decide"]
+__all__ = ["SAID_EVERY_S", "decide"]
+
+SAID_EVERY_S = 10.0
+"""How often the words about a job that does not leave change."""
 
 
 def decide(situation: Situation) -> Action:
@@ -296,9 +299,15 @@ def _leaving(s: Situation) -> Action | None:
     if seen.phase is not Phase.LEAVING and seen.cause is Cause.NONE and s.past.asked_s is None:
         return None
     asked_s = s.past.asked_s or 0.0
-    if s.now >= s.deadlines.hard or asked_s >= s.policy.save_grace_s:
+    grace_s = s.policy.down_grace_s if s.wish.down else s.policy.save_grace_s
+    if s.now >= s.deadlines.hard or asked_s >= grace_s:
         return Kill(words=f"the job was asked to leave {asked_s:.0f} s ago and has not")
-    return Wait(words="the job saves and leaves", next_look_s=1.0)
+    said_s = asked_s - asked_s % SAID_EVERY_S
+    words = "the job saves and leaves"
+    if said_s:
+        killed_s = min(grace_s, s.policy.watchdog_grace_s)
+        words = f"the job was asked to leave {said_s:.0f} s ago; it is killed after {killed_s:.0f} s"
+    return Wait(words=words, next_look_s=1.0)
 
 
 def _wanted_out(s: Situation) -> Action | None:

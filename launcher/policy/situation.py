@@ -10,6 +10,7 @@ from datetime import datetime
 from typing import TYPE_CHECKING
 
 from launcher.policy.states import Reason
+from launcher.runners.base import GRACE_S
 from provisioning import InstanceState
 from trainer.contract import Cause, Exit, Phase
 
@@ -72,6 +73,8 @@ class Wish:
     discard: bool = False
     """End now and bring nothing home."""
     keep_disk: bool = False
+    down: bool = False
+    """It is to end now: beside ``stop``, less patience with a job that does not leave."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -110,6 +113,9 @@ class Policy:
     usual_boot_s: float = 120.0
     """Past it, a machine that does not answer may be shut off by a firewall rather than still boot."""
     unreachable_grace_s: float = 900.0
+    watchdog_grace_s: float = GRACE_S
+    down_grace_s: float = 30.0
+    """As ``save_grace_s``, for a job that is not to go on: what it writes at its end is wanted, a save is not waited for."""
     save_grace_s: float = 180.0
     """From asking the job to leave to killing it; longer than the watchdog's own, which comes first."""
     confirm_s: float = 120.0

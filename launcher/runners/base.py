@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from provisioning.storage import SignedUrl
 
 __all__ = [
+    "GRACE_S",
     "Area",
     "Best",
     "Bucket",
@@ -50,6 +51,10 @@ __all__ = [
     "Submission",
     "Wanted",
 ]
+
+
+GRACE_S = 120.0
+"""What a job is given to save and leave, from SIGTERM to SIGKILL."""
 
 
 class Fault(str, enum.Enum):
@@ -240,7 +245,7 @@ class Submission:
     """The machine ends itself with ``self_destroy``."""
     notice: NoticeProbe | None = None
     self_destroy: SelfDestroy | None = None
-    grace_s: float = 120.0
+    grace_s: float = GRACE_S
     """From SIGTERM to SIGKILL."""
     idle_stop_s: float | None = None
     progress: tuple[str, ...] = ()

@@ -79,7 +79,9 @@ SITUATIONS = st.builds(
     progress=st.none() | PROGRESS,
     deadlines=DEADLINES,
     past=PASTS,
-    wish=st.builds(Wish, stop=st.booleans(), discard=st.booleans(), keep_disk=st.booleans()),
+    wish=st.builds(
+        Wish, stop=st.booleans(), discard=st.booleans(), keep_disk=st.booleans(), down=st.booleans()
+    ),
     policy=st.builds(Policy, max_restarts_on_errors=st.integers(0, 4)),
     trouble=st.none()
     | st.builds(

@@ -28,6 +28,7 @@ from trainer.contract import Cause, Phase
 GONE = machine(InstanceState.TERMINATED, reachable=False)
 CLAIMED = machine(claimed=True)
 STOP = Wish(stop=True)
+DOWN = Wish(stop=True, down=True)
 LATE = Deadlines(soft=NOON - timedelta(minutes=5), hard=NOON + timedelta(minutes=5))
 OVER = Deadlines(soft=NOON - timedelta(minutes=5), hard=NOON)
 NO_MONEY = Deadlines(soft=NOON, hard=NOON + timedelta(minutes=5), reason=Reason.BUDGET)
@@ -375,6 +376,12 @@ class TestWishesAndLimits:
         leaving = running(phase=Phase.LEAVING, cause=Cause.STOP)
         assert isinstance(decide(situation(leaving, wish=STOP, past=Past(asked_s=20.0))), Wait)
         assert isinstance(decide(situation(leaving, wish=STOP, past=Past(asked_s=200.0))), Kill)
+        assert isinstance(decide(situation(leaving, wish=DOWN, past=Past(asked_s=31.0))), Kill)
+        waits = [decide(situation(leaving, wish=wish, past=Past(asked_s=29.0))) for wish in (STOP, DOWN)]
+        assert [wait.words for wait in waits] == [
+            "the job was asked to leave 20 s ago; it is killed after 120 s",
+            "the job was asked to leave 20 s ago; it is killed after 30 s",
+        ]
         assert isinstance(decide(situation(leaving, deadlines=OVER, past=Past(asked_s=20.0))), Kill)
 
     def test_a_signal_that_is_on_its_way_is_not_sent_twice(self) -> None:
