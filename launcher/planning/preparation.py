@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
-from datetime import datetime
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +18,7 @@ from launcher.forecast.history import earlier_runs, experience
 from launcher.forecast.sizes import sizes_of
 from launcher.forecast.throughput import Work
 from launcher.home import Home
-from launcher.job import Job
+from launcher.job import Job, format_duration
 from launcher.job.variables import Variables
 from launcher.planning.buckets import look_at_mirror, look_at_sources
 from launcher.planning.earlier import one_stage
@@ -247,7 +247,7 @@ def with_options(
     """
     overrides: dict[str, Any] = {FIELDS[key]: value for key, value in told.items() if value is not None}
     if max_duration_s is not None:
-        overrides["max_duration"] = f"{max_duration_s:g}s"
+        overrides["max_duration"] = _duration_text(max_duration_s)
     if host is not None:
         overrides |= _on_host(host, told.get("provider"))
     job = job.with_overrides({**overrides, **_in_stages(job, overrides)}) if overrides else job
@@ -265,6 +265,14 @@ def _in_stages(job: Job, overrides: Mapping[str, Any]) -> dict[str, Any]:
         for name, value in said
         if getattr(stage.resources, name, None) is not None
     }
+
+
+def _duration_text(seconds: float) -> str:
+    """As somebody would type it; numbers that are no duration are refused by the field that they are given to."""
+    try:
+        return format_duration(timedelta(seconds=seconds))
+    except (OverflowError, ValueError):
+        return f"{seconds:g}s"
 
 
 def _on_host(host: str, provider: str | None) -> dict[str, Any]:

@@ -13,6 +13,7 @@ from launcher.errors import OverBudget, UsageError
 from launcher.forecast.money import GIB, burn_usd_per_hour
 from launcher.forecast.ranges import Range
 from launcher.policy.states import Reason
+from launcher.quantities import duration
 from provisioning import Offer
 
 if TYPE_CHECKING:
@@ -31,6 +32,8 @@ __all__ = [
 ]
 
 LEAST_DEFAULT_S = 3600.0
+MOST_DURATION_S = 3650 * 86_400.0
+"""Beyond it lies a slip of the finger, and in the end the last date that there is."""
 DEFAULT_TIMES_HIGH = 2.0
 LEAST_RESERVE_S = 30.0
 RESERVE_SHARE = 0.5
@@ -55,6 +58,9 @@ class Limits:
     def __post_init__(self) -> None:
         if not 0.0 < self.max_duration_s < math.inf:
             raise UsageError(f"max_duration must be above 0: {self.max_duration_s} s")
+        if self.max_duration_s > MOST_DURATION_S:
+            most, asked = duration(MOST_DURATION_S), duration(self.max_duration_s)
+            raise UsageError(f"max_duration must be at most {most}: {asked}")
         for name, value in (("max_cost", self.max_cost_usd), ("max_price", self.max_usd_per_hour)):
             if value is not None and not 0.0 < value < math.inf:
                 raise UsageError(f"{name} must be above 0: {value}")
@@ -72,7 +78,7 @@ def default_limits(
     until: datetime | None = None,
 ) -> Limits:
     """Fill in what was not asked for: twice the high estimate, and at least an hour."""
-    default_s = max(LEAST_DEFAULT_S, DEFAULT_TIMES_HIGH * hours.high * 3600.0)
+    default_s = min(MOST_DURATION_S, max(LEAST_DEFAULT_S, DEFAULT_TIMES_HIGH * hours.high * 3600.0))
     default_usd = _up_to_cent(DEFAULT_TIMES_HIGH * usd.high) if usd else None
     return Limits(
         max_duration_s=default_s if max_duration_s is None else max_duration_s,

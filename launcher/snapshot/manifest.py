@@ -197,7 +197,9 @@ def _entries(workdir: Path, listing: Listing, rules: _Rules, out: dict[str, str]
             yield Entry(path=path, size_bytes=status.st_size)
         elif stat.S_ISLNK(status.st_mode):
             link = _link_inside(workdir, full)
-            if link is None:
+            if (full / MARKER).exists():
+                out[path] = "a link to results of an earlier run"
+            elif link is None:
                 out[path] = f"a link out of the working folder, to {full.readlink()}"
             else:
                 yield Entry(path=path, size_bytes=0, link=link)

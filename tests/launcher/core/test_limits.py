@@ -47,6 +47,9 @@ class TestDefaults:
         assert limits.duration_is_default
         assert limits.cost_is_default
 
+    def test_however_long_it_would_take_there_is_a_date(self) -> None:
+        assert default_limits(Range(1, 1e6, 1e9), Range(1, 2, 4)).max_duration_s == 3650 * 86_400
+
     def test_at_least_an_hour(self) -> None:
         assert default_limits(Range(0.01, 0.02, 0.04), Range.zero()).max_duration_s == 3600
 
@@ -63,6 +66,7 @@ class TestDefaults:
         ("name", "changes"),
         [
             ("max_duration", {"max_duration_s": 0.0}),
+            (r"max_duration must be at most 3650 d: 100000 d", {"max_duration_s": 100_000 * 86_400.0}),
             ("max_cost", {"max_cost_usd": -1.0}),
             ("max_cost", {"max_cost_usd": float("nan")}),
             ("max_price", {"max_usd_per_hour": 0.0}),

@@ -224,9 +224,11 @@ def test_what_is_not_code_although_it_lies_there(tmp_path: Path) -> None:
         },
         base_dir=folder,
     )
+    (folder / "elsewhere/latest").symlink_to("demo-abcd")
     found = survey(folder, kept_out=kept_out(job, home=folder / "home"))
     assert [entry.path for entry in found.entries] == ["a.py"]
     assert {item.path: item.reason for item in found.left_out} == {
+        "elsewhere/latest": "a link to results of an earlier run",
         "ck/": "checkpoints are the run's",
         "outputs/": "outputs are the run's",
         "trained/": "results lie there",
