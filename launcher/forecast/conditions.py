@@ -7,6 +7,7 @@ what was measured or given.
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from functools import cache
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
@@ -145,6 +146,7 @@ class Conditions:
         return 0.0 if self.mirrored_to_bucket and self.bucket_is_near else egress_usd_per_gib
 
 
+@cache  # the same for all offers of a provider, and a comparison has hundreds
 def default_conditions(
     provider: str,
     *,
@@ -181,7 +183,7 @@ def over_links_of(offer: Offer, conditions: Conditions) -> Conditions:
         changes |= {"up": _at_most(conditions.up, down), "fetch": Range(0.25 * down, 0.5 * down, down)}
     if up:
         changes["down"] = _at_most(conditions.down, up)
-    return replace(conditions, **changes)
+    return replace(conditions, **changes) if changes else conditions
 
 
 def _at_most(link: Range, limit: float) -> Range:
