@@ -45,6 +45,7 @@ answer then ends with exit code 2 unless `--yes` gives it. `NO_COLOR` is honoure
 
 Every command but `ssh` takes `--json`: one document on stdout and nothing else there, people's text on stderr. What
 streams (following a run, `logs`, `watch`) writes JSON Lines. Every document has `"schema": 1`.
+A number that JSON does not have (nan, inf) is null.
 
 | command | document |
 |---|---|

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import math
 import os
 import sys
 from collections.abc import Callable, Iterator, Mapping
@@ -79,11 +80,11 @@ class Screen:
 
     def document(self, fields: Mapping[str, Any]) -> None:
         """Print the one JSON document of a command."""
-        click.echo(json.dumps({"schema": SCHEMA, **fields}, indent=2, ensure_ascii=False))
+        click.echo(_written({"schema": SCHEMA, **fields}, indent=2))
 
     def line(self, fields: Mapping[str, Any]) -> None:
         """Print one line of a stream of JSON documents."""
-        click.echo(json.dumps({"schema": SCHEMA, **fields}, ensure_ascii=False))
+        click.echo(_written({"schema": SCHEMA, **fields}))
 
     @contextlib.contextmanager
     def busy(self, what: str) -> Iterator[Callable[[str], None]]:
@@ -115,6 +116,22 @@ class Screen:
         if not answer:
             self.notice(otherwise)
         return answer
+
+
+def _written(document: Mapping[str, Any], *, indent: int | None = None) -> str:
+    """As JSON that every reader takes: a program may report nan and inf, which JSON does not have."""
+    try:
+        return json.dumps(document, indent=indent, ensure_ascii=False, allow_nan=False)
+    except ValueError:
+        return json.dumps(_without_nan(document), indent=indent, ensure_ascii=False)
+
+
+def _without_nan(value: Any) -> Any:
+    if isinstance(value, Mapping):
+        return {key: _without_nan(item) for key, item in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_without_nan(item) for item in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
 def _console(stream: TextIO) -> Console:

@@ -30,7 +30,8 @@ MOST_SLOW_LINES = 10
 RECORDS_PER_LOOK = 10
 """Beyond these only the newest is written: metrics of a run of days must stay small."""
 ESCAPES = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]")
-ENDS = re.compile(rb"[\r\n]+")
+ENDS = re.compile(rb"[\r\n\b]+")
+"""Of lines. Progress bars go back to write again: to the beginning, or by as many places as they have written."""
 
 
 class TooSlow(Exception):

@@ -4,10 +4,29 @@ from __future__ import annotations
 
 import csv
 import io
+import json
 
 import pytest
 
+from launcher.cli.screen import Screen
 from tests.launcher.cli.conftest import Cli
+
+
+def test_documents_are_json_also_of_numbers_that_json_does_not_have(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    metrics = {"loss": float("nan"), "seen": [1.5, float("-inf")], "step": 3}
+    Screen(json=True).line({"metrics": metrics})
+    Screen(json=True).document({"metrics": metrics, "text": "NaN"})
+    line, _, document = capsys.readouterr().out.partition("\n")
+
+    def refused(name: str) -> None:
+        raise AssertionError(f"{name} is no JSON")
+
+    expected = {"loss": None, "seen": [1.5, None], "step": 3}
+    assert json.loads(line, parse_constant=refused)["metrics"] == expected
+    assert json.loads(document, parse_constant=refused) == {"schema": 1, "metrics": expected, "text": "NaN"}
+
 
 JOB = """\
 run: |

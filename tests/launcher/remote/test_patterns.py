@@ -49,6 +49,8 @@ def test_numbers_are_found_wherever_a_line_is_cut(tmp_path: Path) -> None:
     assert found[2]["step"] == 1003
     assert found[3] == {"step": 1003, "val_bleu": 21.5}
     assert reader.told == {"lines": 5, "matched": 4, "passed_over_bytes": 0, "trouble": ""}
+    steps = "".join(f"step {n}/2000 loss 0.5" + "\b" * 20 for n in range(2001, 2004))
+    assert reader.read(steps)[-1]["step"] == 2003, "a bar that goes back letter by letter"
 
 
 def test_what_matches_nothing_and_what_is_no_number_are_told(tmp_path: Path) -> None:
