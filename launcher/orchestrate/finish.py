@@ -19,7 +19,7 @@ from launcher.orchestrate.observe import Seen
 from launcher.orchestrate.pushed import forget_pushed
 from launcher.orchestrate.stage_record import conclude
 from launcher.policy.actions import Finish
-from launcher.policy.stages import FAILURES
+from launcher.policy.stages import FAILURES, is_over
 from launcher.policy.states import Reason, RunState
 from launcher.records import from_json
 from launcher.runners.base import Progress
@@ -27,7 +27,7 @@ from launcher.store import AttemptRow, Intent
 from provisioning import InstanceState, Offer, WhenUnattended
 from trainer.contract import Cause
 
-__all__ = ["bring_home", "close_attempt", "decide_end", "finish"]
+__all__ = ["bring_home", "close_attempt", "close_stage", "decide_end", "finish"]
 
 RETRY_S = 5.0
 CONFIRM_S = 2.0
@@ -204,18 +204,33 @@ def close_attempt(context: RunContext, attempt: AttemptRow, code: str, words: st
     return context.update_attempt(attempt, ended_at=context.clock(), cause=cause, reason=words, usd=usd)
 
 
+def close_stage(context: RunContext, attempt: AttemptRow) -> None:
+    """Note that an attempt is over, as its stage, which is over on record, has ended."""
+    record = context.stage_records[attempt.stage]
+    code = record.code or Reason.FINISHED.value
+    close_attempt(context, attempt, code, record.words or Reason.FINISHED.words)
+
+
 def _end(context: RunContext, reason: Reason, words: str) -> None:
     attempt = context.attempt
     forget_pushed(context)
     context.paths.secrets.unlink(missing_ok=True)
     with context.store.together():
         if attempt is not None and attempt.ended_at is None:
-            close_attempt(context, attempt, reason.value, words)
+            _close_last(context, attempt, reason, words)
             if context.job.stages and (reason in FAILURES or (reason is Reason.FINISHED and attempt.fetched)):
                 conclude(context, attempt, reason, words)
         _judge(context, reason)
         context.move(reason.final_state, words, code=reason)
         _keep_books(context)
+
+
+def _close_last(context: RunContext, attempt: AttemptRow, reason: Reason, words: str) -> None:
+    """The last attempt ends as the run does, or as its stage did: that one may have succeeded in a run that failed."""
+    if is_over(attempt.stage, context.stage_records):
+        close_stage(context, attempt)
+    else:
+        close_attempt(context, attempt, reason.value, words)
 
 
 def _judge(context: RunContext, reason: Reason) -> None:

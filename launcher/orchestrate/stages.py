@@ -7,7 +7,7 @@ from launcher.orchestrate.attention import LAST_CHANCE
 from launcher.orchestrate.budget import deadlines_now, deadlines_of_run, likely_seconds
 from launcher.orchestrate.candidates import begin_attempt
 from launcher.orchestrate.context import RunContext
-from launcher.orchestrate.finish import bring_home, close_attempt, decide_end
+from launcher.orchestrate.finish import bring_home, close_stage, decide_end
 from launcher.orchestrate.machines import end_machines
 from launcher.orchestrate.observe import Seen
 from launcher.orchestrate.stage_record import conclude, skip_blocked
@@ -101,14 +101,14 @@ def begin_next(context: RunContext, seen: Seen) -> float:
         assert seen.runner is not None and seen.handle is not None
         seen.runner.end(seen.handle)  # what the last stage left running would be in the way
         with context.store.together():
-            _close(context, seen.attempt)
+            close_stage(context, context.as_it_is(seen.attempt))
             _begin_here(context, seen.attempt)
             _announce(context, f"stage {stage.name} begins on the same machine")
         return 0.0
     if not _is_machine_gone(context, seen):
         return 1.0
     with context.store.together():
-        _close(context, seen.attempt)
+        close_stage(context, context.as_it_is(seen.attempt))
         if not can_move(context.state, RunState.PROVISIONING):
             context.move(RunState.RECOVERING, f"stage {stage.name} is next")
         context.move(RunState.PROVISIONING, f"a machine is being rented for stage {stage.name}")
@@ -173,12 +173,6 @@ def _is_machine_gone(context: RunContext, seen: Seen) -> bool:
     if seen.attempt.ending_at is None:
         context.update_attempt(seen.attempt, ending_at=context.clock(), ending_code=Reason.FINISHED.value)
     return end_machines(context, attempt=seen.attempt.n)
-
-
-def _close(context: RunContext, attempt: AttemptRow) -> None:
-    record = context.stage_records[attempt.stage]
-    code = record.code or Reason.FINISHED.value
-    close_attempt(context, context.as_it_is(attempt), code, record.words or Reason.FINISHED.words)
 
 
 def _begin_here(context: RunContext, before: AttemptRow) -> None:

@@ -80,6 +80,7 @@ def test_an_overnight_plan_with_a_lost_machine_and_a_failing_stage(house: House)
     }  # fmt: skip
     attempts = [(attempt.stage, attempt.n) for attempt in run.status().attempts]
     assert attempts == [("features", 1), ("train", 2), ("train", 3), ("hybrid", 3), ("compare", 3)]
+    assert [attempt.cause for attempt in run.status().attempts[2:]] == ["finished", "job_failed", "finished"]
     books = sum(machine["usd"] for machine in house.machines())
     assert run.status().cost_usd == pytest.approx(books, abs=3e-3), (
         "stages that share a machine pay for it once"
