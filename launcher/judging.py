@@ -19,9 +19,13 @@ def numbers_of(run: RunRow, attempts: Sequence[AttemptRow]) -> Numbers:
     """Return what a run has reported, on whichever machine."""
     told = _fields(run).get("metric")
     metric = None if told is None else RecordOf(type=lambda: Metric).read(told)
-    every = [(row.progress or {}).get("best") for row in attempts]
-    best = best_of(metric, [None if one is None else from_json(Best, one) for one in every])
+    best = None if metric is None else best_of(metric.mode.value, _bests(attempts))
     return Numbers(newest=run.metrics, metric=metric, best=best)
+
+
+def _bests(attempts: Sequence[AttemptRow]) -> list[Best | None]:
+    every = [(row.progress or {}).get("best") for row in attempts]
+    return [None if one is None else from_json(Best, one) for one in every]
 
 
 def verdict_of_run(run: RunRow, attempts: Sequence[AttemptRow]) -> Verdict | None:

@@ -174,10 +174,16 @@ def _judged(run: RunRow, attempts: Sequence[AttemptRow]) -> dict[str, Any]:
         from launcher.runners.base import LogReading
 
         judged["log_reading"] = from_json(LogReading, newest["log_reading"])
-    if "metric" in fields or "expect" in fields:
-        from launcher.judging import numbers_of, verdict_of_run  # a list of runs without them is faster
+    bests = [told for row in attempts if (told := (row.progress or {}).get("best")) is not None]
+    if bests:
+        from launcher.policy.verdict import best_of
+        from launcher.runners.base import Best
 
-        judged["best"] = numbers_of(run, attempts).best
+        mode = (fields.get("metric") or {}).get("mode", "min")
+        judged["best"] = best_of(mode, [from_json(Best, told) for told in bests])
+    if "expect" in fields:
+        from launcher.judging import verdict_of_run  # a list of runs without it is faster
+
         judged["verdict"] = verdict_of_run(run, attempts)
     return judged
 

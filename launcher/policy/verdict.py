@@ -10,11 +10,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from launcher.job.parts import MetricMode
-from launcher.runners.base import Best
-
 if TYPE_CHECKING:
     from launcher.job import Condition, GiveUp, Metric
+    from launcher.runners.base import Best
 
 __all__ = ["Expectation", "Numbers", "Verdict", "best_of", "never_reported", "verdict_of", "why_give_up"]
 
@@ -117,10 +115,8 @@ def never_reported(names: Sequence[str], newest: Mapping[str, float]) -> str:
     return f"{', '.join(missing)} {'was' if len(missing) == 1 else 'were'} never reported; {told}"
 
 
-def best_of(metric: Metric | None, found: Sequence[Best | None]) -> Best | None:
-    """Return the best of what several machines have reported."""
+def best_of(mode: str, found: Sequence[Best | None]) -> Best | None:
+    """Return the best of what several machines have reported; ``mode`` is ``min`` or ``max``."""
     every = [best for best in found if best is not None]
-    if metric is None or not every:
-        return None
-    sign = -1.0 if metric.mode is MetricMode.MAX else 1.0
-    return min(every, key=lambda best: sign * best.value)
+    sign = -1.0 if mode == "max" else 1.0
+    return min(every, key=lambda best: sign * best.value, default=None)
