@@ -1,8 +1,9 @@
 """Whatever moment our processes die at: nothing unrecorded, nothing rented twice, nothing left, every output home.
 
-`make test` kills 15 times at moments fixed by seeds, and as many more against EC2's API (`system/aws/test_faults`) and at
-every write of the record (`launcher/orchestrate/test_crash_points`); `make test-long` kills more than 500 times and keeps a line for
-each run in the file that ``NO_ORPHAN_LOG`` names.
+`make test` kills 15 times here and 5 times against EC2's API (`system/aws/test_faults`), at moments fixed by seeds, and dies
+once before and once behind every write of the record in every state of a run, which is more than 200 times, almost 90 of them
+at different points (`launcher/orchestrate/test_crash_points`). `make test-long` kills more than 500 times and keeps a line for each run
+in the file that ``NO_ORPHAN_LOG`` names.
 """
 
 from __future__ import annotations

@@ -1,61 +1,83 @@
-"""The orchestrator dies before or after any of its writes, a new one goes on from the record, and nothing is lost."""
+"""The orchestrator dies before and after each of its writes, a new one goes on from the record, and nothing is lost.
+
+A point is a line that writes, in one state of the run, before or behind the write. Each is struck once, where it first
+comes: 50 to 80 in each of the four runs, almost 90 different ones in all, from the first create call to the final state.
+"""
 
 from __future__ import annotations
 
 import contextlib
-import random
 import sqlite3
 import time
+import traceback
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
+from launcher import orchestrate
 from launcher.orchestrate.orchestrator import Orchestrator
 from launcher.store import Store
 from launcher.store.connection import Connections
 from launcher.supervise import hold_lock
 from tests.system.house import House, expected_outcome
 
+OURS = Path(orchestrate.__file__).parent
+SAID_THROUGH = ("context.py", "attention.py")
+
 
 class Crash(BaseException):
     """The process is gone: nothing of ours may catch this."""
 
 
-class CrashingConnections(Connections):
-    """Dies at random just before a transaction begins, or just after it was committed."""
+Point = tuple[str, str, str]
+"""Which line of ours writes, the state of the run, and whether the write is about to be made or was just made."""
 
-    def __init__(self, path: Path, chance: random.Random) -> None:
+
+class CrashingConnections(Connections):
+    """Dies once at every point: just before a transaction begins, and just after it was committed."""
+
+    def __init__(self, path: Path, struck: set[Point]) -> None:
         super().__init__(path)
-        self._chance = chance
-        self.crashes = 0
+        self._struck = struck
 
     @contextlib.contextmanager
     def transaction(self) -> Iterator[sqlite3.Connection]:
         outermost = not self.get().in_transaction
         if outermost:
-            self._perhaps()
+            self._strike("before")
         with super().transaction() as connection:
             yield connection
         if outermost:
-            self._perhaps()
+            self._strike("after")
 
-    def _perhaps(self) -> None:
-        if self._chance.random() < 0.25:
-            self.crashes += 1
+    def _strike(self, when: str) -> None:
+        ((state,),) = self.query("SELECT state FROM runs")
+        point = who_writes(), state, when
+        if point not in self._struck:
+            self._struck.add(point)
             raise Crash
 
 
+def who_writes() -> str:
+    """The line of the orchestrator that wants something written, behind what it says it through."""
+    for frame in reversed(traceback.extract_stack()):
+        path = Path(frame.filename)
+        if path.parent == OURS and path.name not in SAID_THROUGH:
+            return f"{path.name}:{frame.lineno}"
+    raise AssertionError("somebody else writes")
+
+
 @pytest.mark.parametrize(
-    ("provider", "seed", "script"),
+    ("provider", "script"),
     [
-        ("local", 1, {}),
-        ("fake", 2, {"terminate_s": 0.3, "faults": [{"call": "create", "kind": "lost_answer"}]}),
-        ("fake", 3, {"interruptions": [{"attempt": 1, "after_s": 3, "notice_s": 4}]}),
-        ("fake", 4, {"interruptions": [{"attempt": 1, "after_s": 3}], "capacity": [{"machines": 1}]}),
+        ("local", {}),
+        ("fake", {"terminate_s": 0.3, "faults": [{"call": "create", "kind": "lost_answer"}]}),
+        ("fake", {"interruptions": [{"attempt": 1, "after_s": 3, "notice_s": 4}]}),
+        ("fake", {"interruptions": [{"attempt": 1, "after_s": 3}], "capacity": [{"machines": 1}]}),
     ],
 )
-def test_a_crash_at_any_write(house: House, provider: str, seed: int, script: dict[str, object]) -> None:
+def test_a_crash_at_any_write(house: House, provider: str, script: dict[str, object]) -> None:
     job = house.counting(
         total=15,
         pace_s=0.1,
@@ -63,18 +85,17 @@ def test_a_crash_at_any_write(house: House, provider: str, seed: int, script: di
         checkpoint={"dir": "saved", "mirror_every": "1s"},
         provider_options={"fake": script},
     )
-    chance = random.Random(seed)
+    struck: set[Point] = set()
     with hold_lock(house.home) as held:  # this test is the supervisor
         assert held
         run = house.launch(job, provider=provider)
-        crashes = 0
-        give_up_at = time.monotonic() + 90
+        give_up_at = time.monotonic() + 180
         next_look_s: float | None = 0.0
         while next_look_s is not None:
-            assert time.monotonic() < give_up_at, f"{crashes} crashes, and it is {run.status()}"
+            assert time.monotonic() < give_up_at, f"{len(struck)} crashes, and it is {run.status()}"
             time.sleep(min(next_look_s, 0.3))
             store = Store(house.home.database)
-            store._database = database = CrashingConnections(house.home.database, chance)
+            store._database = database = CrashingConnections(house.home.database, struck)
             orchestrator = Orchestrator(house.home, store, house.environ)
             try:
                 next_look_s = 0.0
@@ -82,13 +103,12 @@ def test_a_crash_at_any_write(house: House, provider: str, seed: int, script: di
                     next_look_s = orchestrator.advance(run.id)
                     time.sleep(min(next_look_s or 0.0, 0.3))
             except Crash:
-                crashes += database.crashes
                 next_look_s = 0.05
             finally:
                 store.close()
                 database.close()
     Orchestrator(house.home, house.store, house.environ)._export(run._context())
-    assert crashes >= 8
+    assert len(struck) >= 30, struck
     assert run.status().state == "succeeded", run.status().reason
     assert house.outcome(run) == expected_outcome(15)
     house.audit(run)
