@@ -177,6 +177,8 @@ def _meet(device: torch.device, interrupt: Interrupt) -> dist.ProcessGroup | Non
 
     def meet() -> None:
         try:
+            if device.type == "cuda":
+                torch.cuda.set_device(device)  # each thread has a current device of its own
             dist.init_process_group("gloo")
             outcome.append(dist.new_group(backend="nccl") if device.type == "cuda" else None)
         except BaseException as error:
