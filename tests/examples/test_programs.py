@@ -33,6 +33,12 @@ def little(model, pieces):
 train.loss_of = little
 train.main()
 """
+IN_TURN = """\
+import sys, train
+for words in {both!r}:
+    sys.argv[1:] = words
+    train.main()
+"""
 
 
 def program(name: str, *arguments: str, code: str | None = None) -> subprocess.Popen[str]:
@@ -118,21 +124,26 @@ def test_every_job_file_reads(path: Path) -> None:
 
 
 def test_the_reader_of_signs_begins_with_the_encoder_of_its_letters(tmp_path: Path) -> None:
-    def command(stage: str, *more: str) -> subprocess.Popen[str]:
-        places = ("--out", str(tmp_path / stage), "--checkpoints", str(tmp_path / "saved" / stage))
-        return program("signs", stage, *places, *more)
+    def words_of(stage: str, *more: str) -> tuple[str, ...]:
+        return (
+            stage,
+            "--out",
+            str(tmp_path / stage),
+            "--checkpoints",
+            str(tmp_path / "saved" / stage),
+            *more,
+        )
 
-    process = command("letters", "--steps", "5000")
+    process = program("signs", *words_of("letters", "--steps", "5000"))
     assert process.stdout is not None
     line = process.stdout.readline()
     assert line.startswith("letters: step 20/"), line
     process.send_signal(signal.SIGTERM)
     code, said = ended(process)
     assert code == 75, said
-    code, said = ended(command("letters", "--steps", "70"))
-    assert (code, "goes on after step" in said) == (0, True), said
     encoder = ("--encoder", str(tmp_path / "letters/encoder.pt"))
-    code, said = ended(command("words", "--steps", "20", *encoder))
-    assert (code, "words: 10 parameters taken" in said) == (0, True), said
+    both = [words_of("letters", "--steps", "70"), words_of("words", "--steps", "20", *encoder)]
+    code, said = ended(program("signs", code=IN_TURN.format(both=both)))
+    assert (code, "goes on after step" in said, "words: 10 parameters taken" in said) == (0, True, True), said
     result = json.loads((tmp_path / "words/result.json").read_text())
     assert 30 < result["val_top1"] < result["val_top5"], "from nothing it is 16 and 45 after so many steps"
