@@ -8,6 +8,7 @@ import platform
 import subprocess
 from typing import Any
 
+from tests.launcher.runners.index import own_variables, serving, wheel
 from tests.system.house import House, eventually
 
 GIT = ("git", "-c", "user.name=t", "-c", "user.email=t@example.org", "-c", "commit.gpgsign=false")
@@ -57,4 +58,28 @@ def test_packages_machine_code_and_data_are_recorded_with_the_results(house: Hou
         commit[:10] in page and f"Python {platform.python_version()}" in page and read["sha256"][:16] in page
     )
     eventually(lambda: run.status().ended_at, "the end")
+    house.audit(run)
+
+
+def test_two_stages_with_environments_that_exclude_each_other(house: House) -> None:
+    show = "python -c 'import tiny_one; print(\"got\", tiny_one.VERSION)'"
+    with serving(house.root / "index") as index:
+        for version in ("1.0", "2.0"):
+            wheel(index.folder, "tiny-one", version)
+        (house.project / "old.txt").write_text("tiny-one<2\n")
+        (house.project / "new.lock").write_text("tiny-one==2.0\n")
+        stages = [
+            {"name": "old", "run": show, "environment": {"requirements": "old.txt"}},
+            {"name": "new", "run": show, "environment": {"lock": "new.lock"}, "after": "old"},
+        ]
+        envs = {**own_variables(house.root), "UV_INDEX_URL": f"{index.url}/simple"}
+        run = house.launch(house.job(None, stages=stages, envs=envs))
+        result = run.wait(timeout_s=120)
+    assert result.state == "succeeded", result.reason
+    log = run.read_log().data.decode()
+    assert log.index("got 1.0") < log.index("got 2.0")
+    logs = house.results / run.id / "logs"
+    told = {path.parent.name: json.loads(path.read_text()) for path in logs.glob("*/environment-*.json")}
+    assert {name: one["packages"]["tiny-one"] for name, one in told.items()} == {"old": "1.0", "new": "2.0"}
+    assert told["new"]["environment"]["made_of"] == "requirements.txt"
     house.audit(run)
