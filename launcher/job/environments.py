@@ -10,10 +10,10 @@ from typing import TYPE_CHECKING, Any
 import yaml
 
 from launcher.job.lock_format import LockFormat, lock_format
-from launcher.job.locks import lock_problem, outdated
+from launcher.job.locks import extras_of, lock_problem, outdated
 from launcher.job.notebook import PACKAGES, notebook_of, with_packages
 from launcher.job.problem import FieldError
-from launcher.job.requirements import included, lines_of, with_included
+from launcher.job.requirements import included, lines_of, normal_name, with_included
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -71,7 +71,9 @@ def _read(job: Job, environment: Environment) -> dict[str, Any]:
         text, parts = _with_parts(path)
         return {"python": environment.python, "requirements": text, "included": parts}
     if environment.lock is not None:
-        return _read_lock(job.home_path(environment.lock), environment.python)
+        read = _read_lock(job.home_path(environment.lock), environment.python)
+        _require_extras(environment, read)
+        return {**read, "extras": environment.extras}
     if environment.conda is not None:
         path = job.home_path(environment.conda)
         text = _text(path, "conda")
@@ -98,6 +100,16 @@ def _read_lock(path: Path, python: str | None) -> dict[str, Any]:
             )
         project = _text(beside, "lock")
     return {"python": python, "lock": text, "lock_format": kind, "project": project}
+
+
+def _require_extras(environment: Environment, read: dict[str, Any]) -> None:
+    known = extras_of(read["project"]) if environment.extras else None
+    for position, extra in enumerate(environment.extras):
+        if known is not None and normal_name(extra) not in known:
+            raise FieldError(
+                f"the project has no extra {extra!r}; it has {', '.join(sorted(known)) or 'none'}",
+                path=("environment", "extras", position),
+            )
 
 
 def _outdated(job: Job, environment: Environment, read: dict[str, Any]) -> tuple[Path, str, str] | None:

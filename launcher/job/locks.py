@@ -13,7 +13,7 @@ from typing import Any
 from launcher.job.lock_format import LockFormat
 from launcher.job.requirements import Line, is_of_this_computer, lines_of, normal_name
 
-__all__ = ["lock_problem", "outdated"]
+__all__ = ["extras_of", "lock_problem", "outdated"]
 
 
 _SHOWN = 3
@@ -158,6 +158,17 @@ def _is_root(package: Mapping[str, Any]) -> bool:
         return True
     directory = package.get("directory")
     return isinstance(directory, Mapping) and directory.get("path") in (".", "./")
+
+
+def extras_of(project: str) -> set[str] | None:
+    """Return the extras that a ``pyproject.toml`` declares; None where that cannot be told."""
+    try:
+        about = (_toml(project) or {}).get("project")
+    except ValueError:
+        return None
+    if not isinstance(about, Mapping) or "optional-dependencies" in about.get("dynamic", ()):
+        return None
+    return {normal_name(name) for name in about.get("optional-dependencies", {})}
 
 
 def _toml(text: str) -> dict[str, Any] | None:

@@ -10,7 +10,7 @@ from datetime import timedelta
 from typing import ClassVar
 
 from launcher.job.conditions import Condition, ConditionRule, metric_name_problem
-from launcher.job.lock_format import lock_format
+from launcher.job.lock_format import LockFormat, lock_format
 from launcher.job.names import NAME
 from launcher.job.problem import FieldError
 from launcher.job.record import Record, RecordOf
@@ -91,6 +91,10 @@ class Environment(Record):
     """A requirements file of pip, relative to the job file."""
     lock: str | None = field(default=None, metadata=ruled(Text(what="a path", check=_lock_problem)))
     """A lock file of uv (``uv.lock``, ``pylock.toml``) or pip-tools, relative to the job file."""
+    extras: tuple[str, ...] = field(
+        default=(), metadata=ruled(ListOf(item=Text(what="an extra's name"), single=True))
+    )
+    """Extras of the project whose ``uv.lock`` is named: ``[project.optional-dependencies]``."""
     conda: str | None = field(default=None, metadata=ruled(Text(what="a path")))
     """A conda environment file, relative to the job file."""
 
@@ -106,6 +110,8 @@ class Environment(Record):
             raise FieldError(f"contradicts {files[0]}; give one of the two", path=(files[1],))
         if self.conda is not None and self.python is not None:
             raise FieldError("contradicts conda: its file says which Python", path=("python",))
+        if self.extras and not (self.lock or "").endswith(LockFormat.UV.value):
+            raise FieldError("belongs to a uv.lock", path=("extras",))
 
     @property
     def is_made(self) -> bool:

@@ -173,6 +173,8 @@ class Environment:
     lock_format: LockFormat | None = None
     project: str | None = None
     """The ``pyproject.toml`` that a lock of uv belongs to."""
+    extras: tuple[str, ...] = ()
+    """Of that project, to be installed too."""
     conda: str | None = None
     """A conda environment file."""
     added: tuple[str, ...] = ()

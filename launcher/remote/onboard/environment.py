@@ -29,6 +29,7 @@ class Recipe:
         self.python: str = orders["python"]
         self.hashed: bool = orders["hashed"]
         self.added: List[str] = orders["added"]
+        self.extras: List[str] = orders["extras"]
         self.wheel: str = orders["wheel"]
         self.torch: Optional[Dict[str, Any]] = orders["torch"]
         self.why: str = orders["why"]
@@ -112,6 +113,7 @@ def from_uv_lock(recipe: Recipe) -> None:
     uv = recipe.uv(needed_for="uv.lock")
     argv = [str(uv), "sync", "--frozen", "--no-install-project", "--project", str(recipe.files)]
     argv += ["--python", recipe.python] if recipe.python else []
+    argv += [word for extra in recipe.extras for word in ("--extra", extra)]
     command(argv, 1, UV_PROJECT_ENVIRONMENT=str(recipe.folder))
 
 

@@ -126,13 +126,18 @@ def test_a_notebook_brings_what_executes_it(tmp_path: Path) -> None:
             "its source asks for scipy, and the lock does not know that write it again: uv pip compile --generate-hashes r.in -o r.txt",
         ),
         ({"r.txt": "numpy==2.1", "r.in": "numpy==2.0"}, {"lock": "r.txt"}, "asks for numpy==2.0, and the lock has another"),
+        (
+            {"uv.lock": LOCK, "pyproject.toml": PROJECT},
+            {"lock": "uv.lock", "extras": ["GPU", "cpu"]},
+            "environment.extras[1]: the project has no extra 'cpu'; it has gpu",
+        ),
         ({"e.yml": "- a: ["}, {"conda": "e.yml"}, "environment.conda: {}/e.yml is no conda environment file: "),
         ({"e.yml": "name: x"}, {"conda": "e.yml"}, "it has no list of dependencies"),
         ({"e.yml": "dependencies: [{pip: [-r a.txt]}]"}, {"conda": "e.yml"}, "takes packages from this computer (-r a.txt)"),
     ],
 )  # fmt: skip
 def test_what_is_not_what_it_is_called(
-    tmp_path: Path, files: dict[str, str], environment: dict[str, str], words: str
+    tmp_path: Path, files: dict[str, str], environment: dict[str, Any], words: str
 ) -> None:
     grow(tmp_path, files)
     found = problems(tmp_path, **environment)
@@ -155,6 +160,11 @@ def test_locks_of_other_tools_are_refused_with_the_way_out(tmp_path: Path, name:
 def test_a_python_beside_a_conda_file_is_one_too_many(tmp_path: Path) -> None:
     with pytest.raises(JobFileError, match=r"environment\.python: contradicts conda"):
         job_in(tmp_path, conda="e.yml", python="3.11")
+
+
+def test_extras_without_a_project_are_refused(tmp_path: Path) -> None:
+    with pytest.raises(JobFileError, match=r"environment\.extras: belongs to a uv.lock"):
+        job_in(tmp_path, requirements="r.txt", extras="gpu")
 
 
 def test_sources_of_their_own_are_not_compared() -> None:

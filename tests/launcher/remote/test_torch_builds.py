@@ -138,6 +138,7 @@ def test_whatever_an_environment_is_made_of_is_in_its_name() -> None:
         folder(Environment(requirements="a==1")),
         folder(Environment(lock="a==1", lock_format=LockFormat.UV, project="x")),
         folder(Environment(lock="a==1", lock_format=LockFormat.UV, project="y")),
+        folder(Environment(lock="a==1", lock_format=LockFormat.UV, project="y", extras=("gpu",))),
         folder(Environment(conda="a==1")),
     ]
     assert len(set(folders)) == len(folders)

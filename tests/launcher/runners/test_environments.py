@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import hashlib
 import json
 import os
@@ -28,6 +29,8 @@ name = "mine"
 version = "0"
 requires-python = ">=3.10"
 dependencies = ["tiny-one>=1"]
+[project.optional-dependencies]
+fast = ["tiny-three"]
 """
 
 
@@ -36,6 +39,7 @@ def index(tmp_path: Path) -> Iterator[Index]:
     with serving(tmp_path / "index") as index:
         wheel(index.folder, "tiny-one", "1.0", requires=("tiny-two",))
         wheel(index.folder, "tiny-two", "1.0")
+        wheel(index.folder, "tiny-three", "1.0")
         yield index
 
 
@@ -72,6 +76,10 @@ def test_what_a_lock_pins_is_what_is_installed(machine: Machine, index: Index, p
         handle = machine.submit(SHOW, attempt=attempt, environment=environment)
         assert machine.ended(handle).exit_code == 0, machine.log(handle)
         assert "got 1.0 1.0" in machine.log(handle), environment.lock_format
+
+    extra = dataclasses.replace(locks[0], extras=("fast",))
+    handle = machine.submit("python -c 'import tiny_three; print(\"fast\")'", attempt=8, environment=extra)
+    assert machine.ended(handle).exit_code == 0, machine.log(handle)
 
     # The same lock on the same machine is made once; what does not have its digest is refused in the installer's words.
     again = machine.submit(SHOW, attempt=9, environment=locks[0])
@@ -138,6 +146,7 @@ def make(folder: Path, environ: dict[str, str], files: dict[str, str], **orders:
         "python": "",
         "hashed": False,
         "added": [],
+        "extras": [],
         "wheel": "",
         "torch": None,
         "why": "",
