@@ -14,7 +14,7 @@ from launcher.orchestrate.candidates import furthest_step
 from launcher.orchestrate.context import RunContext
 from launcher.planning.preparation import prepare
 from launcher.policy.limits import Limits, raise_max_cost
-from launcher.policy.stages import to_redo
+from launcher.policy.stages import StageRecord, to_redo
 from launcher.policy.states import RunState
 from launcher.records import to_json
 from launcher.secrets import write_secrets
@@ -75,13 +75,17 @@ def resume(
             reason=words,
             reason_code="",
             exit_code=None,
-            stages={name: to_json(record) for name, record in to_redo(context.stage_records).items()},
+            stages={name: to_json(record) for name, record in _to_redo(context).items()},
             **changes,
         )
         if kept is not None:
             _reopen(context, kept)
         data = {"state": RunState.RECOVERING.value, "reason": words, "code": ""}
         context.report(Kind.STATE, f"{RunState.RECOVERING.value}: {words}", **data)
+
+
+def _to_redo(context: RunContext) -> dict[str, StageRecord]:
+    return to_redo(context.job.every_stage, context.stage_records) if context.job.stages else {}
 
 
 def kept_machine(context: RunContext) -> AttemptRow | None:

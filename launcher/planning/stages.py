@@ -163,7 +163,10 @@ def _dearest(prices: Sequence[float | None]) -> float | None:
 
 def _warnings(plans: Sequence[Plan], limits: Limits, high_usd: float) -> list[str]:
     found = list(dict.fromkeys(words for plan in plans for words in plan.warnings))
-    found = [words for words in found if not words.startswith("it may need up to")]
+    guesses = [words for words in found if words.startswith("the time is a guess")]
+    found = [
+        words for words in found if not words.startswith("it may need up to") and words not in guesses[1:]
+    ]
     if limits.max_cost_usd is not None and high_usd > limits.max_cost_usd:
         found.append(f"it may need up to {usd(high_usd)} and is stopped at {usd(limits.max_cost_usd)}")
     return found

@@ -207,12 +207,20 @@ def dropped_in_time(
     return run, dropped
 
 
-def to_redo(records: Records) -> dict[str, StageRecord]:
-    """Return the records of a run that goes on: what has succeeded stays done, everything else is to be done."""
-    return {
-        name: record if record.state is StageState.SUCCEEDED else StageRecord()
-        for name, record in records.items()
-    }
+def to_redo(stages: Sequence[Stage], records: Records) -> dict[str, StageRecord]:
+    """Return the records of a run that a person has go on: what has succeeded stays done, everything else is to be done.
+
+    A closing stage is done again when something that it comes after is: a comparison has to see it.
+    """
+    kept = {name for name, record in records.items() if record.state is StageState.SUCCEEDED}
+    open_ones = {stage.name for stage in stages} - kept
+    last = [stage for stage in stages if stage.after and not stage.needs]
+    while again := [
+        stage.name for stage in last if stage.name in kept and open_ones.intersection(stage.after)
+    ]:
+        kept.difference_update(again)
+        open_ones.update(again)
+    return {name: record if name in kept else StageRecord() for name, record in records.items()}
 
 
 _WORDS = {

@@ -25,7 +25,7 @@ def stages_of(house: House) -> list[dict[str, Any]]:
         {
             "name": "compare",
             "after": ["train", "hybrid"],
-            "run": "ls deep outputs > $LAUNCH_OUTPUT_DIR/compared.txt; echo $LAUNCH_STAGE",
+            "run": "(ls deep || true) > $LAUNCH_OUTPUT_DIR/compared.txt; echo $LAUNCH_STAGE",
         },
         {
             "name": "features",
@@ -71,9 +71,7 @@ def test_an_overnight_plan_with_a_lost_machine_and_a_failing_stage(house: House)
     assert (results / "outputs/f.txt").read_text() == "begun\n", "a stage that has finished is not done again"
     assert (results / "deep/x").read_text() == "data\n"
     assert house.outcome(run) == expected_outcome(12)
-    assert (results / "outputs/compared.txt").read_text().split()[1] == "x", (
-        "on the machine of the stages before"
-    )
+    assert (results / "outputs/compared.txt").read_text() == "x\n", "on the machine of the stages before"
     states = {stage.name: stage.state for stage in run.status().stages}
     assert states == {
         "features": "succeeded", "train": "succeeded", "hybrid": "failed", "words": "skipped", "compare": "succeeded",
@@ -98,7 +96,7 @@ def test_an_overnight_plan_with_a_lost_machine_and_a_failing_stage(house: House)
     result = run.wait(timeout_s=120)
     assert (result.state, result.reason) == ("succeeded", "all 5 stages finished")
     again = [attempt.stage for attempt in run.status().attempts[5:]]
-    assert again == ["hybrid", "words"], "nothing else is done twice"
+    assert again == ["hybrid", "words", "compare"], "what is missing, and the comparison, which has to see it"
     house.audit(run)
 
 
