@@ -211,7 +211,7 @@ class RunContext:
         if not self.job.stages:
             return stages[0]
         records = self.stage_records
-        if attempt is not None and not is_over(attempt.stage, records):
+        if attempt is not None and attempt.ended_at is None and not is_over(attempt.stage, records):
             return stage_named(self.job, attempt.stage)
         following = next_stage(stages, records)
         return following or stage_named(self.job, attempt.stage if attempt is not None else stages[0].name)
