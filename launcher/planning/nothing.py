@@ -38,10 +38,15 @@ _CALLED = {
 
 
 def nothing_to_rent(
-    job: Job, misses: Sequence[Miss], *, home: Path, environ: Mapping[str, str]
+    job: Job, misses: Sequence[Miss], *, home: Path, environ: Mapping[str, str], to_launch: bool = False
 ) -> NothingToRent:
-    """Return the error for a job that no asked provider has a machine for: what each said, and what would help."""
+    """Return the error for a job that no asked provider has a machine for: what each said, and what would help.
+
+    ``to_launch``: one is to be rented, which is on demand unless spot is asked for.
+    """
     wished = job.resources.alternatives()
+    if to_launch:
+        wished = tuple(replace(item, use_spot=bool(item.use_spot)) for item in wished)
     words = " or ".join(dict.fromkeys(wish_words(item.query()) or "a machine" for item in wished))
     said = "; ".join(f"{', '.join(names)}: {message}" for message, names in _by_message(misses).items())
     helps = advice(_known(job, home, environ), wished)

@@ -297,7 +297,7 @@ def plan_for(
     """Ask the providers that the job names, and choose; raises as `prepare` does."""
     market = ask(job, home=home.root, environ=environ)
     if not market.offers and market.misses:
-        raise nothing_to_rent(job, market.misses, home=home.root, environ=environ)
+        raise nothing_to_rent(job, market.misses, home=home.root, environ=environ, to_launch=True)
     return make_plan(market.offers, wants, capabilities=capabilities, now=utc_now())
 
 

@@ -243,6 +243,7 @@ def test_nothing_to_rent_is_4(cli: Cli) -> None:
     ended = cli("--provider", "fake", "--gpu", "T4", "--max-price", "0.01", "--yes", "--", "true")
     assert ended.code == 4, ended.err
     assert "left behind: nothing" in ended.err
+    assert "--max-price 0.53 allows fake t4.1x" in ended.err  # on demand, as it would be rented
 
 
 def test_an_unknown_provider_is_2(cli: Cli) -> None:
