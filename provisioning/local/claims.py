@@ -6,59 +6,37 @@ purpose: `Claims.release` ends the processes that carry its mark, and nothing el
 
 from __future__ import annotations
 
-import hashlib
 import json
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, replace
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING
 
 from provisioning import files, processes
+from provisioning.claims import Claim, claim_id
 from provisioning.errors import CloudError
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
     from contextlib import AbstractContextManager
     from pathlib import Path
 
     from provisioning.models import InstanceSpec
 
-__all__ = ["Claim", "Claims"]
+__all__ = ["Claims"]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Claim:
-    """That a run may use this computer, and which of its GPUs."""
+def dump(claim: Claim) -> str:
+    """Write a claim as JSON."""
+    return json.dumps(asdict(claim), indent=1, default=datetime.isoformat)
 
-    id: str
-    tags: Mapping[str, str]
-    created_at: datetime
-    deadline: datetime
-    gpus: tuple[str, ...] = ()
-    """Selectors of the GPUs that it holds."""
-    vendor: str | None = None
-    """Of this computer's GPUs, held or hidden; None where there are none."""
-    released_at: datetime | None = None
-    reason: str = ""
-    """Why it was released."""
 
-    @property
-    def run_id(self) -> str:
-        """The run that holds it."""
-        return self.tags["launch-run"]
-
-    def dump(self) -> str:
-        """Write it as JSON."""
-        return json.dumps(asdict(self), indent=1, default=datetime.isoformat)
-
-    @classmethod
-    def load(cls, text: str) -> Claim:
-        """Read what `dump` wrote; `ValueError`, `KeyError` or `TypeError` for anything else."""
-        fields = json.loads(text)
-        times = {
-            name: datetime.fromisoformat(fields[name]) if fields[name] else None
-            for name in ("created_at", "deadline", "released_at")
-        }
-        return cls(**{**fields, **times, "gpus": tuple(fields["gpus"])})
+def load(text: str) -> Claim:
+    """Read what `dump` wrote; `ValueError`, `KeyError` or `TypeError` for anything else."""
+    fields = json.loads(text)
+    times = {
+        name: datetime.fromisoformat(fields[name]) if fields[name] else None
+        for name in ("created_at", "deadline", "released_at")
+    }
+    return Claim(**{**fields, **times, "gpus": tuple(fields["gpus"])})
 
 
 class Claims:
@@ -74,8 +52,7 @@ class Claims:
 
         The id also marks the processes, and those of two homes live on one computer.
         """
-        home = hashlib.sha256(str(self._home.resolve()).encode()).hexdigest()[:8]
-        return f"{spec.token}-{home}"
+        return claim_id(spec.token, str(self._home.resolve()))
 
     def lock(self) -> AbstractContextManager[None]:
         """Hold the claims of this home against every other process."""
@@ -95,13 +72,13 @@ class Claims:
 
     def write(self, claim: Claim) -> None:
         """Store a live claim."""
-        files.write_atomically(self._live / f"{claim.id}.json", claim.dump())
+        files.write_atomically(self._live / f"{claim.id}.json", dump(claim))
 
     def release(self, claim: Claim, *, now: datetime, reason: str) -> Claim:
         """End the claim's processes, then the claim; what is interrupted in between is simply done again."""
         processes.end_all(claim.id)
         ended = replace(claim, released_at=now, reason=reason)
-        files.write_atomically(self._released / f"{claim.id}.json", ended.dump())
+        files.write_atomically(self._released / f"{claim.id}.json", dump(ended))
         (self._live / f"{claim.id}.json").unlink(missing_ok=True)
         self.notice_path(claim.id).unlink(missing_ok=True)
         return ended
@@ -126,7 +103,7 @@ class Claims:
     @staticmethod
     def _read(path: Path) -> Claim | None:
         try:
-            return Claim.load(path.read_text(encoding="utf-8"))
+            return load(path.read_text(encoding="utf-8"))
         except FileNotFoundError:
             return None
         except (ValueError, KeyError, TypeError) as error:

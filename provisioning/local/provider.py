@@ -6,15 +6,15 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar
 
 from provisioning import catalog, files, processes
+from provisioning.claims import Claim, never_claimed
 from provisioning.errors import MachineInUse, NoCapacity
 from provisioning.local import hardware
-from provisioning.local.claims import Claim, Claims
+from provisioning.local.claims import Claims
 from provisioning.models import (
     Capabilities,
     DeadlineKind,
     Instance,
     InstanceRef,
-    InstanceState,
     LocalAccess,
     NoticeProbe,
     Offer,
@@ -23,7 +23,6 @@ from provisioning.options import did_you_mean, read_options
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
-    from datetime import datetime
 
     from provisioning.local.hardware import Gpu
     from provisioning.models import Command, InstanceSpec, Query
@@ -33,7 +32,6 @@ __all__ = ["INSTANCE_TYPE", "LOCATION", "LocalProvider", "Options"]
 
 INSTANCE_TYPE = "this-computer"
 LOCATION = "localhost"
-_VISIBLE_DEVICES = {"nvidia": "CUDA_VISIBLE_DEVICES", "amd": "HIP_VISIBLE_DEVICES"}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -200,39 +198,13 @@ class LocalProvider:
                 self._claims.release(claim, now=self._context.clock(), reason=reason)
 
     def _instance(self, claim: Claim) -> Instance:
-        gone = claim.released_at is not None
-        return Instance(
-            ref=InstanceRef(self.name, LOCATION, claim.id),
-            state=InstanceState.TERMINATED if gone else InstanceState.RUNNING,
-            seen_at=self._context.clock(),
-            run_id=claim.run_id,
-            token=claim.tags["launch-token"],
-            home_id=claim.tags["launch-home"],
-            owner=claim.tags["launch-owner"],
-            instance_type=INSTANCE_TYPE,
-            created_at=claim.created_at,
-            deadline=claim.deadline,
-            access=self._access(claim),  # released too: the files are where they were
-            state_reason=claim.reason,
+        access = LocalAccess(work_root=self._home / "local", environ=claim.environ)
+        return claim.instance(
+            self.name, LOCATION, INSTANCE_TYPE, access=access, seen_at=self._context.clock()
         )
-
-    def _access(self, claim: Claim) -> LocalAccess:
-        chosen = ",".join(claim.gpus)  # empty hides them all, which a run that asked for none wants
-        environ = {processes.MARK: claim.id}
-        if claim.vendor:
-            environ[_VISIBLE_DEVICES[claim.vendor]] = chosen
-        return LocalAccess(work_root=self._home / "local", environ=environ)
 
     def _unknown(self, ref: InstanceRef) -> Instance:
-        now: datetime = self._context.clock()
-        return Instance(
-            ref=ref,
-            state=InstanceState.TERMINATED,
-            seen_at=now,
-            run_id=None,
-            token=None,
-            state_reason="unknown",
-        )
+        return never_claimed(ref, self._context.clock())
 
 
 def _known(what: str, asked: str | None, only: str) -> None:

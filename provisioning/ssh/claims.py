@@ -2,44 +2,28 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
+from provisioning.claims import Claim, claim_id
 from provisioning.errors import CloudError
 
 if TYPE_CHECKING:
     from provisioning.models import InstanceSpec
 
-__all__ = ["HostClaim", "claim_id", "request_of"]
+__all__ = ["HostClaim", "request_of"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class HostClaim:
-    """That a run may use a host, and which of its GPUs."""
+class HostClaim(Claim):
+    """With what only the host knows of it."""
 
-    id: str
-    tags: Mapping[str, str]
-    created_at: datetime
-    deadline: datetime
     work_root: str
     """Absolute, on the host."""
     program: str
     """What releases the claim when it is called on the host."""
-    gpus: tuple[str, ...]
-    """Selectors of the GPUs that it holds."""
-    vendor: str | None
-    """Of the host's GPUs, held or hidden; None where there are none."""
-    released_at: datetime | None
-    reason: str
-    """Why it was released."""
-
-    @property
-    def run_id(self) -> str:
-        """The run that holds it."""
-        return self.tags["launch-run"]
 
     @classmethod
     def read(cls, told: Mapping[str, Any], location: str) -> HostClaim:
@@ -66,15 +50,10 @@ class HostClaim:
             ) from error
 
 
-def claim_id(spec: InstanceSpec) -> str:
-    """The same for the same token, another in another home: it also marks the processes on a shared host."""
-    return f"{spec.token}-{hashlib.sha256(spec.home_id.encode()).hexdigest()[:8]}"
-
-
 def request_of(spec: InstanceSpec, *, vendor: str | None, now: datetime) -> dict[str, Any]:
     """The claim that a spec asks for, as JSON data; the host adds what only it knows."""
     return {
-        "id": claim_id(spec),
+        "id": claim_id(spec.token, spec.home_id),
         "tags": spec.tags,
         "created_at": now.isoformat(),
         "deadline": spec.deadline.isoformat(),

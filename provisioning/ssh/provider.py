@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import hashlib
-from datetime import datetime
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from provisioning import catalog, files
+from provisioning.claims import never_claimed
 from provisioning.errors import BadOption, MachineInUse, MissingDependency, NoCapacity
 from provisioning.models import (
     Capabilities,
@@ -14,12 +14,10 @@ from provisioning.models import (
     DeadlineKind,
     Instance,
     InstanceRef,
-    InstanceState,
     Offer,
     SshAccess,
 )
 from provisioning.options import did_you_mean, read_options
-from provisioning.processes import MARK
 from provisioning.ssh.claims import HostClaim, request_of
 from provisioning.ssh.client import Client
 from provisioning.ssh.options import Host, Options
@@ -36,7 +34,6 @@ __all__ = ["INSTANCE_TYPE", "SshProvider"]
 
 INSTANCE_TYPE = "ssh-host"
 OLDEST_PYTHON = (3, 8)
-VISIBLE_DEVICES = {"nvidia": "CUDA_VISIBLE_DEVICES", "amd": "HIP_VISIBLE_DEVICES"}
 
 
 class SshProvider:
@@ -213,46 +210,21 @@ class SshProvider:
     # Claims.
 
     def _instance(self, location: str, claim: HostClaim) -> Instance:
-        gone = claim.released_at is not None
-        return Instance(
-            ref=InstanceRef(self.name, location, claim.id),
-            state=InstanceState.TERMINATED if gone else InstanceState.RUNNING,
-            seen_at=self._context.clock(),
-            run_id=claim.run_id,
-            token=claim.tags["launch-token"],
-            home_id=claim.tags["launch-home"],
-            owner=claim.tags["launch-owner"],
-            instance_type=INSTANCE_TYPE,
-            created_at=claim.created_at,
-            deadline=claim.deadline,
-            access=self._access(location, claim),  # released too: the files are where they were
-            state_reason=claim.reason,
-        )
-
-    def _access(self, location: str, claim: HostClaim) -> SshAccess:
         client = self._client(location)
-        environ = {MARK: claim.id}
-        if claim.vendor:
-            environ[VISIBLE_DEVICES[claim.vendor]] = ",".join(claim.gpus)
-        return SshAccess(
+        access = SshAccess(
             host=client.login.alias,
             user=client.login.user,
             port=client.login.port,
             host_keys=client.host_keys(),
             work_root=claim.work_root,
-            environ=environ,
+            environ=claim.environ,
+        )
+        return claim.instance(
+            self.name, location, INSTANCE_TYPE, access=access, seen_at=self._context.clock()
         )
 
     def _unknown(self, ref: InstanceRef) -> Instance:
-        now: datetime = self._context.clock()
-        return Instance(
-            ref=ref,
-            state=InstanceState.TERMINATED,
-            seen_at=now,
-            run_id=None,
-            token=None,
-            state_reason="unknown",
-        )
+        return never_claimed(ref, self._context.clock())
 
 
 def _known(what: str, asked: str | None, only: str) -> None:
