@@ -51,12 +51,14 @@ class Alarm:
 
     def search(self, pattern: Any, text: str) -> Any:
         """The first match or None; raises `TooSlow`."""
-        try:
-            self._is_searching = True
-            signal.setitimer(signal.ITIMER_VIRTUAL, LINE_S, LINE_S)
-            return pattern.search(text)
+        try:  # twice: the alarm may come between any two steps, and only once
+            try:
+                self._is_searching = True
+                signal.setitimer(signal.ITIMER_VIRTUAL, LINE_S)
+                return pattern.search(text)
+            finally:
+                self._is_searching = False
         finally:
-            self._is_searching = False
             signal.setitimer(signal.ITIMER_VIRTUAL, 0.0)
 
     def _ring(self, *_: Any) -> None:
