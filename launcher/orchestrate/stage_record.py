@@ -50,7 +50,8 @@ def conclude(context: RunContext, attempt: AttemptRow, reason: Reason, words: st
             promoted=promoted,
         )
         said = f"stage {attempt.stage} {_ENDED[state]}" + (f": {words}" if failed else "")
-        files = f", {len(record.files)} files of it are home" if record.files else ""
+        number = len(record.files)
+        files = f", its outputs are home ({number} file{'s' * (number > 1)})" if number else ""
         data = {"action": "stage_over", "stage": attempt.stage, "state": record.state.value}
         context.report(Kind.DECISION, said + files, **data)
         _learn(context, attempt)
