@@ -89,5 +89,5 @@ def test_the_supervisor_ends_when_nothing_is_live(house: House) -> None:
     run = house.launch(house.counting(total=2))
     pid = house.supervisor()
     run.wait(timeout_s=60)
-    eventually(lambda: not Path(f"/proc/{pid}").exists(), "the supervisor's end", 10)
+    eventually(lambda: not Path(f"/proc/{pid}").exists(), "the supervisor's end")
     assert house.home.supervisor_log.read_text() == ""

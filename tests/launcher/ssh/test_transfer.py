@@ -290,7 +290,7 @@ def test_a_stream_of_many_files_needs_memory_for_a_few(tmp_path: Path) -> None:
 
         def read(self, size: int | None = -1, /) -> bytes:
             if not self.remembered and self.tell() > 0.9 * self.getbuffer().nbytes:
-                self.remembered = sum(isinstance(thing, tarfile.TarInfo) for thing in gc.get_objects())
+                self.remembered = sum(type(thing) is tarfile.TarInfo for thing in gc.get_objects())
             return super().read(size)
 
     source = Watched(b"".join(stream.pack(entries)))
