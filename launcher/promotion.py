@@ -11,6 +11,7 @@ import json
 import math
 import os
 import shutil
+import threading
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
@@ -27,6 +28,7 @@ __all__ = ["Candidate", "Outcome", "compared", "promote"]
 
 NOTE_SUFFIX = ".promoted.json"
 SCHEMA = 1
+_one_at_a_time = threading.Lock()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -60,6 +62,11 @@ def promote(wanted: Promote, candidate: Candidate, workdir: Path, now: datetime)
     Raises:
         OSError: it could not be written; what was there is there, or beside with ``.before-<run>``.
     """
+    with _one_at_a_time:  # of two runs that end together the second is compared with the first
+        return _promote(wanted, candidate, workdir, now)
+
+
+def _promote(wanted: Promote, candidate: Candidate, workdir: Path, now: datetime) -> Outcome:
     target = workdir / wanted.file
     note = target.with_name(target.name + NOTE_SUFFIX)
     new, metric = candidate.value, wanted.metric
@@ -71,7 +78,9 @@ def promote(wanted: Promote, candidate: Candidate, workdir: Path, now: datetime)
         words = f"{wanted.file} is new at home, with {metric} {new:.6g}"
         return Outcome(promoted=True, words=words, new=new)
     told = _told(note)
-    if told.get("run_id") == candidate.run_id and told.get("sha256") == candidate.file.sha256:
+    if sha256_of(target) == candidate.file.sha256:  # the same file, or the end of a promotion that was cut off
+        if told.get("sha256") != candidate.file.sha256:
+            _write_note(candidate, note, metric, now)
         return Outcome(promoted=True, words=f"{wanted.file} was promoted", new=new)
     old = _value_of(told, target, metric)
     if old is None:
@@ -133,7 +142,7 @@ def _keep(path: Path, backup: Path) -> None:
 def _put(candidate: Candidate, target: Path, note: Path, metric: str, now: datetime) -> None:
     """Write file and note, each whole or not at all; in between the note is about another file, and says nothing."""
     target.parent.mkdir(parents=True, exist_ok=True)
-    beside = target.with_name(f".{target.name}.incoming")
+    beside = target.with_name(f".{target.name}.{candidate.run_id}.incoming")
     try:
         shutil.copyfile(candidate.source, beside)
         if sha256_of(beside) != candidate.file.sha256:
@@ -144,6 +153,10 @@ def _put(candidate: Candidate, target: Path, note: Path, metric: str, now: datet
     finally:
         with contextlib.suppress(OSError):
             beside.unlink(missing_ok=True)
+    _write_note(candidate, note, metric, now)
+
+
+def _write_note(candidate: Candidate, note: Path, metric: str, now: datetime) -> None:
     told = {
         "schema": SCHEMA,
         "metric": metric,
@@ -153,6 +166,6 @@ def _put(candidate: Candidate, target: Path, note: Path, metric: str, now: datet
         "stage": candidate.stage,
         "at": now.isoformat(),
     }
-    above = note.with_name(f".{note.name}.incoming")
+    above = note.with_name(f".{note.name}.{candidate.run_id}.incoming")
     above.write_text(json.dumps(told, indent=1) + "\n", encoding="utf-8")
     above.replace(note)

@@ -41,7 +41,7 @@ MARKER = ".launch-run"
 """In every folder of results: the id of the run that it belongs to."""
 DEFAULT_BASE = "results"
 LATEST = "latest"
-LOGS = ("**/metrics.jsonl", "**/system.csv", "**/environment-*.json", "**/source.diff")
+LOGS = ("**/metrics.jsonl", "**/system.csv", "**/environment-*.json")
 """Beside the output, which comes home as it grows: metrics, curves of the machine, and what the job ran with."""
 LOGS_DIR = "logs"
 """Where metrics and machine curves lie in the folder of results."""

@@ -11,11 +11,12 @@ from launcher.planning.preparation import plan_again
 from launcher.policy.states import Reason
 from launcher.records import to_json
 from launcher.store import AttemptRow
-from provisioning import CloudError
+from provisioning import CloudError, Offer
 
 __all__ = [
     "CAPACITY_PATIENCE",
     "LONGEST_PAUSE_S",
+    "agreed_usd_per_hour",
     "begin_attempt",
     "furthest_step",
     "next_candidate",
@@ -31,6 +32,15 @@ CAPACITY_PATIENCE = timedelta(hours=24)
 FIRST_PAUSE_S = 30.0
 LONGEST_PAUSE_S = 600.0
 """No back-off is longer, `launcher.policy.situation.Policy.backoff_max_s` included."""
+
+
+def agreed_usd_per_hour(context: RunContext, attempt: AttemptRow, offer: Offer) -> float:
+    """What may be paid per hour in place of an offer: its price, or the limit of the job, or that of the stage if lower."""
+    limit = context.limits.max_usd_per_hour
+    if context.job.stages:
+        own = context.job_of(attempt).resources.max_hourly_cost
+        limit = own if limit is None or own is None else min(limit, own)
+    return max(offer.usd_per_hour, limit or 0.0)
 
 
 def begin_attempt(
@@ -92,7 +102,7 @@ def renew_candidates(context: RunContext, attempt: AttemptRow) -> AttemptRow | N
     except (CloudError, LaunchError) as err:
         context.complain("market", f"the market could not be looked at again: {err}")
         return None
-    agreed = max(plan.offer.usd_per_hour, context.limits.max_usd_per_hour or 0.0)
+    agreed = agreed_usd_per_hour(context, attempt, plan.offer)
     unfit = _unfit_places(context)
     fresh = [
         offer

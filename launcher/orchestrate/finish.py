@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import shutil
 from contextlib import suppress
-from pathlib import PurePosixPath
+from pathlib import Path, PurePosixPath
 
 from launcher.errors import LaunchError, MachineError
 from launcher.events import Kind
@@ -22,6 +23,7 @@ from launcher.policy.actions import Finish
 from launcher.policy.stages import FAILURES, is_over
 from launcher.policy.states import Reason, RunState
 from launcher.records import from_json
+from launcher.results import LOGS_DIR
 from launcher.runners.base import Progress
 from launcher.store import AttemptRow, Intent
 from provisioning import InstanceState, Offer, WhenUnattended
@@ -221,6 +223,7 @@ def _end(context: RunContext, reason: Reason, words: str) -> None:
             if context.job.stages and (reason in FAILURES or (reason is Reason.FINISHED and attempt.fetched)):
                 conclude(context, attempt, reason, words)
         _judge(context, reason)
+        _keep_difference(context)
         context.move(reason.final_state, words, code=reason)
         _keep_books(context)
 
@@ -245,6 +248,14 @@ def _judge(context: RunContext, reason: Reason) -> None:
     verdict = verdict_of_run(run, attempts)
     if verdict is not None and reason is Reason.FINISHED:
         context.report(Kind.DECISION, f"expect: {verdict.words}", met=verdict.met)
+
+
+def _keep_difference(context: RunContext) -> None:
+    """Lay the difference of the code to its commit beside what came home. It never leaves this computer."""
+    logs = Path(context.run.results_dir, LOGS_DIR)
+    if logs.is_dir() and context.paths.source_diff.is_file():
+        with suppress(OSError):  # no reason not to end a run
+            shutil.copyfile(context.paths.source_diff, logs / "source.diff")
 
 
 def _keep_books(context: RunContext) -> None:

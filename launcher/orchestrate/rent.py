@@ -11,6 +11,7 @@ from dataclasses import dataclass
 
 from launcher.events import Kind
 from launcher.orchestrate.budget import deadlines_now
+from launcher.orchestrate.candidates import agreed_usd_per_hour
 from launcher.orchestrate.context import RunContext
 from launcher.quantities import offer_words
 from launcher.records import from_json, to_json
@@ -131,7 +132,7 @@ def _spec(context: RunContext, attempt: AttemptRow, offer: Offer, number: int) -
         ssh_public_keys=keys,
         host_key=host_key,
         allowed_cidr=plan.ssh_from,
-        max_usd_per_hour=max(offer.usd_per_hour, context.limits.max_usd_per_hour or 0.0),
+        max_usd_per_hour=agreed_usd_per_hour(context, attempt, offer),
         labels=dict(job.resources.labels or {}),
     )
 

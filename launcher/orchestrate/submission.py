@@ -54,7 +54,6 @@ def submission_for(context: RunContext, attempt: AttemptRow, instance: Instance)
         notice=provider.notice(instance),
         self_destroy=provider.self_destroy(instance),
         code=stored.get("code", {}),
-        source_diff=context.paths.source_diff,
         record=record_to_leave(context),
         gpus=context.offer_of(attempt).gpu_count,
         progress=job.progress,

@@ -89,6 +89,8 @@ class StagePlan:
     """What to rent for it, where the machine of the stage before does not do or has been lost."""
     mirror_every_s: float
     mirror_reason: str
+    when_unattended: WhenUnattended
+    if_asleep: str
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -131,6 +133,8 @@ class Plan:
                     candidates=stage.candidates,
                     mirror_every_s=stage.mirror_every_s,
                     mirror_reason=stage.mirror_reason,
+                    when_unattended=stage.when_unattended,
+                    if_asleep=stage.if_asleep,
                 )
         return self
 

@@ -137,6 +137,7 @@ def _together(job: Job, plans: Sequence[Plan], priced: Sequence[PricedStage]) ->
         alternatives=(),
         limits=limits,
         disk_gib=max(plan.disk_gib for plan in plans),
+        if_asleep=" · ".join(dict.fromkeys(plan.if_asleep for plan in plans)),
         market=" · ".join(dict.fromkeys("spot" if plan.offer.spot else "on demand" for plan in rented))
         if any(plan.bills for plan in plans)
         else first.market,
@@ -149,6 +150,8 @@ def _together(job: Job, plans: Sequence[Plan], priced: Sequence[PricedStage]) ->
                 candidates=plan.candidates,
                 mirror_every_s=plan.mirror_every_s,
                 mirror_reason=plan.mirror_reason,
+                when_unattended=plan.when_unattended,
+                if_asleep=plan.if_asleep,
             )
             for plan, stage in zip(plans, priced, strict=True)
         ),

@@ -158,11 +158,6 @@ class Start:
         return self.logs / f"environment-{self.attempt}.json"
 
     @property
-    def source_diff(self) -> PurePosixPath:
-        """In what the code differs from the commit that it stands at."""
-        return self.logs / "source.diff"
-
-    @property
     def metrics(self) -> PurePosixPath:
         """``LAUNCH_METRICS_FILE``."""
         return self.logs / "metrics.jsonl"

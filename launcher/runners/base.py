@@ -258,8 +258,6 @@ class Submission:
     """How many the machine was rented with; it is at fault when it has fewer."""
     code: Mapping[str, Any] = field(default_factory=dict)
     """Where the code comes from (`launcher.snapshot.origin.Origin`), for the record of what the job ran with. JSON."""
-    source_diff: Path | None = None
-    """In what it differs from its commit."""
     record: Mapping[str, Any] = field(default_factory=dict)
     """What is left with the run, so that it can be taken over when the record at home is lost. JSON, no secrets."""
 

@@ -293,8 +293,6 @@ class MachineRunner:
         prepare, path_prefix, environ = self._preparation(start, submission, tools, placement)
         prove = [self._gpu_trial(start, submission, tools)] if self._is_foreign else []
         prove.append(Step(name="record", argv=tools.argv("record", str(start.runfile))))
-        if submission.source_diff is not None and submission.source_diff.is_file():
-            self._shell.write(start.source_diff, submission.source_diff.read_bytes())
         steps = runfile.steps_of(start, submission, prepare, prove)
         if submission.setup:
             self._shell.write(start.control / "setup.sh", runfile.script_of(submission.setup))

@@ -58,11 +58,11 @@ class Metrics:
         if self._best_of is None:
             return
         value: Any = record.get(self._best_of[0])
-        if not _is_number(value) or not math.isfinite(value):
+        if not _is_finite(value):
             return
         sign = -1.0 if self._best_of[1] == "max" else 1.0
         if self._best is None or sign * value < sign * self._best[0]:
-            self._best = (float(value), step if _is_number(step) and math.isfinite(step) else None)
+            self._best = (float(value), step if _is_finite(step) else None)
 
     def read(self) -> bool:
         """Take in what was appended; True when there was something."""
@@ -131,6 +131,12 @@ def _record(line: bytes) -> Optional[Dict[str, Any]]:
     return record if isinstance(record, dict) else None
 
 
+def _is_finite(value: Any) -> bool:
+    return _is_number(value) and math.isfinite(value)
+
+
 def _is_number(value: Any) -> bool:
-    """Of JSON: true and false are none."""
-    return isinstance(value, (int, float)) and not isinstance(value, bool)
+    """Of JSON: true and false are none, and neither are integers that no float can hold."""
+    if isinstance(value, int):
+        return not isinstance(value, bool) and value.bit_length() < 1024
+    return isinstance(value, float)

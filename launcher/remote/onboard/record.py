@@ -21,7 +21,8 @@ from typing import Any, Dict, Iterator, List, Optional, Tuple
 from .files import read_json, read_text, replace_file, sha256_of, utc
 
 SCHEMA = 1
-TIMEOUT_S = 60.0
+TIMEOUT_S = 20.0
+"""The job waits for this, paid for."""
 MOST_LISTED = 200
 """A folder with more files has its files counted and digested, and not listed."""
 LISTING = r"""

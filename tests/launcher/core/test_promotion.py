@@ -100,3 +100,13 @@ def test_two_files_never_each_replace_the_other(old: float, new: float, by: floa
     assert not compared(wanted, old, old)[0]
     if there:
         assert (new < old) == (mode == "min")
+
+
+def test_a_promotion_that_was_cut_off_between_file_and_note_is_finished(tmp_path: Path) -> None:
+    target, now = tmp_path / "models/best.pt", utc_now()
+    promote(WANTED, made(tmp_path, b"first", 0.5, "night-0001"), tmp_path, now)
+    target.write_bytes(b"second")  # the note is still that of the first
+    again = promote(WANTED, made(tmp_path, b"second", 0.3), tmp_path, now)
+    assert again.promoted
+    assert json.loads(target.with_name("best.pt.promoted.json").read_text())["value"] == 0.3
+    assert promote(WANTED, made(tmp_path, b"third", 0.1, "night-0003"), tmp_path, now).promoted

@@ -11,7 +11,7 @@ from launcher.snapshot import origin
 from launcher.snapshot.origin import Origin, origin_of
 from tests.launcher.files.trees import git, grow, repository
 
-SENT = ("train.py", "new.py", "a")
+SENT = ("train.py", "new.py", "a", "deep/data.bin")
 
 
 def test_a_commit_and_what_was_changed_since(tmp_path: Path) -> None:
@@ -55,3 +55,16 @@ def test_without_git_or_a_commit(tmp_path: Path) -> None:
     found, diff = origin_of(folder, SENT)
     assert (found.commit, found.is_changed) == ("", True)
     assert b"+1" in diff
+
+
+def test_what_stays_at_home_and_what_is_gone_is_in_no_difference(tmp_path: Path) -> None:
+    before = {"train.py": "a = 1\n", "private/token.env": "OLD\n", "old.key": "GONE\n"}
+    folder = repository(tmp_path / "p", {**before, "sub/train.py": "b = 1\n"})
+    grow(folder, {"train.py": "a = 2\n", "private/token.env": "NEW\n", "sub/train.py": "b = 2\n"})
+    (folder / "old.key").unlink()
+    found, diff = origin_of(folder, ("train.py", "sub/train.py"))
+    assert b"a = 2" in diff and b"b = 2" in diff
+    assert not any(word in diff for word in (b"OLD", b"NEW", b"GONE"))
+    assert (found.deleted_files, found.is_changed) == (1, True)
+    _, below = origin_of(folder / "sub", ("train.py",))
+    assert b"b = 2" in below and b"a = 2" not in below
