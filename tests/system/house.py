@@ -98,7 +98,7 @@ class House:
         """Let the jobs go on to their end."""
         self.gate.touch()
 
-    def launch(self, job: Job, provider: str = "local", **options: Any) -> Run:
+    def launch(self, job: Job, provider: str | None = "local", **options: Any) -> Run:
         """Start it for real."""
         run = launch(job, provider=provider, environ=self.environ, **options)
         self.runs.append(run)
