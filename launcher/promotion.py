@@ -78,7 +78,9 @@ def _promote(wanted: Promote, candidate: Candidate, workdir: Path, now: datetime
         words = f"{wanted.file} is new at home, with {metric} {new:.6g}"
         return Outcome(promoted=True, words=words, new=new)
     told = _told(note)
-    if sha256_of(target) == candidate.file.sha256:  # the same file, or the end of a promotion that was cut off
+    if (
+        sha256_of(target) == candidate.file.sha256
+    ):  # the same file, or the end of a promotion that was cut off
         if told.get("sha256") != candidate.file.sha256:
             _write_note(candidate, note, metric, now)
         return Outcome(promoted=True, words=f"{wanted.file} was promoted", new=new)

@@ -21,7 +21,9 @@ CONFIRMED_AFTER_S = 0.5
 
 def needs_this_computer(run: RunRow) -> bool:
     """Say whether a run suffers while this computer sleeps: it runs here, or only we would recover, end or go on with it."""
-    if len(run.plan.get("stages", ())) > 1:  # nobody else begins the next stage, and a rented machine waits for that
+    if (
+        len(run.plan.get("stages", ())) > 1
+    ):  # nobody else begins the next stage, and a rented machine waits for that
         return True
     for offer in run.plan.get("candidates", ()):
         provider = str(offer.get("provider", ""))
