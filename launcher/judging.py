@@ -10,17 +10,22 @@ from launcher.job.record import RecordOf
 from launcher.policy.verdict import Numbers, Verdict, best_of, never_reported, verdict_of, why_give_up
 from launcher.records import from_json
 from launcher.runners.base import Best
+from launcher.stage_status import newest_metrics
 from launcher.store import AttemptRow, RunRow
 
 __all__ = ["hopeless", "missing_metrics", "numbers_of", "verdict_of_run"]
 
 
 def numbers_of(run: RunRow, attempts: Sequence[AttemptRow]) -> Numbers:
-    """Return what a run has reported, on whichever machine."""
+    """Return what a run has reported, on whichever machine and in whichever of its stages."""
+    return _numbers(run, attempts, newest_metrics(run))
+
+
+def _numbers(run: RunRow, attempts: Sequence[AttemptRow], newest: Mapping[str, float]) -> Numbers:
     told = _fields(run).get("metric")
     metric = None if told is None else RecordOf(type=lambda: Metric).read(told)
     best = None if metric is None else best_of(metric.mode.value, _bests(attempts))
-    return Numbers(newest=run.metrics, metric=metric, best=best)
+    return Numbers(newest=newest, metric=metric, best=best)
 
 
 def _bests(attempts: Sequence[AttemptRow]) -> list[Best | None]:
@@ -38,12 +43,16 @@ def verdict_of_run(run: RunRow, attempts: Sequence[AttemptRow]) -> Verdict | Non
 
 
 def hopeless(run: RunRow, attempts: Sequence[AttemptRow], *, worked_s: float | None) -> str:
-    """Return why the run is given up early, in words; empty while it goes on, and once a person has resumed it."""
+    """Return why the run is given up early, in words; empty while it goes on, and once a person has resumed it.
+
+    What an earlier stage has reported says nothing about the one at work.
+    """
     told = _fields(run).get("give_up")
     if told is None or run.resumed_at is not None:
         return ""
     give_up = RecordOf(type=lambda: GiveUp).read(told)
-    return why_give_up(give_up, numbers_of(run, attempts), step=run.step, worked_s=worked_s)
+    same_stage = [row for row in attempts if row.stage == attempts[-1].stage]
+    return why_give_up(give_up, _numbers(run, same_stage, run.metrics), step=run.step, worked_s=worked_s)
 
 
 def missing_metrics(run: RunRow) -> str:
@@ -51,7 +60,7 @@ def missing_metrics(run: RunRow) -> str:
     fields = _fields(run)
     metric, give_up = fields.get("metric") or {}, fields.get("give_up") or {}
     named = [metric.get("name"), *fields.get("expect", {}), *give_up.get("unless", {})]
-    return never_reported([name for name in named if name], run.metrics)
+    return never_reported([name for name in named if name], newest_metrics(run))
 
 
 def _fields(run: RunRow) -> Mapping[str, Any]:

@@ -63,7 +63,7 @@ def compare_runs(texts: Sequence[str], *, environ: Mapping[str, str] | None = No
     numbers = [numbers_of(row, attempts[n]) for n, row in enumerate(rows)]
     deciding = {one.metric for one in numbers}
     metric = deciding.pop() if len(deciding) == 1 else None
-    names = dict.fromkeys(name for row in rows for name in row.metrics if name not in _PROGRESS)
+    names = dict.fromkeys(name for one in numbers for name in one.newest if name not in _PROGRESS)
     metrics = {name: tuple(one.judged(name) for one in numbers) for name in names}
     return SideBySide(
         runs=runs,

@@ -9,7 +9,7 @@ from typing import Any
 
 from launcher.store import AttemptRow, RunRow
 
-__all__ = ["StageStatus", "seconds_left_of", "stages_of"]
+__all__ = ["StageStatus", "newest_metrics", "seconds_left_of", "stages_of"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -35,6 +35,17 @@ class StageStatus:
     usd: float = 0.0
     promoted: str = ""
     """What became of the file that it was to promote."""
+
+
+def newest_metrics(run: RunRow) -> dict[str, float]:
+    """Return the last value of every number that a run has reported, in whichever stage.
+
+    Its row has those of the stage at work alone; a stage that is over has its own on record.
+    """
+    newest: dict[str, float] = {}
+    for record in sorted(run.stages.values(), key=lambda stored: stored.get("ended_at") or ""):
+        newest |= record.get("metrics", {})
+    return {**newest, **run.metrics}
 
 
 def stages_of(

@@ -13,7 +13,7 @@ from launcher.policy.loss import Loss, loss_of
 from launcher.policy.states import Reason, RunState
 from launcher.quantities import offer_words
 from launcher.records import from_json
-from launcher.stage_status import StageStatus, seconds_left_of, stages_of
+from launcher.stage_status import StageStatus, newest_metrics, seconds_left_of, stages_of
 from launcher.store import AttemptRow, InstanceRow, RunRow
 from provisioning import CloudError, InstanceRef, InstanceState, Offer
 from provisioning.registry import provider_class
@@ -144,7 +144,7 @@ def status_of(
         attempts=shown,
         step=run.step,
         total=run.total,
-        metrics=run.metrics,
+        metrics=newest_metrics(run),
         **_judged(run, attempts),
         advice=_advice(run, attempts),
         steps_per_s=run.steps_per_s,
