@@ -229,9 +229,15 @@ class RunContext:
 
     def update_stage(self, name: str, **changes: Any) -> StageRecord:
         """Change what is on record of a stage and return it as it is now."""
-        record = dataclasses.replace(self.stage_records.get(name, StageRecord()), **changes)
-        self.update_run(stages={**self.run.stages, name: to_json(record)})
+        with self.store.together():
+            self.read_stages_again()
+            record = dataclasses.replace(self.stage_records.get(name, StageRecord()), **changes)
+            self.update_run(stages={**self.run.stages, name: to_json(record)})
         return record
+
+    def read_stages_again(self) -> None:
+        """Take from the record what another process may have written of the stages; within `Store.together`."""
+        self._run = dataclasses.replace(self.run, stages=self.store.run(self.run_id).stages)
 
     @property
     def limits(self) -> Limits:

@@ -7,7 +7,7 @@ from pathlib import Path
 from launcher import results
 from launcher.job.stages import stage_named
 from launcher.orchestrate.context import RunContext
-from launcher.policy.stages import StageState
+from launcher.policy.stages import StageState, is_over
 from launcher.records import from_json
 from launcher.runners.base import Area, Carried, FetchReport, StageFile
 from launcher.store import AttemptRow
@@ -29,13 +29,16 @@ def fetch_for_others(context: RunContext, name: str) -> results.Fetch | None:
 
 
 def note_outputs(context: RunContext, name: str, report: FetchReport) -> None:
-    """Remember the files that a stage has for others, as they came home now."""
+    """Remember the files that a stage has for others, as they came home now; what it ended with stays as it was judged."""
     main = Path(context.run.results_dir)
     files = tuple(
         StageFile(name=str(file.path.relative_to(main)), size_bytes=file.size_bytes, sha256=file.sha256)
         for file in report.files
     )
-    context.update_stage(name, files=files, missing=report.unmatched)
+    with context.store.together():
+        context.read_stages_again()
+        if not is_over(name, context.stage_records):
+            context.update_stage(name, files=files, missing=report.unmatched)
 
 
 def carried_to(context: RunContext, attempt: AttemptRow) -> tuple[Carried, ...]:

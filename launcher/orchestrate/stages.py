@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
+
+from launcher.errors import MachineError, MachineUnreachable
 from launcher.events import Kind
 from launcher.orchestrate.attention import LAST_CHANCE
 from launcher.orchestrate.budget import deadlines_now, deadlines_of_run, likely_seconds
-from launcher.orchestrate.candidates import begin_attempt
+from launcher.orchestrate.candidates import begin_attempt, furthest_step
 from launcher.orchestrate.context import RunContext
 from launcher.orchestrate.finish import bring_home, close_stage, decide_end
 from launcher.orchestrate.machines import end_machines
@@ -42,7 +45,9 @@ def end_stage(context: RunContext, seen: Seen, action: Finish) -> float | None:
     The stage counts as over when its outputs are home and verified: until then every look decides the same again.
     """
     attempt, stage = seen.attempt, context.stage
-    if not context.job.stages or not (others_go_on(stage, action.reason) or _is_cut_off(context, action)):
+    if not context.job.stages or not (
+        others_go_on(stage, action.reason) or _is_cut_off(context, seen, action)
+    ):
         return None
     if seen.runner is not None and not attempt.fetched:
         if context.state is not RunState.PULLING:
@@ -62,18 +67,25 @@ def end_stage(context: RunContext, seen: Seen, action: Finish) -> float | None:
         context.is_well("outputs")
     words = (
         f"{action.words}; time is left for {_names(context)}"
-        if _is_cut_off(context, action)
+        if _is_cut_off(context, seen, action)
         else action.words
     )
-    record = conclude(context, context.as_it_is(attempt), action.reason, words)
-    reason = Reason(record.code) if record.code else Reason.FINISHED
-    if record.state is not StageState.DROPPED and not others_go_on(stage, reason):
-        decide_end(context, Finish(reason=reason, words=f"stage {stage.name}: {record.words}", pull=False))
+    conclude(context, context.as_it_is(attempt), action.reason, words)
+    end = _end_by_failure(context)
+    if end is not None:
+        decide_end(context, end)
     return 0.0
 
 
-def _is_cut_off(context: RunContext, action: Finish) -> bool:
-    """Whether a stage ends at a limit so that those which come after all others have their time."""
+def _is_cut_off(context: RunContext, seen: Seen, action: Finish) -> bool:
+    """Whether a stage ends at a limit so that those which come after all others have their time.
+
+    Not while its outputs are on a machine that does not answer and is not gone: the end of the run keeps that disk.
+    """
+    is_home = seen.handle is None or context.as_it_is(seen.attempt).fetched
+    is_gone = seen.situation.machine.state is InstanceState.TERMINATED
+    if seen.runner is None and not is_home and not is_gone:
+        return False
     if (
         action.reason is not Reason.DEADLINE
         or context.limits.until is None
@@ -97,10 +109,20 @@ def begin_next(context: RunContext, seen: Seen) -> float:
         decide_end(context, end)
         return 0.0
     stage = context.stage
-    if _stays(context, seen):
+    stays = _stays(context, seen)
+    if stays is None:
+        return RETRY_S
+    if stays:
         assert seen.runner is not None and seen.handle is not None
-        seen.runner.end(seen.handle)  # what the last stage left running would be in the way
+        try:
+            seen.runner.end(seen.handle)  # what the last stage left running would be in the way
+        except MachineError as err:
+            context.memory.is_doubtful |= isinstance(err, MachineUnreachable)
+            context.complain("machine", f"stage {stage.name} is next: {err}")
+            return 1.0
+        context.is_well("machine")
         with context.store.together():
+            _leave_stopping(context, stage.name)
             close_stage(context, context.as_it_is(seen.attempt))
             _begin_here(context, seen.attempt)
             _announce(context, f"stage {stage.name} begins on the same machine")
@@ -108,6 +130,7 @@ def begin_next(context: RunContext, seen: Seen) -> float:
     if not _is_machine_gone(context, seen):
         return 1.0
     with context.store.together():
+        _leave_stopping(context, stage.name)
         close_stage(context, context.as_it_is(seen.attempt))
         if not can_move(context.state, RunState.PROVISIONING):
             context.move(RunState.RECOVERING, f"stage {stage.name} is next")
@@ -116,6 +139,12 @@ def begin_next(context: RunContext, seen: Seen) -> float:
         _announce(context, f"stage {stage.name} begins on another machine")
     context.memory.instance = None
     return 0.0
+
+
+def _leave_stopping(context: RunContext, name: str) -> None:
+    """Nothing follows on a run that stops, but a stage follows on one that was cut off."""
+    if context.state is RunState.STOPPING:
+        context.move(RunState.PULLING, f"stage {name} is next")
 
 
 def _drop_what_no_longer_fits(context: RunContext) -> None:
@@ -142,6 +171,9 @@ def _end_of_the_run(context: RunContext) -> Finish | None:
         return Finish(
             reason=reason, words=f"{reason.words}, between two stages", pull=False, keep_disk=keep_disk
         )
+    failed = _end_by_failure(context)
+    if failed is not None:
+        return failed
     stages, records = context.job.every_stage, context.stage_records
     if next_stage(stages, records) is None:
         reason, words = how_it_ends(stages, records)
@@ -154,41 +186,93 @@ def _end_of_the_run(context: RunContext) -> Finish | None:
     return None
 
 
-def _stays(context: RunContext, seen: Seen) -> bool:
-    """Whether the next stage goes on where the last one has ended."""
-    if seen.runner is None or seen.handle is None or seen.attempt.ending_at is not None:
+def _end_by_failure(context: RunContext) -> Finish | None:
+    """How the run ends where a stage has failed that was not to: also if we were killed before that was decided."""
+    records = context.stage_records
+    for stage in context.job.stages:
+        record = records.get(stage.name)
+        if record is None or record.state is not StageState.FAILED:
+            continue
+        reason = Reason(record.code)
+        if not others_go_on(stage, reason):
+            return Finish(reason=reason, words=f"stage {stage.name}: {record.words}", pull=False)
+    return None
+
+
+def _stays(context: RunContext, seen: Seen) -> bool | None:
+    """Whether the next stage goes on where the last one has ended; None while that cannot be known.
+
+    One question without an answer says nothing about a machine: it is ended once it has been silent for as long as a
+    machine at work may be.
+    """
+    if seen.attempt.ending_at is not None or seen.handle is None:
         return False
-    if seen.situation.machine.state is not InstanceState.RUNNING:
-        return False
-    stage = context.stage
+    resources = context.stage.resources or context.job.resources
     image_id = context.job_of(seen.attempt).resources.image_id
-    resources = stage.resources or context.job.resources
-    return meets(context.offer_of(seen.attempt), resources, image_id=image_id)
+    if not meets(context.offer_of(seen.attempt), resources, image_id=image_id):
+        return False
+    machine = seen.situation.machine
+    if machine.state is None:
+        return None
+    if machine.state is not InstanceState.RUNNING:
+        return False
+    if seen.runner is not None:
+        return True
+    return None if machine.silent_s < seen.situation.policy.unreachable_grace_s else False
 
 
 def _is_machine_gone(context: RunContext, seen: Seen) -> bool:
     """End the machine of the last stage, which nothing needs any more, and say whether that is confirmed."""
     if seen.runner is not None and seen.handle is not None:
-        seen.runner.end(seen.handle)
+        with suppress(MachineError):
+            seen.runner.end(seen.handle)
     if seen.attempt.ending_at is None:
         context.update_attempt(seen.attempt, ending_at=context.clock(), ending_code=Reason.FINISHED.value)
     return end_machines(context, attempt=seen.attempt.n)
 
 
 def _begin_here(context: RunContext, before: AttemptRow) -> None:
-    """Write the next stage down as an attempt on the machine of the one before."""
-    now = context.clock()
-    context.add_attempt(
-        AttemptRow(
-            run_id=context.run_id,
-            stage=context.stage.name,
-            n=before.n,
-            candidate=before.candidate,
-            offer=before.offer,
-            started_at=max(now, before.started_at),
-            fruitless=before.fruitless,
-            reached_at=now,
+    """Write the next stage down as an attempt on the machine of the one before.
+
+    One that has been at work there, before a person had the run go on, gets a new start: the machine has the old one.
+    """
+    now, name = context.clock(), context.stage.name
+    begun_at = max(now, before.started_at)
+    known = next((row for row in context.attempts if (row.stage, row.n) == (name, before.n)), None)
+    if known is None:
+        context.add_attempt(
+            AttemptRow(
+                run_id=context.run_id,
+                stage=name,
+                n=before.n,
+                candidate=before.candidate,
+                offer=before.offer,
+                started_at=begun_at,
+                fruitless=before.fruitless,
+                reached_at=now,
+            )
         )
+        return
+    context.update_attempt(
+        known,
+        started_at=begun_at,
+        ended_at=None,
+        cause="",
+        reason="",
+        starts=known.starts + 1,
+        errors=0,
+        fruitless=before.fruitless,
+        step_at_start=furthest_step(context),
+        progress=None,
+        has_run=False,
+        not_before=None,
+        trouble=None,
+        reached_at=now,
+        silence={},
+        asked_at=None,
+        ending_at=None,
+        ending_code="",
+        fetched=False,
     )
 
 
@@ -197,7 +281,7 @@ def _announce(context: RunContext, words: str) -> None:
     memory = context.memory
     memory.renewed_at = None
     memory.checkpoints.clear()
-    context.update_run(step=None, total=None, steps_per_s=None, exit_code=None, calibrated={})
+    context.update_run(step=None, total=None, steps_per_s=None, exit_code=None, metrics={}, calibrated={})
     done = sum(is_over(stage.name, context.stage_records) for stage in context.job.stages)
     context.report(
         Kind.DECISION,

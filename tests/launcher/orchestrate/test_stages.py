@@ -1,0 +1,184 @@
+"""From one stage to the next when something goes wrong just there: no machine ended for a silence, no disk, no word lost."""
+
+from __future__ import annotations
+
+import sys
+from dataclasses import replace
+from datetime import timedelta
+
+import pytest
+
+from launcher import Run
+from launcher.orchestrate.act import act
+from launcher.orchestrate.context import RunContext
+from launcher.orchestrate.observe import Seen, observe
+from launcher.orchestrate.stage_outputs import note_outputs
+from launcher.orchestrate.stage_record import conclude
+from launcher.orchestrate.stages import RETRY_S, begin_next, is_behind
+from launcher.policy.actions import Finish
+from launcher.policy.situation import Policy
+from launcher.policy.stages import StageState
+from launcher.policy.states import Reason, RunState
+from launcher.runners.base import FetchReport
+from launcher.supervise import hold_lock
+from provisioning import InstanceRef, InstanceState, Parkable, ProviderContext
+from provisioning.models import utc_now
+from provisioning.registry import provider
+from tests.launcher.orchestrate.test_parking import follow
+from tests.system.house import House
+
+
+def context_of(house: House, run: Run) -> RunContext:
+    return RunContext(house.home, house.store, run.id, house.environ)
+
+
+def look(context: RunContext) -> Seen:
+    assert context.attempt is not None
+    return observe(context, context.attempt, Policy())
+
+
+def is_between_stages(house: House, run: Run) -> bool:
+    context = context_of(house, run)
+    attempt = context.attempt
+    return attempt is not None and attempt.ended_at is None and is_behind(context, attempt)
+
+
+def counting(house: House, name: str, *, gate: int | None = None, **fields: object) -> dict[str, object]:
+    waits = f"{gate} {house.gate}" if gate is not None else ""
+    return {"name": name, "run": f"{sys.executable} counter.py 4 0.01 3 {waits}", **fields}
+
+
+def on_record(house: House, run: Run) -> object:
+    store = house.store
+    rows = [replace(row, silence={}) for row in store.attempts(run.id)]
+    return replace(store.run(run.id), looked_at=None), rows
+
+
+@pytest.mark.parametrize("end", ["stopped", "terminated"])
+def test_a_stage_that_was_cut_off_and_its_machine_goes_before_its_outputs_are_home(
+    house: House, end: str
+) -> None:
+    stages = [counting(house, "long", gate=2), {"name": "compare", "run": "echo", "after": ["long"]}]
+    with hold_lock(house.home) as held:
+        assert held
+        job = house.job(None, stages=stages)
+        run = house.launch(job, provider="fake", instance="t4.1x", until=utc_now() + timedelta(hours=2))
+        follow(house, run, to_step=2)
+        context = context_of(house, run)
+        context.move(RunState.STOPPING, "the job saves")
+        ref = InstanceRef.parse(house.store.instances(run.id)[0].ref)
+        cloud = provider("fake", ProviderContext(home=house.state, environ=house.environ))
+        assert isinstance(cloud, Parkable)
+        if end == "stopped":
+            cloud.park(ref)
+        else:
+            cloud.terminate(ref)
+        while (seen := look(context)).situation.machine.state is not InstanceState(end):
+            assert seen.situation.machine.state is not InstanceState.TERMINATED
+        action = Finish(reason=Reason.DEADLINE, words="time is up", pull=False, keep_disk=end == "stopped")
+        act(context, seen, action)
+        follow(house, run)
+    status = run.status()
+    assert (status.state, status.reason_code) == ("stopped", "deadline"), status.reason
+    states = [stage.state for stage in status.stages]
+    if end == "stopped":
+        assert [machine["state"] for machine in house.machines()] == ["stopped"], "its disk has the outputs"
+        assert states == ["stopped", "waiting"]
+    else:
+        assert states == ["dropped", "succeeded"], "nothing is left to be kept: the others have their time"
+    house.audit(run, kept=end == "stopped")
+
+
+def test_between_two_stages_one_missed_answer_ends_no_machine(house: House) -> None:
+    stages = [counting(house, "first"), *({"name": name, "run": "echo"} for name in ("second", "third"))]
+    with hold_lock(house.home) as held:
+        assert held
+        run = house.launch(house.job(None, stages=stages), provider="fake", instance="t4.1x")
+        follow(house, run, until=lambda: is_between_stages(house, run))
+        context = context_of(house, run)
+        seen = look(context)
+        assert seen.runner is not None
+        before, machine = on_record(house, run), seen.situation.machine
+        assert context.run.metrics["loss"] == 0.25
+        for state, silent_s in ((None, 0.0), (None, 5000.0), (InstanceState.RUNNING, 899.0)):
+            silent = replace(machine, state=state, reachable=False, silent_s=silent_s)
+            unseen = replace(seen, runner=None, situation=replace(seen.situation, machine=silent))
+            assert begin_next(context, unseen) == RETRY_S
+            assert on_record(house, run) == before
+        begin_next(context, seen)
+        assert context.run.metrics == {}, "a new stage is not judged by the numbers of the one before"
+
+        follow(house, run, until=lambda: is_between_stages(house, run))
+        context = context_of(house, run)
+        seen = look(context)
+        ref = InstanceRef.parse(house.store.instances(run.id)[0].ref)
+        provider("fake", ProviderContext(home=house.state, environ=house.environ)).terminate(ref)
+        before = on_record(house, run)
+        assert begin_next(context, seen) == 1.0, "it was there at the last look"
+        assert context.memory.is_doubtful
+        assert on_record(house, run) == before
+        follow(house, run)
+    status = run.status()
+    assert status.state == "succeeded", status.reason
+    attempts = [(attempt.stage, attempt.n) for attempt in status.attempts]
+    assert attempts == [("first", 1), ("second", 1), ("third", 2)], "what is gone is replaced"
+    assert status.metrics["loss"] == 0.25, "it stays known what the first stage reported"
+    house.audit(run)
+
+
+def test_a_failure_that_ends_the_run_ends_it_also_if_we_were_killed_before_saying_so(house: House) -> None:
+    stages = [counting(house, "first", gate=2), {"name": "second", "run": "echo"}]
+    with hold_lock(house.home) as held:
+        assert held
+        run = house.launch(house.job(None, stages=stages))
+        follow(house, run, to_step=2)
+        context = context_of(house, run)
+        assert context.attempt is not None
+        conclude(context, context.attempt, Reason.JOB_FAILED, "the job ended with exit 1")
+        follow(house, run)
+    status = run.status()
+    assert (status.state, status.reason_code) == ("failed", "job_failed")
+    assert status.reason == "stage first: the job ended with exit 1"
+    assert [attempt.stage for attempt in status.attempts] == ["first"]
+
+
+def test_a_stage_that_was_on_the_kept_machine_before_is_started_anew_there(house: House) -> None:
+    mended = house.root / "mended"
+    stages = [
+        {"name": "first", "run": f"test -e {mended}", "on_failure": "continue"},
+        counting(house, "second", gate=2),
+    ]
+    with hold_lock(house.home) as held:
+        assert held
+        job = house.job(None, stages=stages, recovery={"max_restarts_on_errors": 0})
+        run = house.launch(job, provider="fake", instance="t4.1x")
+        follow(house, run, to_step=2)
+        run.stop(keep_disk=True)
+        follow(house, run)
+        assert [stage.state for stage in run.status().stages] == ["failed", "stopped"]
+        mended.touch()
+        house.open_gate()
+        run.resume()
+        follow(house, run)
+    status = run.status()
+    assert status.state == "succeeded", status.reason
+    starts = {row.stage: (row.n, row.starts) for row in house.store.attempts(run.id)}
+    assert starts == {"first": (1, 2), "second": (1, 2)}
+    house.audit(run)
+
+
+def test_what_two_processes_write_of_stages_does_not_undo_each_other(house: House) -> None:
+    stages = [counting(house, "first"), {"name": "second", "run": "echo"}]
+    with hold_lock(house.home) as held:
+        assert held
+        run = house.launch(house.job(None, stages=stages))
+        person, supervisor = context_of(house, run), context_of(house, run)
+        assert person.stage_records == {}
+        supervisor.update_stage("first", state=StageState.SUCCEEDED, attempt=1)
+        note_outputs(person, "first", FetchReport(files=(), refused=(), unmatched=("late.txt",)))
+        person.update_stage("second", words="seen")
+        records = context_of(house, run).stage_records
+        assert (records["first"].state, records["first"].missing) == (StageState.SUCCEEDED, ())
+        assert records["second"].words == "seen"
+        run.down()
+        follow(house, run)
