@@ -208,13 +208,16 @@ class ShellContract:
         with here.open("wb") as file:
             file.truncate(8 << 30)  # nothing of it on the disk
 
-        def stop(done: int) -> None:
-            raise InterruptedError(f"stopped at {done}")
+        for enough in (0, 64 << 20):  # before it has begun over there, perhaps, and in the middle of it
 
-        with pytest.raises(InterruptedError):
-            shell.put(here, far / "folder" / "copy", on_progress=stop)
-        listed = shell.run(["sh", "-c", 'ls -A "$1"', "sh", str(far / "folder")])
-        assert listed.stdout == b""
+            def stop(done: int, enough: int = enough) -> None:
+                if done >= enough:
+                    raise InterruptedError(f"stopped at {done}")
+
+            with pytest.raises(InterruptedError):
+                shell.put(here, far / "folder" / "copy", on_progress=stop)
+            listed = shell.run(["sh", "-c", 'mkdir -p "$1"; ls -A "$1"', "sh", str(far / "folder")])
+            assert listed.stdout == b""
 
     def test_check_turns_a_failure_into_words(self, shell: Shell) -> None:
         with pytest.raises(CommandFailed, match="asking failed with exit code 4: last words") as caught:

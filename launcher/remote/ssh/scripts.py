@@ -53,5 +53,11 @@ exec cat <&3
 """
 """PATH. Prints the modification time in seconds since 1970 on a line of its own, then the content."""
 
-KILL_GROUP = 'kill -9 "-$1" 2>/dev/null || kill -9 "$1" 2>/dev/null; exit 0'
-"""PID of the group's leader. Without ``--``, which dash takes for a number."""
+KILL_GROUP = r"""
+kill -15 "-$1" 2>/dev/null || kill -15 "$1" 2>/dev/null || exit 0
+looks=0
+while [ "$looks" -lt 20 ] && kill -0 "-$1" 2>/dev/null; do sleep 0.1; looks=$((looks + 1)); done
+kill -9 "-$1" 2>/dev/null || kill -9 "$1" 2>/dev/null
+exit 0
+"""
+"""PID of the group's leader. Whoever listens may clean up, for two seconds. Without ``--``, which dash takes for a number."""
