@@ -178,24 +178,23 @@ def point_latest(folder: Path) -> str | None:
     return None
 
 
-def require_at_home(carried: Sequence[Carried]) -> None:
+def require_at_home(carried: Carried) -> None:
     """Raise `HomeError` for the first file that is not there with its size."""
-    for one in carried:
-        for file in one.files:
-            path = one.root / file.name
-            try:
-                size_bytes = path.stat().st_size
-            except OSError as err:
-                raise HomeError(
-                    f"{file.name}, an output of stage {one.stage}, is not at home any more: {path}: {err.strerror}",
-                    hint="put it back there, or run that stage again",
-                ) from err
-            if size_bytes != file.size_bytes:
-                raise HomeError(
-                    f"{path}, an output of stage {one.stage}, was changed since it came home:"
-                    f" {size_bytes} bytes instead of {file.size_bytes}",
-                    hint="put back what the stage has made, or run it again",
-                )
+    for file in carried.files:
+        path = carried.root / file.name
+        try:
+            size_bytes = path.stat().st_size
+        except OSError as err:
+            raise HomeError(
+                f"{file.name}, an output of stage {carried.stage}, is not at home any more: {path}: {err.strerror}",
+                hint="put it back there, or run that stage again",
+            ) from err
+        if size_bytes != file.size_bytes:
+            raise HomeError(
+                f"{path}, an output of stage {carried.stage}, was changed since it came home:"
+                f" {size_bytes} bytes instead of {file.size_bytes}",
+                hint="put back what the stage has made, or run it again",
+            )
 
 
 def _normal(path: Path) -> Path:

@@ -32,7 +32,7 @@ from launcher.orchestrate.stage_outputs import fetch_for_others, note_outputs
 from launcher.policy.output import TOO_MUCH_OUTPUT, read_from
 from launcher.policy.reserve import Measured
 from launcher.policy.stages import is_over
-from launcher.policy.states import Reason
+from launcher.policy.states import Reason, RunState
 from launcher.records import from_json, to_json
 from launcher.runners.base import Area, FetchReport, Handle, LogChunk, Progress, Runner
 from launcher.store import AttemptRow
@@ -279,15 +279,15 @@ def bring_outputs(
 
 def _has_finished(context: RunContext) -> bool:
     """Only then do outputs that match nothing mean a mistake: a job that goes on may still write them."""
-    if context.job.stages:
-        to_come = [
-            name
-            for name in (item.name for item in context.job.stages)
-            if not is_over(name, context.stage_records)
-        ]
-        return to_come == [context.stage.name] and not _has_results(context)
     verdict = context.run.verdict
-    return verdict is not None and verdict["code"] == Reason.FINISHED.value
+    has_finished = verdict is not None and verdict["code"] == Reason.FINISHED.value
+    if not context.job.stages:
+        return has_finished
+    names, records = [stage.name for stage in context.job.stages], context.stage_records
+    to_come = [name for name in names if not is_over(name, records)]
+    # The verdict on the run comes after the last stage's outputs.
+    is_ending = has_finished or (verdict is None and context.state is RunState.PULLING)
+    return is_ending and to_come == [context.stage.name] and not _has_results(context)
 
 
 def _has_results(context: RunContext) -> bool:

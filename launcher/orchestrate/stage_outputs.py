@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 
 from launcher import results
 from launcher.job.stages import stage_named
 from launcher.orchestrate.context import RunContext
-from launcher.policy.stages import StageState, is_over
+from launcher.policy.stages import StageRecord, StageState, is_over
 from launcher.records import from_json
 from launcher.runners.base import Area, Carried, FetchReport, StageFile
 from launcher.store import AttemptRow
@@ -44,10 +45,8 @@ def note_outputs(context: RunContext, name: str, report: FetchReport) -> None:
 def carried_to(context: RunContext, attempt: AttemptRow) -> tuple[Carried, ...]:
     """Return the outputs of the stages that an attempt's stage needs, or comes after, from where they are at home.
 
-    The machine takes what it has not: a stage that ran there has left its outputs where they belong.
-
-    Raises:
-        HomeError: one of them is not at home any more as it came.
+    The machine takes what it has not, in the order in which they were made: a stage that ran there has left its
+    outputs where they belong.
     """
     if not context.job.stages:
         return ()
@@ -61,9 +60,14 @@ def carried_to(context: RunContext, attempt: AttemptRow) -> tuple[Carried, ...]:
             root=main,
             files=records[name].files,
         )
-        for name in (*stage.needs, *stage.after)
+        for name in sorted((*stage.needs, *stage.after), key=lambda name: _ended(records, name))
         if name in records and records[name].state is StageState.SUCCEEDED and records[name].files
     )
     earlier = tuple(from_json(Carried, stored) for stored in context.run.job.get("carried", ()))
-    results.require_at_home((*own, *earlier))
     return (*own, *earlier)
+
+
+def _ended(records: Mapping[str, StageRecord], name: str) -> str:
+    """When a stage ended, to sort by; a later one has the last word on a path of both, as on one machine."""
+    ended_at = records[name].ended_at if name in records else None
+    return ended_at.isoformat() if ended_at is not None else ""

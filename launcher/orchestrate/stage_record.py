@@ -99,9 +99,11 @@ def _promote(context: RunContext, name: str, record: StageRecord, metrics: Mappi
 def _lacking(context: RunContext, name: str, record: StageRecord) -> str:
     """Say which outputs a finished stage lacks that another one needs; empty when it lacks none."""
     needed_by = [stage.name for stage in context.job.stages if name in stage.needs]
-    if not needed_by or not record.missing:
+    outputs = stage_named(context.job, name).outputs  # what may be promoted is for nobody but home
+    missing = [pattern for pattern in record.missing if pattern in outputs]
+    if not needed_by or not missing:
         return ""
-    return f"it ended without {', '.join(record.missing)} (its outputs), which {', '.join(needed_by)} needs"
+    return f"it ended without {', '.join(missing)} (its outputs), which {', '.join(needed_by)} needs"
 
 
 def _learn(context: RunContext, attempt: AttemptRow) -> None:

@@ -182,7 +182,8 @@ def prepare(
     clouds = clouds_of(job)
     if clouds is None:
         raise _no_provider()
-    require_at_home(chosen.carried)
+    for carried in chosen.carried:
+        require_at_home(carried)
     out = out.expanduser().absolute() if out is not None else None
     tools = ("tmux",) if ON_THIS_COMPUTER.intersection(clouds) else ()
     checked = preflight(job, environ=env, tools=tools, out=out, home=home.root)

@@ -17,6 +17,7 @@ from launcher.remote.onboard.files import sha256_of
 from launcher.remote.runfile import link_of
 from launcher.remote.shell import check
 from launcher.remote.transfer import Pace, size_of
+from launcher.results import require_at_home
 from trainer.contract import DIGEST_SUFFIX
 
 if TYPE_CHECKING:
@@ -122,7 +123,7 @@ class Placement:
 
         Raises:
             PlacementError: something did not arrive whole; what has arrived is not sent again.
-            HomeError: what lies at home is not what the stage has made.
+            HomeError: what has to travel is not at home, or is not what the stage has made.
         """
         ran_here = Start(self._folder, carried.stage, carried.attempt, carried.start).status
         files = [[file.name, file.sha256] for file in carried.files]
@@ -130,6 +131,7 @@ class Placement:
         record = self._folder.control / f"carried-{carried.stage}"
         if self._is_there(ran_here) or self._read(record) == mark.encode():
             return
+        require_at_home(carried)
         beside = self._folder.control / f"carrying-{mark[:16]}"
         sent = self._send_carried(carried, beside)
         request = {"beside": str(beside), "workdir": str(self._folder.workdir), "files": files}

@@ -10,15 +10,16 @@ import threading
 import zipfile
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from dataclasses import replace
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path, PurePosixPath
 from typing import Any
 
 import pytest
 
-from launcher.errors import MachineUnreachable, PlacementError
+from launcher.errors import HomeError, MachineUnreachable, PlacementError
 from launcher.remote.local import LocalShell
-from launcher.runners.base import Environment, Mount
+from launcher.runners.base import Carried, Environment, Mount, StageFile
 from launcher.runners.machines import MachineRunner
 from provisioning import LocalAccess
 from tests.launcher.remote.jobs import FAST, Machine, wait_until
@@ -49,6 +50,18 @@ def test_the_same_start_is_never_started_twice(machine: Machine) -> None:
     machine.ended(handle)
     assert machine.another_runner().submit(submission, report=machine.report) == handle
     assert (machine.workdir(handle) / "starts").read_text() == "x\n"
+
+
+def test_outputs_have_to_be_at_home_only_where_they_have_to_travel(machine: Machine) -> None:
+    machine.ended(machine.submit("echo done > x.csv", stage="first", files={"a": "1"}))
+    file = StageFile(name="x.csv", size_bytes=77, sha256="0" * 64)
+    ran_here = Carried(stage="first", attempt=1, start=1, root=machine.folder / "nowhere", files=(file,))
+    again = machine.submit("cat x.csv", stage="second", files={"a": "1"}, carried=(ran_here,))
+    machine.ended(again)
+    assert "done" in machine.log(again)
+    elsewhere = replace(ran_here, attempt=2)
+    with pytest.raises(HomeError, match="an output of stage first, is not at home any more"):
+        machine.submit("echo never", stage="third", files={"a": "1"}, carried=(elsewhere,))
 
 
 class CutShell(LocalShell):
