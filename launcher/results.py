@@ -181,7 +181,7 @@ def point_latest(folder: Path) -> str | None:
 def require_at_home(carried: Carried) -> None:
     """Raise `HomeError` for the first file that is not there with its size."""
     for file in carried.files:
-        path = carried.root / file.name
+        path = file.below(carried.root)
         try:
             size_bytes = path.stat().st_size
         except OSError as err:

@@ -24,11 +24,13 @@ from launcher.runners.base import (
     FetchReport,
     Handle,
     LogChunk,
+    MakeWay,
     Mount,
     Progress,
     RunnerCapabilities,
     Signal,
     Submission,
+    replace_all,
 )
 from launcher.runners.machines import MachineRunner
 from provisioning import LocalAccess
@@ -91,10 +93,13 @@ class PushedRunner:
         area: Area = Area.WORK,
         report: Report = unreported,
         listen: Listen = keep_going,
+        make_way: MakeWay = replace_all,
     ) -> FetchReport:
         """Bring files to where they belong; see `launcher.runners.base.Runner.fetch`."""
         here = self._here(handle)
-        return self._runner.fetch(here, patterns, dest, area=area, report=report, listen=listen)
+        return self._runner.fetch(
+            here, patterns, dest, area=area, report=report, listen=listen, make_way=make_way
+        )
 
     def end(self, handle: Handle) -> None:
         """Delete what was unpacked here; the bucket keeps its own."""

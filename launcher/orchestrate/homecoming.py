@@ -7,7 +7,7 @@ import fcntl
 import itertools
 import os
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from datetime import datetime
 from pathlib import Path
@@ -28,6 +28,7 @@ from launcher.home import RunPaths
 from launcher.orchestrate.attention import NOBODY, GaveWay, Onlooker, onlooker_of
 from launcher.orchestrate.context import RunContext
 from launcher.orchestrate.progress import follow_progress
+from launcher.orchestrate.stage_files import keep_of_others
 from launcher.orchestrate.stage_outputs import fetch_for_others, note_outputs
 from launcher.policy.output import TOO_MUCH_OUTPUT, read_from
 from launcher.policy.reserve import Measured
@@ -339,7 +340,12 @@ def _fetch(
     results.claim(main, context.run_id)
     if not fetch.dest.is_relative_to(main):
         results.claim(fetch.dest, context.run_id)
-    began = context.monotonic()
+    began, stage = context.monotonic(), handle.stage if context.job.stages else ""
+
+    def make_way(paths: Sequence[Path]) -> None:
+        if own and stage:
+            keep_of_others(context, stage, fetch.dest, paths)
+
     report = runner.fetch(
         handle,
         fetch.patterns,
@@ -347,10 +353,11 @@ def _fetch(
         area=fetch.area,
         report=onlooker.report,
         listen=onlooker.listen,
+        make_way=make_way,
     )
     with context.store.together():
         if own:
-            _note_outputs(context, report, main)
+            _note_outputs(context, report, main, stage)
         _note_traffic(context, report, context.monotonic() - began)
     for name, reason in report.refused:
         context.complain(f"refused {name}", f"{name} was not fetched: {reason}", path=name)
@@ -368,11 +375,12 @@ def _note_traffic(context: RunContext, report: FetchReport, seconds: float) -> N
             context.update_run(measured=to_json(measured))
 
 
-def _note_outputs(context: RunContext, report: FetchReport, main: Path) -> None:
+def _note_outputs(context: RunContext, report: FetchReport, main: Path, stage: str) -> None:
     context.store.add_outputs(
         context.run_id,
         [(str(file.path), file.size_bytes, file.sha256) for file in report.files],
         context.clock(),
+        stage=stage,
     )
     for file in report.files:
         if not file.was_home:

@@ -78,7 +78,7 @@ def _promote(context: RunContext, name: str, record: StageRecord, metrics: Mappi
         context.report(Kind.WARNING, f"promote: {words}", **data)
         return words
     candidate = Candidate(
-        source=Path(context.run.results_dir) / file.name,
+        source=file.below(Path(context.run.results_dir)),
         file=file,
         value=metrics.get(wanted.metric),
         run_id=context.run_id,

@@ -16,7 +16,7 @@ from launcher.events import keep_going, unreported
 from launcher.remote.onboard.files import sha256_of
 from launcher.remote.transfer import Pace
 from launcher.results import MARKER
-from launcher.runners.base import FetchedFile, FetchReport
+from launcher.runners.base import FetchedFile, FetchReport, replace_all
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from launcher.remote.shell import OnProgress, Shell
     from launcher.remote.tools import Tools
     from launcher.remote.transfer import Transfer
+    from launcher.runners.base import MakeWay
 
 __all__ = ["fetch"]
 
@@ -59,17 +60,18 @@ def fetch(
     what: str = "outputs",
     report: Report = unreported,
     listen: Listen = keep_going,
+    make_way: MakeWay = replace_all,
 ) -> FetchReport:
     """Bring what ``request`` (of the manifest program) lists to ``dest``, under the same relative names.
 
     What is home with the same digest is not copied. A file that grew since it was listed comes as it was then.
     With ``transfer`` everything comes together, into a hidden folder that a later fetch goes on with after a cut.
-    How far it is with ``what`` goes to ``report``; what ``listen`` raises ends it, and a later fetch goes on from there.
+    ``make_way`` is called before files are replaced. How far it is with ``what`` goes to ``report``; what ``listen`` raises ends it, and a later fetch goes on from there.
 
     Raises:
         FetchError: a file could not be had unchanged in three tries, or cannot be written here; what came is kept.
     """
-    fetching = _Fetching(shell, tools, request, dest, timeout_s, what, report, listen)
+    fetching = _Fetching(shell, tools, request, dest, timeout_s, what, report, listen, make_way)
     return fetching.all_together(transfer) if transfer is not None else fetching.one_by_one()
 
 
@@ -86,6 +88,7 @@ class _Fetching:
         what: str,
         report: Report,
         listen: Listen,
+        make_way: MakeWay,
     ) -> None:
         self._shell = shell
         self._tools = tools
@@ -96,6 +99,7 @@ class _Fetching:
         self._what = what
         self._report = report
         self._listen = listen
+        self._make_way = make_way
         self._answer = self._list(request)
         self._brought = _Brought(refused=[(str(name), str(why)) for name, why in self._answer["refused"]])
         self._wanted = [listed for listed in map(_listed, self._answer["files"]) if self._may_come(listed)]
@@ -125,6 +129,7 @@ class _Fetching:
 
     def _settle(self, arrived: Path | None) -> None:
         """Take what has arrived, and bring what has not one by one; what comes together is made durable together."""
+        self._keep_what_is_here()
         before = 0
         pace = self._pace(self._missing, ", checked" if arrived is not None else "")
 
@@ -139,6 +144,18 @@ class _Fetching:
             pace(before)
         if arrived is not None:
             _sync_all([file.path for file in self._brought.files if not file.was_home])
+
+    def _keep_what_is_here(self) -> None:
+        targets = [self._dest / listed.name for listed in self._missing]
+        replaced = [target for target in targets if target.is_file() and not target.is_symlink()]
+        try:
+            if replaced:
+                self._make_way(replaced)
+        except OSError as error:
+            raise FetchError(
+                f"files in {self._dest} would be replaced and cannot be kept: {error}",
+                hint="make room or choose another folder with --out",
+            ) from error
 
     def _done(self) -> FetchReport:
         brought = self._brought

@@ -151,20 +151,20 @@ class Placement:
         if self._transfer is None:
             done = 0
             for file in carried.files:
-                self._shell.put(carried.root / file.name, beside / file.name, on_progress=pace.after(done))
+                self._shell.put(file.below(carried.root), beside / file.name, on_progress=pace.after(done))
                 done += file.size_bytes
             return size
         with tempfile.TemporaryDirectory(prefix="launch-") as folder:
             for file in carried.files:  # links that lead out of a folder travel as what they lead to
                 link = Path(folder, file.name)
                 link.parent.mkdir(parents=True, exist_ok=True)
-                link.symlink_to(carried.root / file.name)
+                link.symlink_to(file.below(carried.root))
             return self._transfer.send(Path(folder), beside, pace).size_bytes
 
     def _require_unchanged(self, carried: Carried, name: str) -> None:
-        path = carried.root / name
-        expected = next(file.sha256 for file in carried.files if file.name == name)
-        if sha256_of(path) != expected:
+        file = next(file for file in carried.files if file.name == name)
+        path = file.below(carried.root)
+        if sha256_of(path) != file.sha256:
             raise HomeError(
                 f"{path}, an output of stage {carried.stage}, was changed since it came home",
                 hint="put back what the stage has made, or run it again",

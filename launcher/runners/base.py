@@ -7,7 +7,7 @@ Machines (provider + shell + tmux + watchdog) and batch systems (a queue that ta
 from __future__ import annotations
 
 import enum
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
@@ -38,6 +38,7 @@ __all__ = [
     "Left",
     "LogChunk",
     "LogReading",
+    "MakeWay",
     "MemoryKind",
     "Mount",
     "Progress",
@@ -50,6 +51,7 @@ __all__ = [
     "StoredCheckpoint",
     "Submission",
     "Wanted",
+    "replace_all",
 ]
 
 
@@ -196,6 +198,12 @@ class StageFile:
     """Relative to the working folder there, and to the folder of results here."""
     size_bytes: int
     sha256: str
+    kept: str = ""
+    """Where it lies here instead, since a later stage has brought another file of this name."""
+
+    def below(self, root: Path) -> Path:
+        """Return where it lies in the folder of results."""
+        return root / (self.kept or self.name)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -403,6 +411,14 @@ class RunnerCapabilities:
     deadline: bool
 
 
+MakeWay = Callable[[Sequence[Path]], None]
+"""Told of the files at home that are about to be replaced, before the first of them is; an `OSError` prevents it."""
+
+
+def replace_all(paths: Sequence[Path]) -> None:
+    """Keep nothing: a `MakeWay` for files of which the newest is wanted."""
+
+
 class Runner(Protocol):
     """One place where jobs run. Every method may be called again after a crash: none acts twice."""
 
@@ -445,11 +461,12 @@ class Runner(Protocol):
         area: Area = Area.WORK,
         report: Report = unreported,
         listen: Listen = keep_going,
+        make_way: MakeWay = replace_all,
     ) -> FetchReport:
         """Bring files home: incremental, checksummed, atomic per file. Paths stay relative to the area.
 
         ``patterns`` are shell patterns relative to the area; ``**`` spans folders, a trailing ``/`` means all below.
-        ``report`` and ``listen`` as for `submit`.
+        ``report`` and ``listen`` as for `submit`. ``make_way`` is called before files here are replaced by others.
 
         Raises:
             FetchError: a file changed or broke while it was fetched, after retries; what came is kept.

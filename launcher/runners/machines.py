@@ -49,12 +49,14 @@ from launcher.runners.base import (
     Handle,
     Left,
     LogChunk,
+    MakeWay,
     Mount,
     Progress,
     RunnerCapabilities,
     Signal,
     Submission,
     Wanted,
+    replace_all,
 )
 from launcher.wheel import trainer_wheel
 from provisioning import LocalAccess, models
@@ -536,6 +538,7 @@ class MachineRunner:
         area: Area = Area.WORK,
         report: Report = unreported,
         listen: Listen = keep_going,
+        make_way: MakeWay = replace_all,
     ) -> FetchReport:
         """Bring files home; see `launcher.runners.base.Runner.fetch`."""
         start = Start.of_handle(handle)
@@ -553,6 +556,7 @@ class MachineRunner:
                 what=NAMES[area],
                 report=report,
                 listen=listen,
+                make_way=make_way,
             )
 
     @contextlib.contextmanager

@@ -278,13 +278,28 @@ class Store:
 
     # Outputs and measured speeds
 
-    def add_outputs(self, run_id: str, files: Iterable[tuple[str, int, str]], at: datetime) -> None:
-        """Note files that are home: (absolute path, bytes, sha256)."""
+    def add_outputs(
+        self, run_id: str, files: Iterable[tuple[str, int, str]], at: datetime, *, stage: str = ""
+    ) -> None:
+        """Note files that are home: (absolute path, bytes, sha256); what is the same stays the earlier ``stage``'s."""
         with self._database.transaction() as connection:
             connection.executemany(
-                "INSERT OR REPLACE INTO outputs VALUES (?, ?, ?, ?, ?)",
-                [(run_id, _path_column(path), size, digest, at.isoformat()) for path, size, digest in files],
+                "INSERT INTO outputs (run_id, path, size_bytes, sha256, fetched_at, stage) VALUES (?, ?, ?, ?, ?, ?)"
+                " ON CONFLICT (run_id, path) DO UPDATE SET size_bytes = excluded.size_bytes, sha256 = excluded.sha256,"
+                " fetched_at = excluded.fetched_at,"
+                " stage = CASE WHEN sha256 = excluded.sha256 AND stage <> '' THEN stage ELSE excluded.stage END",
+                [
+                    (run_id, _path_column(path), size, digest, at.isoformat(), stage)
+                    for path, size, digest in files
+                ],
             )
+
+    def outputs_with_stages(self, run_id: str) -> list[tuple[str, str, str]]:
+        """Return the files of a run that are home: (absolute path, the stage that made it, sha256)."""
+        query = "SELECT path, stage, sha256 FROM outputs WHERE run_id = ?"
+        return [
+            (os.fsdecode(path), stage, digest) for path, stage, digest in self._database.query(query, run_id)
+        ]
 
     def outputs(self, run_id: str) -> list[tuple[str, int, str]]:
         """Return the files of a run that are home: (absolute path, bytes, sha256)."""

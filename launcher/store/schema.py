@@ -114,6 +114,10 @@ MIGRATIONS: tuple[str, ...] = (
     """
     ALTER TABLE runs ADD COLUMN stages TEXT NOT NULL DEFAULT '{}';
     """,
+    # 9: which stage of such a job has made a file that is home
+    """
+    ALTER TABLE outputs ADD COLUMN stage TEXT NOT NULL DEFAULT '';
+    """,
 )
 
 

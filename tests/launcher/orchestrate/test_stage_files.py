@@ -4,6 +4,9 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from launcher.orchestrate.context import RunContext
+from launcher.orchestrate.stage_files import keep_of_others
+from launcher.remote.onboard.files import sha256_of
 from launcher.supervise import hold_lock
 from tests.launcher.orchestrate.test_parking import follow
 from tests.system.house import House
@@ -28,3 +31,64 @@ def test_a_pull_before_the_end_of_the_last_stage_does_not_bring_everything(house
         follow(house, run)
     assert (results / "else.txt").exists(), "no pattern has matched anything"
     assert run.status().state == "succeeded", "what was to be promoted is not what the other stage needs"
+
+
+def test_files_of_one_name_are_kept_and_the_right_one_travels(house: House) -> None:
+    small, large = {"instance_type": "cpu.4x"}, {"instance_type": "t4.1x"}
+    stages = [
+        {
+            "name": "base",
+            "run": "echo base > metrics.csv; echo 1 > x.csv",
+            "outputs": "x.csv",
+            "resources": small,
+        },
+        {
+            "name": "variant",
+            "needs": "base",
+            "run": "echo another > metrics.csv; echo 2 >> x.csv",
+            "outputs": "x.csv",
+        },
+        {"name": "last", "needs": ["variant", "base"], "run": "cp x.csv seen.csv"},
+        {"name": "again", "needs": "base", "run": "cp x.csv again.csv", "resources": small},
+        {"name": "both", "after": ["variant", "base"], "run": "cp x.csv both.csv"},
+    ]
+    fields = {"file_outputs": {"*.csv": str(house.results)}, "resources": large}
+    with hold_lock(house.home) as held:
+        assert held
+        run = house.launch(house.job(None, stages=stages, **fields), provider="fake")
+        follow(house, run)
+    assert run.status().state == "succeeded", run.status().reason
+    results = Path(run.status().results_dir)
+    found = {str(path.relative_to(results)): path.read_text() for path in results.rglob("*.csv")}
+    assert {name: text for name, text in found.items() if not name.startswith("logs/")} == {
+        "metrics.csv": "another\n",
+        "stages/base/metrics.csv": "base\n",
+        "stages/base/x.csv": "1\n",
+        "stages/variant/x.csv": "1\n2\n",
+        "stages/again/x.csv": "1\n",
+        "x.csv": "1\n2\n",
+        "seen.csv": "1\n2\n",
+        "again.csv": "1\n",
+        "both.csv": "1\n2\n",
+    }
+    said = [event.message for event in run.events() if event.data.get("action") == "kept"]
+    assert len(said) == 3
+    assert "metrics.csv, x.csv of stage base" in said[0]
+    assert f"what stage variant has left: kept in {results}/stages/base" in said[0]
+
+    context = RunContext(house.home, house.store, run.id, house.environ)
+    records, metrics = context.run.stages, results / "metrics.csv"
+    for _ in range(2):  # a step that is repeated
+        keep_of_others(context, "both", results, [metrics])
+    assert (results / "stages/variant/metrics.csv").read_text() == "another\n"
+    metrics.unlink()
+    metrics.write_text("the third")  # of a step that was cut off before it was written down
+    keep_of_others(context, "both", results, [metrics])
+    assert len(list(results.rglob("metrics.csv"))) == 3
+    row = [(str(metrics), 9, sha256_of(metrics))]
+    context.store.add_outputs(run.id, row, context.clock(), stage="variant")
+    keep_of_others(context, "both", results, [metrics])
+    assert (results / "stages/variant.2/metrics.csv").read_text() == "the third", "nothing is lost"
+    said = [event.message for event in run.events() if event.data.get("action") == "kept"]
+    assert len(said) == 5
+    assert context.store.run(run.id).stages == records
