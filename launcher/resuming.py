@@ -14,7 +14,7 @@ from launcher.orchestrate.candidates import furthest_step
 from launcher.orchestrate.context import RunContext
 from launcher.planning.preparation import prepare
 from launcher.policy.limits import Limits, raise_max_cost
-from launcher.policy.stages import StageRecord, to_redo
+from launcher.policy.stages import StageRecord, is_over, to_redo
 from launcher.policy.states import RunState
 from launcher.records import to_json
 from launcher.secrets import write_secrets
@@ -104,23 +104,31 @@ def _require_resumable(context: RunContext) -> None:
 
 
 def _reopen(context: RunContext, attempt: AttemptRow) -> None:
-    """Go on with the same machine: its disk holds the newest work. The next look starts it."""
+    """Go on with the same machine: its disk holds the newest work. The next look starts it.
+
+    Where the stage that ran there last is done, the next one begins there; else that stage gets a new start.
+    """
+    anew: dict[str, Any] = {}
+    if not is_over(attempt.stage, _to_redo(context)):
+        anew = {
+            "starts": attempt.starts + 1,
+            "errors": 0,
+            "step_at_start": furthest_step(context),
+            "progress": None,
+            "has_run": False,
+        }
     context.update_attempt(
         attempt,
         ended_at=None,
         cause="",
         reason="",
-        starts=attempt.starts + 1,
-        errors=0,
-        step_at_start=furthest_step(context),
-        progress=None,
-        has_run=False,
         asked_at=None,
         ending_at=None,
         ending_code="",
         trouble=None,
         silence={},
         not_before=None,
+        **anew,
     )
 
 

@@ -17,7 +17,7 @@ from launcher.errors import (
 )
 from launcher.events import Kind
 from launcher.orchestrate.attention import onlooker_of
-from launcher.orchestrate.budget import cost_of_attempt, deadlines_allowed
+from launcher.orchestrate.budget import cost_of_attempt
 from launcher.orchestrate.candidates import begin_attempt, furthest_step
 from launcher.orchestrate.context import RunContext
 from launcher.orchestrate.finish import bring_home, close_attempt, decide_end
@@ -25,7 +25,7 @@ from launcher.orchestrate.firewall import follow_address
 from launcher.orchestrate.homecoming import mirror_if_possible
 from launcher.orchestrate.machines import end_machines
 from launcher.orchestrate.observe import Seen
-from launcher.orchestrate.parking import leave_parked, may_resume, park_instead
+from launcher.orchestrate.parking import leave_parked, may_resume, park_instead, start_parked
 from launcher.orchestrate.stages import end_stage
 from launcher.orchestrate.submission import submission_for
 from launcher.policy.actions import (
@@ -47,15 +47,13 @@ from launcher.policy.states import Reason, RunState
 from launcher.quantities import duration, usd
 from launcher.records import from_json, to_json
 from launcher.runners.base import Progress, Signal
-from provisioning import InstanceRef, InstanceState, NoCapacity, Parkable, QuotaExceeded, Transient
+from provisioning import InstanceState
 from trainer.contract import Cause, Phase
 
 __all__ = ["act", "decide_on"]
 
 AGAIN_S = 0.0
 """Look again at once: something changed."""
-START_AGAIN_S = 2.0
-"""After a call to start a stopped machine that was not answered."""
 RESCUE = timedelta(seconds=120)
 """For how long outputs are fetched again and again from a machine that is about to be taken away."""
 
@@ -228,30 +226,13 @@ def _next_start(context: RunContext, seen: Seen, *, after_s: float = 0.0, errors
 
 
 def _start_machine(context: RunContext, seen: Seen, _: StartMachine) -> float:
-    ref = InstanceRef.parse(seen.row.ref)
-    provider = context.provider(ref.provider)
     refused = EndMachine(reason=Reason.INSTANCE_STOPPED, words="", fetch_first=False)
-    if not isinstance(provider, Parkable):
-        return _end_machine(context, seen, refused)
-    deadline, wait_s = deadlines_allowed(context).hard, 1.0
-    context.update_instance(
-        seen.row, deadline=deadline
-    )  # before it runs, whatever becomes of us and of the answer
-    try:
-        provider.unpark(ref, deadline)
-    except (
-        Transient
-    ) as err:  # it may run all the same: the next look finds out, and asks again if it does not
-        context.complain("unpark", f"{ref} may not have been started: {err}")
-        wait_s = err.retry_after_s or START_AGAIN_S
-    except (NoCapacity, QuotaExceeded) as err:
-        context.report(Kind.WARNING, f"it cannot be started again: {err}")
+    wait_s = start_parked(context, seen)
+    if wait_s is None:
         holds_outputs = seen.handle is not None and not seen.attempt.fetched
         if not holds_outputs or may_resume(seen):
             return _end_machine(context, seen, refused)
         return leave_parked(context, seen, "the stopped machine cannot be started now and its disk is kept")
-    else:
-        context.is_well("unpark")
     with context.store.together():
         _interrupted(context, "the provider stopped the machine", Reason.INSTANCE_STOPPED)
         words = "starting the stopped machine again"

@@ -3,17 +3,30 @@
 from __future__ import annotations
 
 from launcher.events import Kind
+from launcher.orchestrate.budget import deadlines_allowed
 from launcher.orchestrate.candidates import begin_attempt
 from launcher.orchestrate.context import RunContext
 from launcher.orchestrate.finish import close_attempt, decide_end
 from launcher.orchestrate.observe import Seen
 from launcher.policy.actions import Finish
 from launcher.policy.states import Reason, RunState
-from provisioning import CloudError, InstanceRef, InstanceState, Parkable, Transient, WhenUnattended
+from provisioning import (
+    CloudError,
+    InstanceRef,
+    InstanceState,
+    NoCapacity,
+    Parkable,
+    QuotaExceeded,
+    Transient,
+    WhenUnattended,
+)
 
-__all__ = ["leave_parked", "may_resume", "park_instead"]
+__all__ = ["leave_parked", "may_resume", "park_instead", "start_parked"]
 
 LOOK_S = 0.5
+STARTED_S = 1.0
+START_AGAIN_S = 2.0
+"""After a call to start a stopped machine that was not answered."""
 
 
 def park_instead(context: RunContext, seen: Seen) -> float | None:
@@ -65,3 +78,25 @@ def leave_parked(context: RunContext, seen: Seen, words: str) -> float:
         begin_attempt(context, avoid_place=True, fruitless=fruitless)
     context.memory.instance = None
     return 0.0
+
+
+def start_parked(context: RunContext, seen: Seen) -> float | None:
+    """Start a stopped machine, which keeps its disk; return seconds until the next look, None where it cannot be started."""
+    ref = InstanceRef.parse(seen.row.ref)
+    provider = context.provider(ref.provider)
+    if not isinstance(provider, Parkable):
+        return None
+    deadline = deadlines_allowed(context).hard
+    context.update_instance(
+        seen.row, deadline=deadline
+    )  # before it runs, whatever becomes of us and of the answer
+    try:
+        provider.unpark(ref, deadline)
+    except Transient as err:  # it may run all the same: the next look finds out, and asks again if not
+        context.complain("unpark", f"{ref} may not have been started: {err}")
+        return err.retry_after_s or START_AGAIN_S
+    except (NoCapacity, QuotaExceeded) as err:
+        context.report(Kind.WARNING, f"it cannot be started again: {err}")
+        return None
+    context.is_well("unpark")
+    return STARTED_S

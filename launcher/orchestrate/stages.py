@@ -13,6 +13,7 @@ from launcher.orchestrate.context import RunContext
 from launcher.orchestrate.finish import bring_home, close_stage, decide_end
 from launcher.orchestrate.machines import end_machines
 from launcher.orchestrate.observe import Seen
+from launcher.orchestrate.parking import start_parked
 from launcher.orchestrate.stage_record import conclude, skip_blocked
 from launcher.planning.stages import meets
 from launcher.policy.actions import Finish
@@ -109,6 +110,13 @@ def begin_next(context: RunContext, seen: Seen) -> float:
         decide_end(context, end)
         return 0.0
     stage = context.stage
+    if _is_stopped(context, seen):
+        started_s = start_parked(context, seen)
+        if started_s is not None:
+            context.update_attempt(seen.attempt, silence={})
+            words = f"the stopped machine is started again for stage {stage.name}"
+            context.say_once("decision", Kind.DECISION, words, action="StartMachine")
+            return started_s
     stays = _stays(context, seen)
     if stays is None:
         return RETRY_S
@@ -205,11 +213,7 @@ def _stays(context: RunContext, seen: Seen) -> bool | None:
     One question without an answer says nothing about a machine: it is ended once it has been silent for as long as a
     machine at work may be.
     """
-    if seen.attempt.ending_at is not None or seen.handle is None:
-        return False
-    resources = context.stage.resources or context.job.resources
-    image_id = context.job_of(seen.attempt).resources.image_id
-    if not meets(context.offer_of(seen.attempt), resources, image_id=image_id):
+    if not _would_do(context, seen):
         return False
     machine = seen.situation.machine
     if machine.state is None:
@@ -219,6 +223,20 @@ def _stays(context: RunContext, seen: Seen) -> bool | None:
     if seen.runner is not None:
         return True
     return None if machine.silent_s < seen.situation.policy.unreachable_grace_s else False
+
+
+def _is_stopped(context: RunContext, seen: Seen) -> bool:
+    """Whether the machine of the last stage would do for the next one, and only has to be started again."""
+    machine = seen.situation.machine
+    return machine.state is InstanceState.STOPPED and machine.can_start and _would_do(context, seen)
+
+
+def _would_do(context: RunContext, seen: Seen) -> bool:
+    if seen.attempt.ending_at is not None or seen.handle is None:
+        return False
+    resources = context.stage.resources or context.job.resources
+    image_id = context.job_of(seen.attempt).resources.image_id
+    return meets(context.offer_of(seen.attempt), resources, image_id=image_id)
 
 
 def _is_machine_gone(context: RunContext, seen: Seen) -> bool:

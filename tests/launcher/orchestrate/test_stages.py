@@ -167,6 +167,27 @@ def test_a_stage_that_was_on_the_kept_machine_before_is_started_anew_there(house
     house.audit(run)
 
 
+def test_a_run_that_was_stopped_between_two_stages_goes_on_with_the_machine_that_was_kept(
+    house: House,
+) -> None:
+    stages = [counting(house, "first"), {"name": "second", "run": "cat outputs/weights.txt"}]
+    with hold_lock(house.home) as held:
+        assert held
+        run = house.launch(house.job(None, stages=stages), provider="fake", instance="t4.1x")
+        follow(house, run, until=lambda: is_between_stages(house, run))
+        run.stop(keep_disk=True)
+        follow(house, run)
+        assert [machine["state"] for machine in house.machines()] == ["stopped"]
+        run.resume()
+        follow(house, run)
+    status = run.status()
+    assert status.state == "succeeded", status.reason
+    assert len(house.machines()) == 1, "nothing was rented beside what was kept"
+    starts = {row.stage: (row.n, row.starts) for row in house.store.attempts(run.id)}
+    assert starts == {"first": (1, 1), "second": (1, 1)}
+    house.audit(run)
+
+
 def test_what_two_processes_write_of_stages_does_not_undo_each_other(house: House) -> None:
     stages = [counting(house, "first"), {"name": "second", "run": "echo"}]
     with hold_lock(house.home) as held:
