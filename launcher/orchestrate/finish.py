@@ -239,10 +239,11 @@ def _close_last(context: RunContext, attempt: AttemptRow, reason: Reason, words:
 def _judge(context: RunContext, reason: Reason) -> None:
     """Say what the numbers of the run were worth, and what was asked for and never came."""
     run, attempts = context.run, context.attempts
-    progress = attempts[-1].progress if attempts else None
-    reading = None if progress is None else from_json(Progress, progress).log_reading
-    if reading is not None and not reading.matched:
-        context.report(Kind.WARNING, f"progress: none of {reading.lines:,} lines of output matched")
+    told = [from_json(Progress, row.progress).log_reading for row in attempts if row.progress is not None]
+    readings = [reading for reading in told if reading is not None]
+    if readings and not any(reading.matched for reading in readings):
+        lines = sum(reading.lines for reading in readings)
+        context.report(Kind.WARNING, f"progress: none of {lines:,} lines of output matched")
     if reason in (Reason.FINISHED, Reason.GAVE_UP) and (missing := missing_metrics(run)):
         context.report(Kind.WARNING, missing)
     verdict = verdict_of_run(run, attempts)

@@ -81,6 +81,11 @@ def _carried(run: RunRow, name: str) -> Carried:
             f"stage {name} of {run.run_id} has not succeeded, it is {record.state.value}{why}",
             hint=f"`launch status {run.run_id}`; `launch resume {run.run_id}` does what is missing",
         )
+    if record.missing:
+        raise UsageError(
+            f"stage {name} of {run.run_id} ended without {', '.join(record.missing)} (its outputs)",
+            hint=f"run {name} again, or take what it does not make out of its `outputs`",
+        )
     return Carried(stage=name, attempt=0, start=0, root=Path(run.results_dir), files=record.files)
 
 

@@ -211,8 +211,9 @@ def prepare(
     except (CloudError, LaunchError):
         checked.require_ok()  # what is certain comes before what somebody else answered
         raise
-    # Here a machine that finds out costs nothing; anywhere else somebody waits for it, or pays.
-    asks = plan.offer.provider != "local" and not checked.errors and resolve is not False
+    # Here a machine that finds out costs nothing, unless stages have run before; anywhere else somebody waits, or pays.
+    is_found_out_at_once = plan.offer.provider == "local" and len(job.stages) < 2
+    asks = not is_found_out_at_once and not checked.errors and resolve is not False
     resolved = tuple(look_at_requirements(job, env)) if asks else ()
     return Prepared(
         job=job,

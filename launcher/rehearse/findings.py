@@ -80,7 +80,13 @@ class Rehearsal:
     @property
     def passed(self) -> bool:
         """Nothing would lose work or results."""
-        return all(finding.grade is not Grade.FAILED for finding in self.findings)
+        return self.was_tried and all(finding.grade is not Grade.FAILED for finding in self.findings)
+
+    @property
+    def was_tried(self) -> bool:
+        """The program was interrupted at all: of one that was done before that, nothing is known."""
+        seen = self.observed
+        return seen.after_notice is not None or seen.after_kill is not None
 
 
 def judge(seen: Observed) -> tuple[Finding, ...]:

@@ -40,6 +40,10 @@ def rehearsal_lines(name: str, result: Rehearsal) -> Iterator[str]:
 def _verdict(result: Rehearsal) -> str:
     if result.observed.failure is not None:
         return "as it is, it does not run: see x above"
+    if not result.was_tried and not any(finding.grade is Grade.FAILED for finding in result.findings):
+        return (
+            "it was done before anything could be tried, so nothing is known of an interruption: see ! above"
+        )
     return (
         "it survives an interruption"
         if result.passed

@@ -75,7 +75,8 @@ class Patterns:
         self._waiting = bytearray()
         self._allowance_s = MOST_AT_ONCE_S
         self._looked_at = time.monotonic()
-        self._slow = 0
+        self._slow: Dict[Any, int] = {}
+        self._given_up = ""
         self._unreadable: Dict[str, str] = {}
         self._step: Optional[float] = None
         self._stopped = ""
@@ -133,7 +134,7 @@ class Patterns:
         """For ``status.json``; None for a job without expressions."""
         if not self._patterns and not self._stopped:
             return None
-        trouble = self._stopped
+        trouble = self._stopped or self._given_up
         if not trouble and self._unreadable:
             name, text = next(iter(self._unreadable.items()))
             trouble = "the group %s matched %r, which is no number" % (name, text)
@@ -166,7 +167,7 @@ class Patterns:
             try:
                 match = alarm.search(pattern, text)
             except TooSlow:
-                self._note_slow()
+                self._note_slow(pattern)
                 continue
             if match is not None:
                 is_match = True
@@ -174,13 +175,19 @@ class Patterns:
         self.matched += is_match
         return found
 
-    def _note_slow(self) -> None:
-        self._slow += 1
-        if self._slow >= MOST_SLOW_LINES:
-            self._stopped = "it took longer than %g s for each of %d lines, and is not tried any more" % (
-                LINE_S,
-                self._slow,
-            )
+    def _note_slow(self, pattern: Any) -> None:
+        """One that is slow again and again is given up; the others go on."""
+        self._slow[pattern] = self._slow.get(pattern, 0) + 1
+        if self._slow[pattern] < MOST_SLOW_LINES:
+            return
+        self._patterns = [other for other in self._patterns if other is not pattern]
+        self._given_up = "%r took longer than %g s for each of %d lines, and is not tried any more" % (
+            pattern.pattern[:60],
+            LINE_S,
+            self._slow[pattern],
+        )
+        if not self._patterns:
+            self._stopped = self._given_up
 
     def _numbers(self, groups: Dict[str, Optional[str]]) -> Dict[str, float]:
         found = {}

@@ -6,8 +6,9 @@ from dataclasses import replace
 
 import pytest
 
-from launcher.rehearse.findings import Finding, Grade, judge, save_interval_s
+from launcher.rehearse.findings import Finding, Grade, Rehearsal, judge, save_interval_s
 from launcher.rehearse.observed import Leaving, Observed, Return, Save
+from launcher.render.rehearsal import rehearsal_lines
 
 SAVES = tuple(Save(name=f"s{n}", size_bytes=1000, at_s=10.0 * n) for n in range(1, 4))
 LEFT = Leaving(notice_s=30, seconds=0.5, exit_code=75, step_before=7, saved=True)
@@ -99,3 +100,11 @@ def test_a_program_that_was_done_at_once_did_begin() -> None:
     seen = Observed(finished_early=True, finished=True, outputs=2)
     assert "environment" not in {finding.check for finding in judge(seen)}
     assert found(seen, "length").grade is Grade.WARNING
+
+
+def test_what_was_done_before_anything_was_tried_has_not_passed() -> None:
+    seen = Observed(finished_early=True, finished=True, outputs=2)
+    result = Rehearsal(observed=seen, findings=judge(seen), losses=())
+    assert not result.passed
+    *_, verdict = rehearsal_lines("demo", result)
+    assert "nothing is known of an interruption" in verdict

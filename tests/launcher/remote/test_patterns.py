@@ -71,8 +71,9 @@ def test_an_expression_that_never_comes_to_an_end_is_not_tried_for_ever(tmp_path
     for _ in range(2 * patterns.MOST_SLOW_LINES):
         reader.read(line)
     assert "not tried any more" in reader.told["trouble"]
-    assert reader.told["lines"] == patterns.MOST_SLOW_LINES
-    assert reader.read()[0]["step"] == 7, "the other expression was not kept from its lines"
+    assert "a+" in reader.told["trouble"], "which of them"
+    assert reader.told["lines"] == reader.told["matched"] > patterns.MOST_SLOW_LINES, "the other one goes on"
+    assert reader.read("step 8/9 loss 1\n")[-1]["step"] == 8
 
 
 def test_of_a_flood_the_newest_is_read_and_little_is_written(tmp_path: Path) -> None:
