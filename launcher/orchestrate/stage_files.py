@@ -89,7 +89,8 @@ def _note(context: RunContext, stage: str, dest: Path, kept: Sequence[_Kept]) ->
                 context.report(Kind.WARNING, words, action="kept", stage=owner, folder=folder, files=len(new))
         for name, record in context.stage_records.items():
             files = tuple(
-                replace(file, kept=moved.get((file.name, file.sha256), file.kept)) for file in record.files
+                replace(file, kept=moved.get((file.kept or file.name, file.sha256), file.kept))
+                for file in record.files
             )
             if name != stage and files != record.files:
                 context.update_stage(name, files=files)

@@ -92,3 +92,7 @@ def test_files_of_one_name_are_kept_and_the_right_one_travels(house: House) -> N
     said = [event.message for event in run.events() if event.data.get("action") == "kept"]
     assert len(said) == 5
     assert context.store.run(run.id).stages == records
+    keep_of_others(
+        context, "both", results, [results / "stages/base/x.csv"]
+    )  # a job that writes there itself
+    assert context.stage_records["base"].files[0].kept == "stages/base/stages/base/x.csv"
