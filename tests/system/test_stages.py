@@ -51,6 +51,7 @@ def test_an_overnight_plan_with_a_lost_machine_and_a_failing_stage(house: House)
     )
     run = house.launch(job, provider="fake")
     house.until_step(run, 5)
+    house.until(run, "running")  # the look that finds the step may be the first of all
     status = run.status()
     assert [(stage.name, stage.state) for stage in status.stages] == [
         ("compare", "waiting"), ("features", "succeeded"), ("train", "running"), ("hybrid", "waiting"), ("words", "waiting"),
