@@ -36,6 +36,9 @@ __all__ = ["Rsync", "UncleanShell", "is_rsync", "local_rsync"]
 
 STALL_S = 60
 """After so long without a byte rsync gives up, and is started again."""
+GO_ON = "--append-verify"
+"""What is there of a file counts as its beginning, and the whole is verified by rsync in the end. Without it rsync searches
+what is there for every part of what is not: a file of 3 GB of which 0.7 GB were there took 75 s instead of 13 s."""
 FIRST_PAUSE_S, LONGEST_PAUSE_S = 0.5, 15.0
 FRUITLESS_TRIES = 6
 """So often in a row without one byte more, then the machine counts as unreachable."""
@@ -105,7 +108,10 @@ class Rsync:
             "--delete",
             "--stats",
         ]
-        said = self._until_done([*options, "--", from_here, self._remote(there)], on_progress, PlacementError)
+        paths = ["--", from_here, self._remote(there)]
+        said = self._until_done(
+            [*options, *paths], on_progress, PlacementError, go_on=[*options, GO_ON, *paths]
+        )
         return Sent(_number(TRANSFERRED, said), _number(TRANSFERRED_BYTES, said))
 
     def bring(self, root: PurePosixPath, names: Sequence[str], dest: Path, on_progress: OnProgress) -> None:
@@ -132,8 +138,13 @@ class Rsync:
         on_progress: OnProgress,
         error: type[PlacementError] | type[FetchError],
         stdin: IO[bytes] | None = None,
+        *,
+        go_on: Sequence[str] | None = None,
     ) -> str:
-        """Run it, and run it again after a cut, as long as each time brings something."""
+        """Run it, and run it again after a cut, as long as each time brings something.
+
+        ``go_on``: what is run after a cut. It may pass over what it cannot go on with, so the first form has the last word.
+        """
         pause_s, fruitless, most = FIRST_PAUSE_S, 0, 0
         moved = 0
 
@@ -145,12 +156,18 @@ class Rsync:
         def listen() -> None:
             on_progress(moved)
 
+        was_cut, earlier = False, ""
         while True:
             moved = 0
-            code, said, words = self._once(arguments, progress, stdin)
+            goes_on = was_cut and go_on is not None
+            code, said, words = self._once(go_on if goes_on and go_on else arguments, progress, stdin)
             if code == 0 or code in PARTLY:
                 _raise_full_disk(words, error)
-                return said
+                if not goes_on:
+                    return earlier + said
+                was_cut, earlier = False, earlier + said
+                continue
+            was_cut = True
             self._raise_what_stays(code, words, error)
             fruitless = 0 if moved > most else fruitless + 1
             pause_s = FIRST_PAUSE_S if moved > most else min(2 * pause_s, LONGEST_PAUSE_S)
@@ -258,8 +275,7 @@ def _last(words: str) -> str:
 
 
 def _number(pattern: re.Pattern[str], text: str) -> int:
-    found = pattern.search(text)
-    return int(re.sub(r"\D", "", found[1])) if found else 0
+    return sum(int(re.sub(r"\D", "", found[1])) for found in pattern.finditer(text))
 
 
 def _word(word: str) -> str:

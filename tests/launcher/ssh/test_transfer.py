@@ -157,6 +157,33 @@ def test_a_large_file_goes_on_where_it_was_cut(
     shell.close()
 
 
+@pytest.mark.parametrize("name", WAYS)
+def test_after_a_cut_what_is_there_of_another_version_is_replaced(
+    name: str, machine: Sshd, tools: Tools, proxy: Proxy, tmp_path: Path
+) -> None:
+    shell = shell_on(machine, port=proxy.port)
+    shell.run(["true"])
+    transfer = way(name, shell, Tools(shell, "python3", PurePosixPath(machine.home) / "tools"))
+    source, far = tmp_path / "data", Path(machine.home) / f"versions {name}"
+    for folder in (source, far):
+        folder.mkdir()
+    new = {
+        "a": os.urandom(8 << 20),
+        "b-as-long": b"new" * 1000,
+        "c-shorter": b"n" * 10,
+        "d-longer": b"new" * 2000,
+    }
+    old = {"b-as-long": b"old" * 1000, "c-shorter": b"o" * 5000, "d-longer": b"old" * 1000}
+    for folder, files in ((source, new), (far, old)):
+        for file, content in files.items():
+            (folder / file).write_bytes(content)
+            os.utime(folder / file, (1, 1) if folder is far else None)
+    proxy.cut_after_bytes = proxy.passed_bytes + (6 << 20)
+    transfer.send(source, PurePosixPath(far), no_progress)
+    assert {path.name: path.read_bytes() for path in far.iterdir()} == new
+    shell.close()
+
+
 class StopNow(Exception):
     """Somebody said so."""
 
