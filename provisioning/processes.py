@@ -181,7 +181,7 @@ def _from_all_of_proc() -> list[Process]:
         unclear = []
         for entry in left:
             process, shown = _from_proc(entry)
-            if shown.patience > look + 1:
+            if shown.value > look + 1:
                 unclear.append(entry)
             elif process is not None:
                 found.append(process)
@@ -197,10 +197,6 @@ class _Shown(enum.Enum):
     ENOUGH = 1
     NO_ENVIRONMENT = LOOKS_AT_NEWBORN
     NO_ARGUMENTS_EITHER = LOOKS_AT_EXEC
-
-    @property
-    def patience(self) -> int:
-        return self.value
 
 
 def _from_proc(entry: Path) -> tuple[Process | None, _Shown]:

@@ -15,7 +15,7 @@ import csv
 import io
 import re
 import sys
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import date
 from typing import TYPE_CHECKING, Literal, NoReturn, cast
 
@@ -137,16 +137,7 @@ def merged(known: Iterable[Reading], fresh: Sequence[Reading]) -> tuple[Reading,
     for item in known:
         places = tuple(place for place in item.places if (item.item, place, item.market) not in said)
         if places:
-            kept.append(
-                Reading(
-                    item=item.item,
-                    places=places,
-                    market=item.market,
-                    low_usd=item.low_usd,
-                    high_usd=item.high_usd,
-                    source=item.source,
-                )
-            )
+            kept.append(replace(item, places=places))
     return (*kept, *fresh)
 
 

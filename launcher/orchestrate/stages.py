@@ -67,7 +67,7 @@ def end_stage(context: RunContext, seen: Seen, action: Finish) -> float | None:
             return RETRY_S
         context.is_well("outputs")
     words = (
-        f"{action.words}; time is left for {_names(context)}"
+        f"{action.words}; time is left for {', '.join(_closing(context))}"
         if _is_cut_off(context, seen, action)
         else action.words
     )
@@ -94,12 +94,12 @@ def _is_cut_off(context: RunContext, seen: Seen, action: Finish) -> bool:
     ):
         return False
     present = context.stage.name
-    last = [stage.name for stage in closing(context.job.every_stage, context.stage_records)]
+    last = _closing(context)
     return bool(last) and present not in last and context.now < deadlines_of_run(context).soft
 
 
-def _names(context: RunContext) -> str:
-    return ", ".join(stage.name for stage in closing(context.job.every_stage, context.stage_records))
+def _closing(context: RunContext) -> list[str]:
+    return [stage.name for stage in closing(context.job.every_stage, context.stage_records)]
 
 
 def begin_next(context: RunContext, seen: Seen) -> float:
