@@ -19,6 +19,7 @@ from launcher.planning.preflight import Finding, Level
 
 if TYPE_CHECKING:
     from launcher.job import Job
+    from launcher.job.problem import Path as FieldPath
     from launcher.runners.base import Environment
 
 __all__ = ["judge", "look_at_requirements"]
@@ -49,23 +50,31 @@ def look_at_requirements(
 
     What is certain to fail is an error, in the resolver's words. That it could not be asked is said and forbids nothing.
     """
-    told: dict[str, Environment] = {}
-    for stage in job.every_stage:
+    told: dict[str, tuple[Environment, FieldPath]] = {}
+    for position, stage in enumerate(job.every_stage):
         asked = stage.environment or job.environment
         if asked.requirements is not None:
-            told[asked.requirements] = environment_at_launch(job, asked, run=stage.run)
+            is_its_own = bool(job.stages) and job.stages[position].environment is not None
+            field: FieldPath = (*(("stages", position) if is_its_own else ()), "environment", "requirements")
+            told.setdefault(asked.requirements, (environment_at_launch(job, asked, run=stage.run), field))
     if not told:
         return
     uv = which("uv") or which(str(Path(sys.executable).with_name("uv")))
-    for path, environment in told.items():
+    for path, (environment, field) in told.items():
         if uv is None:
             yield _unknown(f"{path} was not checked: uv is not on this computer", "pip install uv")
             continue
-        yield _look(uv, path, environment, job, environ, timeout_s)
+        yield _look(uv, path, field, environment, job, environ, timeout_s)
 
 
 def _look(
-    uv: str, path: str, environment: Environment, job: Job, environ: Mapping[str, str], timeout_s: float
+    uv: str,
+    path: str,
+    field: FieldPath,
+    environment: Environment,
+    job: Job,
+    environ: Mapping[str, str],
+    timeout_s: float,
 ) -> Finding:
     try:
         code, words = _ask(uv, environment, job, environ, timeout_s)
@@ -78,7 +87,7 @@ def _look(
     if verdict is Level.ERROR:
         error: JobFileError = FieldError(
             f"{path} cannot be resolved: {said}",
-            path=("environment", "requirements"),
+            path=field,
             hint="--no-resolve launches without this check",
         )
         return Finding(check=CHECK, level=Level.ERROR, message=error.message, fix=error.hint, error=error)

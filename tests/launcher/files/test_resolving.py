@@ -38,6 +38,19 @@ def test_uv_says_what_cannot_be_had(tmp_path: Path) -> None:
         assert "1.0 is available and you require tiny-one>=9" in bad.message
         assert bad.message.startswith("environment.requirements: bad.txt cannot be resolved: ")
         assert bad.error is not None and "--no-resolve" in (bad.fix or "")
+        staged = Job.from_dict(
+            {
+                "stages": [
+                    {"name": "a", "run": "x", "environment": {"requirements": "good.txt"}},
+                    {"name": "b", "run": "x", "environment": {"requirements": "bad.txt"}},
+                ],
+                "envs": {"PIP_INDEX_URL": url},
+            },
+            base_dir=tmp_path,
+        )
+        fine, at_fault = look_at_requirements(staged, environ, which=lambda name: find_uv_bin())
+        assert fine.level is Level.OK
+        assert at_fault.message.startswith("stages[1].environment.requirements: bad.txt cannot be resolved")
         odd = look("odd.txt", url)
         assert odd.level is Level.ERROR and "`requirements.txt` at position 0" in odd.message
     nobody = look("good.txt", "http://127.0.0.1:9/simple")
