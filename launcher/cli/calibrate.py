@@ -10,7 +10,7 @@ import click
 from launcher.cli.arguments import example
 from launcher.cli.estimate import EstimateCommand
 from launcher.cli.failures import EXIT_DECLINED, nothing_rented
-from launcher.cli.options import CHOICE, JOB, LIMITS, OUTPUT, api_options
+from launcher.cli.options import CHOICE, JOB, LIMITS, OUTPUT, STAGE, api_options
 from launcher.cli.screen import Screen
 from launcher.cli.start import agreed, job_of
 
@@ -72,7 +72,7 @@ def _calibrate(ctx: click.Context, /, **given: Any) -> int:
 calibrate = EstimateCommand(
     name="calibrate",
     callback=_calibrate,
-    params=[*CHOICE, MINUTES, *LIMITS, *JOB, DRY, YES, *OUTPUT],
+    params=[*CHOICE, MINUTES, *LIMITS, *STAGE, *JOB, DRY, YES, *OUTPUT],
     short_help="Measure the pace for some minutes.",
     help=(
         "Run the job for some minutes on a machine, bring nothing home, end it; then price the whole run from its pace. "

@@ -54,9 +54,12 @@ LIMITS = (
     _option("--until", type=values.MOMENT, metavar="TIME", help="End the run by then: 06:00, or a date."),
 )
 
-JOB = (
+STAGE = (
     _option("--stage", metavar="NAME", help="Of a job with stages: this one alone."),
     _option("--from", "from_run", metavar="RUN", help="With --stage: the run whose outputs it is given."),
+)
+
+JOB = (
     _option("--name", metavar="NAME", help="Name of the run; its id begins with it."),
     _option(
         "--set",
@@ -111,14 +114,14 @@ RANKING = (
 SECTIONS: tuple[tuple[str, tuple[click.Parameter, ...]], ...] = (
     ("What to rent", CHOICE),
     ("Limits", LIMITS),
-    ("The job", (*JOB, RESULTS)),
+    ("The job", (*STAGE, *JOB, RESULTS)),
     ("How to go about it", CONDUCT),
     ("What is shown", RANKING),
 )
 """How the options are grouped in help texts; what is in no group comes last."""
 
-START_PARAMS: tuple[click.Parameter, ...] = (*CHOICE, *LIMITS, *JOB, RESULTS, *CONDUCT, *OUTPUT)
-ESTIMATE_PARAMS: tuple[click.Parameter, ...] = (*CHOICE, *LIMITS, *JOB, *RANKING, *OUTPUT)
+START_PARAMS: tuple[click.Parameter, ...] = (*CHOICE, *LIMITS, *STAGE, *JOB, RESULTS, *CONDUCT, *OUTPUT)
+ESTIMATE_PARAMS: tuple[click.Parameter, ...] = (*CHOICE, *LIMITS, *STAGE, *JOB, *RANKING, *OUTPUT)
 
 _AS_THEY_ARE = (
     "provider",

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import itertools
+from pathlib import Path
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from launcher.errors import UsageError
 from launcher.job import Job, Stage
 from launcher.job.stages import alone, job_of_stage
+from launcher.planning.earlier import one_stage
 from launcher.planning.stages import in_order, meets
 from launcher.policy.stages import (
     StageRecord,
@@ -24,6 +27,8 @@ from launcher.policy.stages import (
     to_redo,
 )
 from launcher.policy.states import Reason
+from launcher.records import to_json
+from launcher.store import RunRow, Store
 from provisioning import Offer
 from provisioning.models import utc_now
 
@@ -208,3 +213,21 @@ def test_a_stage_of_unknown_length_begins_and_leaves_room() -> None:
         "hybrid",
         "it takes about 2 h; time left: 1 h, of which 5 min are kept for what comes after",
     )
+
+
+def test_a_stage_is_not_given_half_of_what_it_needs(tmp_path: Path) -> None:
+    stages = [
+        {"name": "feat", "run": "x", "outputs": ["a.h5", "b.h5"]},
+        {"name": "last", "run": "x", "needs": "feat"},
+    ]
+    job = Job.from_dict({"stages": stages}, base_dir=tmp_path)
+    record = StageRecord(state=StageState.SUCCEEDED, missing=("b.h5",))
+    store, now = Store(tmp_path / "launch.db"), utc_now()
+    fields = {"fields": job.to_dict()}
+    row = RunRow(
+        run_id="demo-ab12", name="demo", state="succeeded", created_at=now, updated_at=now, job=fields
+    )
+    store.add_run(row)
+    store.update_run(row.run_id, stages={"feat": to_json(record)})
+    with pytest.raises(UsageError, match=r"feat of demo-ab12 ended without b\.h5"):
+        one_stage(job, "last", "demo-ab12", store)
