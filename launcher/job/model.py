@@ -155,7 +155,14 @@ class Job(Record):
         default_factory=dict, metadata=ruled(ProviderOptionsRule())
     )
     """Provider → what only that provider knows."""
-    stages: tuple[Stage, ...] = field(default=(), metadata=ruled(ListOf(item=RecordOf(type=lambda: Stage))))
+    stages: tuple[Stage, ...] = field(
+        default=(),
+        metadata=ruled(
+            ListOf(
+                item=RecordOf(type=lambda: Stage), if_empty="has no stage; a job without any has run instead"
+            )
+        ),
+    )
     """Several steps, instead of ``run``."""
     base_dir: Path = field(default_factory=Path.cwd, compare=False)
     """What paths at home are relative to; no part of the job file."""

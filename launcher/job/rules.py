@@ -304,6 +304,8 @@ class ListOf(Generic[T]):
     item: Rule[T]
     what: str = "a list"
     single: bool = False
+    if_empty: str | None = None
+    """Why nothing in it is refused; None where that is fine."""
 
     def read(self, value: object) -> tuple[T, ...]:
         """Return the checked value."""
@@ -311,6 +313,8 @@ class ListOf(Generic[T]):
             value = [value]
         if not isinstance(value, list | tuple):
             raise expected(self.what, value)
+        if not value and self.if_empty:
+            raise FieldError(self.if_empty)
         items = []
         for position, item in enumerate(value):
             try:
