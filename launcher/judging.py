@@ -43,15 +43,17 @@ def verdict_of_run(run: RunRow, attempts: Sequence[AttemptRow]) -> Verdict | Non
 
 
 def hopeless(run: RunRow, attempts: Sequence[AttemptRow], *, worked_s: float | None) -> str:
-    """Return why the run is given up early, in words; empty while it goes on, and once a person has resumed it.
+    """Return why what is at work is given up early, in words; empty while it goes on, and once a person has resumed it.
 
     What an earlier stage has reported says nothing about the one at work.
     """
-    told = _fields(run).get("give_up")
-    if told is None or run.resumed_at is not None:
+    told, stage = _fields(run).get("give_up"), attempts[-1].stage
+    has_stages = bool(_fields(run).get("stages"))
+    is_resumed = run.stages.get(stage, {}).get("resumed") if has_stages else run.resumed_at is not None
+    if told is None or is_resumed:
         return ""
     give_up = RecordOf(type=lambda: GiveUp).read(told)
-    same_stage = [row for row in attempts if row.stage == attempts[-1].stage]
+    same_stage = [row for row in attempts if row.stage == stage]
     return why_give_up(give_up, _numbers(run, same_stage, run.metrics), step=run.step, worked_s=worked_s)
 
 

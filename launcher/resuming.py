@@ -85,7 +85,17 @@ def resume(
 
 
 def _to_redo(context: RunContext) -> dict[str, StageRecord]:
-    return to_redo(context.job.every_stage, context.stage_records) if context.job.stages else {}
+    """The records that the stages go on with; of what has been at work before, a person has decided that it goes on."""
+    if not context.job.stages:
+        return {}
+    records = to_redo(context.job.every_stage, context.stage_records)
+    begun = {row.stage for row in context.attempts if row.progress is not None or row.starts > 1}
+    again = {
+        name: dataclasses.replace(records.get(name, StageRecord()), resumed=True)
+        for name in begun
+        if not is_over(name, records)
+    }
+    return {**records, **again}
 
 
 def kept_machine(context: RunContext) -> AttemptRow | None:

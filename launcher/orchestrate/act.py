@@ -310,7 +310,7 @@ def _finish(context: RunContext, seen: Seen, action: Finish) -> float:
         next_look_s = end_stage(context, seen, action)
         if next_look_s is not None:
             return next_look_s
-        action = replace(action, words=f"stage {context.stage.name}: {action.words}")
+        action = replace(action, stage=context.stage.name)
     decide_end(context, action)
     return AGAIN_S
 

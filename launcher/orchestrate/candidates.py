@@ -8,6 +8,7 @@ from launcher.errors import LaunchError
 from launcher.events import Kind
 from launcher.orchestrate.context import RunContext
 from launcher.planning.preparation import plan_again
+from launcher.policy.stages import can_be_spared
 from launcher.policy.states import Reason
 from launcher.records import to_json
 from launcher.store import AttemptRow
@@ -21,6 +22,8 @@ __all__ = [
     "furthest_step",
     "next_candidate",
     "offer_elsewhere",
+    "others_could_work",
+    "patience",
     "pause_between_rounds_s",
     "renew_candidates",
 ]
@@ -29,6 +32,8 @@ UNFIT = frozenset({Reason.PLACEMENT.value, Reason.NO_BOOT.value})
 """Causes of an attempt's end that speak against its machine."""
 CAPACITY_PATIENCE = timedelta(hours=24)
 """For how long a run that was interrupted waits for a machine; waiting costs nothing."""
+OTHERS_WAIT = timedelta(minutes=15)
+"""The same for a stage that has not been at work, while others could be."""
 FIRST_PAUSE_S = 30.0
 LONGEST_PAUSE_S = 600.0
 """No back-off is longer, `launcher.policy.situation.Policy.backoff_max_s` included."""
@@ -117,6 +122,18 @@ def renew_candidates(context: RunContext, attempt: AttemptRow) -> AttemptRow | N
     words = f"all offers of the plan are gone; others on the market, within what was agreed: {len(fresh)}"
     context.report(Kind.DECISION, words, action="renew_candidates")
     return context.update_attempt(attempt, candidate=0, offer=to_json(fresh[0]))
+
+
+def others_could_work(context: RunContext, attempt: AttemptRow) -> bool:
+    """Whether other stages of the run could be at work if an attempt's stage had failed."""
+    stages = context.job.every_stage
+    return bool(context.job.stages) and can_be_spared(stages, context.stage_records, attempt.stage)
+
+
+def patience(context: RunContext, attempt: AttemptRow) -> timedelta:
+    """Return for how long a machine is asked for, once the run has been at work."""
+    was_at_work = any(row.progress is not None for row in context.of_the_same_stage(attempt))
+    return CAPACITY_PATIENCE if was_at_work or not others_could_work(context, attempt) else OTHERS_WAIT
 
 
 def pause_between_rounds_s(context: RunContext, attempt: AttemptRow) -> float:

@@ -42,8 +42,9 @@ def decide_end(context: RunContext, action: Finish) -> None:
         "words": action.words,
         "pull": action.pull,
         "keep_disk": action.keep_disk,
+        "stage": action.stage,
     }
-    words = f"the run ends as {action.state.value}: {action.words}"
+    words = f"the run ends as {action.state.value}: {action.said}"
     with context.store.together():
         context.update_run(verdict=verdict)
         context.report(Kind.DECISION, words, action="finish", reason=action.reason.value)
@@ -71,7 +72,7 @@ def finish(context: RunContext, seen: Seen | None) -> float | None:
     done = park_machines(context) if keeps else end_machines(context, discard=discard)
     if not done:
         return CONFIRM_S
-    _end(context, Reason(verdict["code"]), verdict["words"])
+    _end(context, Reason(verdict["code"]), verdict["words"], verdict.get("stage", ""))
     return None
 
 
@@ -213,7 +214,8 @@ def close_stage(context: RunContext, attempt: AttemptRow) -> None:
     close_attempt(context, attempt, code, record.words or Reason.FINISHED.words)
 
 
-def _end(context: RunContext, reason: Reason, words: str) -> None:
+def _end(context: RunContext, reason: Reason, words: str, stage: str) -> None:
+    """Enter the final state; ``stage``: the one that ``words`` are about, where they are about one of several."""
     attempt = context.attempt
     forget_pushed(context)
     context.paths.secrets.unlink(missing_ok=True)
@@ -224,7 +226,7 @@ def _end(context: RunContext, reason: Reason, words: str) -> None:
                 conclude(context, attempt, reason, words)
         _judge(context, reason)
         _keep_difference(context)
-        context.move(reason.final_state, words, code=reason)
+        context.move(reason.final_state, f"stage {stage}: {words}" if stage else words, code=reason)
         _keep_books(context)
 
 

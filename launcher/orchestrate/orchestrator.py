@@ -14,10 +14,11 @@ from launcher.orchestrate.act import act, decide_on
 from launcher.orchestrate.attention import GaveWay
 from launcher.orchestrate.budget import deadlines_now, warn_about_limits
 from launcher.orchestrate.candidates import (
-    CAPACITY_PATIENCE,
     LONGEST_PAUSE_S,
     begin_attempt,
     offer_elsewhere,
+    others_could_work,
+    patience,
     pause_between_rounds_s,
     renew_candidates,
 )
@@ -29,7 +30,7 @@ from launcher.orchestrate.observe import Seen, observe
 from launcher.orchestrate.rent import Refused, Rented, rent
 from launcher.orchestrate.saves import warn_about_saves
 from launcher.orchestrate.signing import renew_if_due
-from launcher.orchestrate.stages import begin_next, is_behind
+from launcher.orchestrate.stages import begin_next, end_without_machine, is_behind
 from launcher.policy.actions import Finish
 from launcher.policy.situation import Policy
 from launcher.policy.stages import how_it_ends, next_stage
@@ -94,19 +95,23 @@ class Orchestrator:
         return next_look_s
 
     def _end_if_hopeless(self, context: RunContext, error: CloudError) -> None:
-        """Before anything was rented, a provider that only fails is not asked for ever."""
+        """Before anything was rented, a provider that only fails is not asked for ever; nor for a stage that can be spared."""
         attempt = context.attempt
-        if attempt is None or context.run.verdict is not None or context.instances:
+        if attempt is None or context.run.verdict is not None or is_behind(context, attempt):
+            return
+        has_machine = context.machine_of(attempt) is not None
+        if context.instances and (has_machine or not others_could_work(context, attempt)):
             return
         if self.store.unanswered_tries(context.run_id):
             return  # something may have been made: the provider has to say
         memory = context.memory
         if memory.failing_since is None:
             memory.failing_since = self.monotonic()  # of these, hours asleep are none
-        patience = CAPACITY_PATIENCE if context.run.working_since is not None else FIRST_PATIENCE
-        if self.monotonic() - memory.failing_since >= patience.total_seconds():
+        allowed = FIRST_PATIENCE if context.run.working_since is None else patience(context, attempt)
+        if self.monotonic() - memory.failing_since >= allowed.total_seconds():
             code = Reason.NO_CAPACITY if isinstance(error, Transient) else Reason.CREDENTIALS
-            decide_end(context, Finish(reason=code, words=str(error), pull=False))
+            if not end_without_machine(context, attempt, code, str(error)):
+                decide_end(context, Finish(reason=code, words=str(error), pull=False))
 
     def _step(self, context: RunContext) -> float | None:
         if context.state.is_final:
@@ -118,15 +123,16 @@ class Orchestrator:
             return finish(context, self._look(context, attempt))
         if attempt is None or attempt.ended_at is not None:
             return self._begin(context)
-        if attempt.not_before is not None and not self._is_wanted_out(context):
+        is_over = is_behind(context, attempt)
+        if attempt.not_before is not None and not is_over and not self._is_wanted_out(context):
             pause_s = (attempt.not_before - self.clock()).total_seconds()
             if 0.0 < pause_s <= LONGEST_PAUSE_S:  # longer: the clock was set back meanwhile
                 return min(LOOK_S, pause_s)
         seen = self._look(context, attempt)
+        if is_over:
+            return begin_next(context, attempt, seen)
         if seen is None:
             return self._rent(context, attempt)
-        if is_behind(context, attempt):
-            return begin_next(context, seen)
         bring_log_if_possible(context, seen)
         renew_if_due(context, seen)
         warn_about_limits(context)
@@ -154,7 +160,8 @@ class Orchestrator:
             stop = context.run.intent is not Intent.NONE
             reason = Reason.STOPPED_BY_USER if stop else deadlines_now(context).reason
             words = f"{reason.words}, before a machine was there"
-            decide_end(context, Finish(reason=reason, words=words, pull=False))
+            if stop or not end_without_machine(context, attempt, reason, words):
+                decide_end(context, Finish(reason=reason, words=words, pull=False))
             return 0.0
         if context.state in (RunState.RECOVERING, RunState.QUEUED, RunState.PLANNED):
             context.move(RunState.PROVISIONING, "a machine is being rented")
@@ -168,7 +175,10 @@ class Orchestrator:
         return answer.next_look_s
 
     def _refused(self, context: RunContext, attempt: AttemptRow, error: CloudError) -> float:
-        """The next candidate; when all have refused, a run that had begun waits, and one that had not is told."""
+        """The next candidate; when all have refused, a run that had begun waits, and one that had not is told.
+
+        Of several stages, those that do not need the one that is refused go on without it where it says so.
+        """
         denied = isinstance(error, (BadCredentials, PermissionDenied))
         if not denied and not isinstance(error, BadOption):
             moved = offer_elsewhere(context, attempt)
@@ -182,12 +192,13 @@ class Orchestrator:
                 return 0.0
         words = f"{error} ({error.hint})" if error.hint else str(error)
         had_begun = context.run.working_since is not None and not isinstance(error, BadOption)
-        if had_begun and self.clock() - attempt.started_at < CAPACITY_PATIENCE:
+        if had_begun and self.clock() - attempt.started_at < patience(context, attempt):
             return self._wait_for_capacity(context, attempt, words)
         code = Reason.CREDENTIALS if denied else Reason.NO_CAPACITY
         with self.store.together():
-            close_attempt(context, attempt, code.value, words)
-            decide_end(context, Finish(reason=code, words=words, pull=False))
+            if not end_without_machine(context, attempt, code, words):
+                close_attempt(context, attempt, code.value, words)
+                decide_end(context, Finish(reason=code, words=words, pull=False))
         return 0.0
 
     def _wait_for_capacity(self, context: RunContext, attempt: AttemptRow, words: str) -> float:

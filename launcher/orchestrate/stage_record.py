@@ -31,8 +31,7 @@ def conclude(context: RunContext, attempt: AttemptRow, reason: Reason, words: st
         reason, words = Reason.JOB_FAILED, lacking
     failed = reason is not Reason.FINISHED
     dropped = reason in (Reason.DEADLINE, Reason.BUDGET)
-    progress = None if attempt.progress is None else from_json(Progress, attempt.progress)
-    metrics = dict(progress.metrics) if progress is not None else {}
+    metrics = _metrics(context, attempt)
     promoted = "" if failed else _promote(context, attempt.stage, known, metrics)
     state = StageState.DROPPED if dropped else StageState.FAILED if failed else StageState.SUCCEEDED
     with context.store.together():
@@ -57,6 +56,12 @@ def conclude(context: RunContext, attempt: AttemptRow, reason: Reason, words: st
         _learn(context, attempt)
         skip_blocked(context)
     return record
+
+
+def _metrics(context: RunContext, attempt: AttemptRow) -> dict[str, float]:
+    """What a stage has reported last, on whichever of its machines."""
+    told = [row.progress for row in context.of_the_same_stage(attempt) if row.progress is not None]
+    return dict(from_json(Progress, told[-1]).metrics) if told else {}
 
 
 _ENDED = {StageState.SUCCEEDED: "finished", StageState.FAILED: "failed", StageState.DROPPED: "was cut off"}
@@ -108,6 +113,8 @@ def _lacking(context: RunContext, name: str, record: StageRecord) -> str:
 
 def _learn(context: RunContext, attempt: AttemptRow) -> None:
     """Remember how fast the stage went, for the next estimate."""
+    if context.machine_of(attempt) is None:
+        return
     fields = context.job_of(attempt).to_dict()
     row = speed_row(context.run, attempt, from_json(Offer, attempt.offer), context.clock(), fields=fields)
     if row is not None:

@@ -18,6 +18,7 @@ from launcher.orchestrate.stage_record import conclude, skip_blocked
 from launcher.planning.stages import meets
 from launcher.policy.actions import Finish
 from launcher.policy.stages import (
+    FAILURES,
     StageState,
     closing,
     how_it_ends,
@@ -30,7 +31,7 @@ from launcher.policy.states import Reason, RunState, can_move
 from launcher.store import AttemptRow, Intent
 from provisioning import InstanceState
 
-__all__ = ["begin_next", "end_stage", "is_behind"]
+__all__ = ["begin_next", "end_stage", "end_without_machine", "is_behind"]
 
 RETRY_S = 5.0
 
@@ -52,14 +53,15 @@ def end_stage(context: RunContext, seen: Seen, action: Finish) -> float | None:
         return None
     if seen.runner is not None and not attempt.fetched:
         if context.state is not RunState.PULLING:
-            context.move(RunState.PULLING, f"outputs of stage {stage.name} come home")
+            # Killed before it is on record, we have to know that it was we who asked it to leave.
+            code = Reason.GAVE_UP if action.reason is Reason.GAVE_UP else Reason.NONE
+            context.move(RunState.PULLING, f"outputs of stage {stage.name} come home", code=code)
         problem = bring_home(context, seen)
         if problem is not None:
             deadlines = deadlines_now(context)
             if context.now >= deadlines.hard + LAST_CHANCE:
-                decide_end(
-                    context, Finish(reason=deadlines.reason, words=f"stage {stage.name} is done, {problem}")
-                )
+                words = f"it is done, {problem}"
+                decide_end(context, Finish(reason=deadlines.reason, words=words, stage=stage.name))
                 return 0.0
             context.complain(
                 "outputs", f"stage {stage.name} is done and its outputs are not home yet: {problem}"
@@ -87,28 +89,60 @@ def _is_cut_off(context: RunContext, seen: Seen, action: Finish) -> bool:
     is_gone = seen.situation.machine.state is InstanceState.TERMINATED
     if seen.runner is None and not is_home and not is_gone:
         return False
-    if (
-        action.reason is not Reason.DEADLINE
-        or context.limits.until is None
-        or context.run.intent is not Intent.NONE
-    ):
+    return _leaves_time(context, action.reason)
+
+
+def _leaves_time(context: RunContext, reason: Reason) -> bool:
+    """Whether the limit at which a stage ends is its own: time is left for those that come after all others."""
+    if reason is not Reason.DEADLINE or context.limits.until is None or context.run.intent is not Intent.NONE:
         return False
-    present = context.stage.name
     last = _closing(context)
-    return bool(last) and present not in last and context.now < deadlines_of_run(context).soft
+    return bool(last) and context.stage.name not in last and context.now < deadlines_of_run(context).soft
+
+
+def end_without_machine(context: RunContext, attempt: AttemptRow, reason: Reason, words: str) -> bool:
+    """Take that a stage has no machine for the end of that stage; False where it ends the run.
+
+    ``reason``: a failure, or the limit up to which a machine was waited for. `begin_next` does the rest.
+    """
+    if not context.job.stages or not (reason in FAILURES or _leaves_time(context, reason)):
+        return False
+    conclude(context, attempt, reason, words)
+    return True
 
 
 def _closing(context: RunContext) -> list[str]:
     return [stage.name for stage in closing(context.job.every_stage, context.stage_records)]
 
 
-def begin_next(context: RunContext, seen: Seen) -> float:
-    """After a stage: begin the next one, or decide the end of the run where none follows."""
+def begin_next(context: RunContext, attempt: AttemptRow, seen: Seen | None) -> float:
+    """After a stage: begin the next one, or decide the end of the run where none follows.
+
+    ``seen``: its machine; None where it never had one.
+    """
     _drop_what_no_longer_fits(context)
     end = _end_of_the_run(context)
     if end is not None:
         decide_end(context, end)
         return 0.0
+    wait_s = _begin_on_same(context, seen) if seen is not None else None
+    if wait_s is not None:
+        return wait_s
+    name = context.stage.name
+    with context.store.together():
+        _leave_stopping(context, name)
+        close_stage(context, context.as_it_is(attempt))
+        if not can_move(context.state, RunState.PROVISIONING):
+            context.move(RunState.RECOVERING, f"stage {name} is next")
+        context.move(RunState.PROVISIONING, f"a machine is being rented for stage {name}")
+        begin_attempt(context)
+        _announce(context, f"stage {name} begins on another machine")
+    context.memory.instance = None
+    return 0.0
+
+
+def _begin_on_same(context: RunContext, seen: Seen) -> float | None:
+    """Begin the next stage where the last one was, if it will do there; None once that machine is gone for good."""
     stage = context.stage
     if _is_stopped(context, seen):
         started_s = start_parked(context, seen)
@@ -120,38 +154,27 @@ def begin_next(context: RunContext, seen: Seen) -> float:
     stays = _stays(context, seen)
     if stays is None:
         return RETRY_S
-    if stays:
-        assert seen.runner is not None and seen.handle is not None
-        try:
-            seen.runner.end(seen.handle)  # what the last stage left running would be in the way
-        except MachineError as err:
-            context.memory.is_doubtful |= isinstance(err, MachineUnreachable)
-            context.complain("machine", f"stage {stage.name} is next: {err}")
-            return 1.0
-        context.is_well("machine")
-        with context.store.together():
-            _leave_stopping(context, stage.name)
-            close_stage(context, context.as_it_is(seen.attempt))
-            _begin_here(context, seen.attempt)
-            _announce(context, f"stage {stage.name} begins on the same machine")
-        return 0.0
-    if not _is_machine_gone(context, seen):
+    if not stays:
+        return None if _is_machine_gone(context, seen) else 1.0
+    assert seen.runner is not None and seen.handle is not None
+    try:
+        seen.runner.end(seen.handle)  # what the last stage left running would be in the way
+    except MachineError as err:
+        context.memory.is_doubtful |= isinstance(err, MachineUnreachable)
+        context.complain("machine", f"stage {stage.name} is next: {err}")
         return 1.0
+    context.is_well("machine")
     with context.store.together():
         _leave_stopping(context, stage.name)
         close_stage(context, context.as_it_is(seen.attempt))
-        if not can_move(context.state, RunState.PROVISIONING):
-            context.move(RunState.RECOVERING, f"stage {stage.name} is next")
-        context.move(RunState.PROVISIONING, f"a machine is being rented for stage {stage.name}")
-        begin_attempt(context)
-        _announce(context, f"stage {stage.name} begins on another machine")
-    context.memory.instance = None
+        _begin_here(context, seen.attempt)
+        _announce(context, f"stage {stage.name} begins on the same machine")
     return 0.0
 
 
 def _leave_stopping(context: RunContext, name: str) -> None:
-    """Nothing follows on a run that stops, but a stage follows on one that was cut off."""
-    if context.state is RunState.STOPPING:
+    """Nothing follows on a run that stops, but a stage follows on one that was cut off or given up."""
+    if context.state is RunState.STOPPING or context.run.reason_code == Reason.GAVE_UP.value:
         context.move(RunState.PULLING, f"stage {name} is next")
 
 
@@ -203,7 +226,7 @@ def _end_by_failure(context: RunContext) -> Finish | None:
             continue
         reason = Reason(record.code)
         if not others_go_on(stage, reason):
-            return Finish(reason=reason, words=f"stage {stage.name}: {record.words}", pull=False)
+            return Finish(reason=reason, words=record.words, stage=stage.name, pull=False)
     return None
 
 

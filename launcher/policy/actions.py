@@ -100,6 +100,13 @@ class Finish(Decided):
     pull: bool = True
     keep_disk: bool = False
     """End the compute alone: the disk stays, with the run's files on it."""
+    stage: str = ""
+    """Of a run of several stages: the one for whose end it ends."""
+
+    @property
+    def said(self) -> str:
+        """The words, with the stage that they are about."""
+        return f"stage {self.stage}: {self.words}" if self.stage else self.words
 
     @property
     def state(self) -> RunState:

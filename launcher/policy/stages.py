@@ -25,6 +25,7 @@ __all__ = [
     "StageRecord",
     "StageState",
     "blocked",
+    "can_be_spared",
     "closing",
     "dropped_in_time",
     "how_it_ends",
@@ -36,11 +37,19 @@ __all__ = [
     "to_redo",
 ]
 
-FAILURES = frozenset(
-    {Reason.JOB_FAILED, Reason.OUT_OF_MEMORY, Reason.BAD_CONFIG, Reason.SETUP_FAILED, Reason.CRASH_LOOP}
-)
-"""Ends that are the stage's own doing: ``on_failure`` says what they mean for the others. Every other end of a stage
-that is no success (a limit, a person, no machine to be had) ends the run."""
+FAILURES = frozenset(Reason) - {
+    Reason.NONE,
+    Reason.FINISHED,
+    Reason.STOPPED_BY_USER,
+    Reason.BUDGET,
+    Reason.DEADLINE,
+    Reason.IDLE,
+    Reason.OUR_FAULT,
+}
+"""Ends of a stage alone: it failed, was given up, or had no machine. ``on_failure`` says what they mean for the others.
+What is left out ends the run: a person, a limit, a GPU that idled, a fault of ours."""
+NO_MACHINE = frozenset({Reason.NO_CAPACITY, Reason.CREDENTIALS})
+"""Those of them in which nothing could be rented."""
 
 
 UNKNOWN_CLOSING_S = 300.0
@@ -84,6 +93,8 @@ class StageRecord:
     """Patterns of its ``outputs`` that nothing matched then."""
     promoted: str = ""
     """What became of its ``promote``, in words."""
+    resumed: bool = False
+    """A person had it go on after it had been at work: it is not given up again."""
 
 
 Records = Mapping[str, StageRecord]
@@ -135,6 +146,13 @@ def others_go_on(stage: Stage, reason: Reason) -> bool:
     return reason is Reason.FINISHED or (reason in FAILURES and stage.on_failure is OnFailure.CONTINUE)
 
 
+def can_be_spared(stages: Sequence[Stage], records: Records, name: str) -> bool:
+    """Whether other stages could be at work if this one failed now."""
+    (stage,) = (stage for stage in stages if stage.name == name)
+    without = {**records, name: StageRecord(state=StageState.FAILED)}
+    return stage.on_failure is OnFailure.CONTINUE and next_stage(stages, without) is not None
+
+
 def how_it_ends(stages: Sequence[Stage], records: Records) -> tuple[Reason, str]:
     """Return how a run ends in which every stage is over: a failure anywhere is one, and what was dropped is undone."""
     by_state: dict[StageState, list[str]] = {}
@@ -144,7 +162,9 @@ def how_it_ends(stages: Sequence[Stage], records: Records) -> tuple[Reason, str]
         by_state.setdefault(record.state, []).append(said)
     parts = [f"{', '.join(by_state[state])} {words}" for state, words in _WORDS.items() if state in by_state]
     if StageState.FAILED in by_state:
-        return Reason.JOB_FAILED, "; ".join(parts)
+        codes = {record.code for record in records.values() if record.state is StageState.FAILED}
+        lacked = [reason for reason in NO_MACHINE if codes == {reason.value}]
+        return lacked[0] if lacked else Reason.JOB_FAILED, "; ".join(parts)
     if StageState.DROPPED in by_state:
         return Reason.DEADLINE, "; ".join(parts)
     return Reason.FINISHED, f"all {len(stages)} stages finished" if len(stages) > 1 else "the stage finished"

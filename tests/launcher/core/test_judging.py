@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from launcher.judging import hopeless, missing_metrics, numbers_of, verdict_of_run
 from launcher.store import AttemptRow, RunRow
 from provisioning.models import utc_now
 
 NOW = utc_now()
 FIELDS = {
+    "stages": [{"name": "first", "run": "x"}, {"name": "second", "run": "x"}],
     "metric": {"name": "loss", "mode": "min"},
     "give_up": {"after": "1h", "unless": {"loss": "< 1", "accuracy": "> 0.5"}},
     "expect": {"loss": "< 1", "accuracy": "> 0.1"},
@@ -41,6 +44,12 @@ def test_a_stage_is_given_up_for_its_own_numbers_alone() -> None:
     attempts = [attempt("first", 0.2), attempt("second", 7.0)]
     words = hopeless(run_of(metrics={"loss": 8.0}), attempts, worked_s=4000.0)
     assert words.endswith("loss is 7, not < 1"), words
+    resumed = run_of(metrics={"loss": 8.0}, resumed_at=NOW)
+    assert hopeless(resumed, attempts, worked_s=4000.0), (
+        "that another stage was resumed says nothing about this one"
+    )
+    resumed = replace(resumed, stages={"second": {"resumed": True}})
+    assert hopeless(resumed, attempts, worked_s=4000.0) == ""
 
 
 def test_what_every_stage_reported_counts_for_the_run() -> None:

@@ -18,6 +18,7 @@ from launcher.policy.stages import (
     StageRecord,
     StageState,
     blocked,
+    can_be_spared,
     dropped_in_time,
     how_it_ends,
     next_stage,
@@ -99,12 +100,34 @@ def test_the_file_breaks_ties_and_the_order_of_a_plan_is_that_of_a_run_without_f
         ("continue", Reason.SETUP_FAILED, True),
         ("continue", Reason.BUDGET, False),
         ("continue", Reason.STOPPED_BY_USER, False),
-        ("continue", Reason.NO_CAPACITY, False),
+        ("continue", Reason.IDLE, False),
+        ("continue", Reason.NO_CAPACITY, True),
+        ("stop", Reason.NO_CAPACITY, False),
+        ("continue", Reason.PLACEMENT, True),
+        ("continue", Reason.GAVE_UP, True),
+        ("stop", Reason.GAVE_UP, False),
         ("stop", Reason.FINISHED, True),
     ],
 )
-def test_only_its_own_failure_is_a_stages_own_affair(on_failure: str, reason: Reason, goes_on: bool) -> None:
+def test_what_a_stage_fails_for_is_its_own_affair(on_failure: str, reason: Reason, goes_on: bool) -> None:
     assert others_go_on(Stage(name="a", run="x", on_failure=on_failure), reason) is goes_on  # type: ignore[arg-type]
+
+
+def test_who_is_waited_for_and_what_a_run_without_machines_is_called() -> None:
+    stages = [Stage(name="a", run="x", on_failure="continue"), Stage(name="b", run="x", needs=("a",))]  # type: ignore[arg-type]
+    assert not can_be_spared(stages, {}, "a"), "nothing can be done without it"
+    stages.append(Stage(name="c", run="x"))
+    assert can_be_spared(stages, {}, "a")
+    assert not can_be_spared(stages, {}, "c"), "its failure ends the run"
+    lacks = StageRecord(state=StageState.FAILED, code="no_capacity", words="no T4 left")
+    skipped, done = StageRecord(state=StageState.SKIPPED), StageRecord(state=StageState.SUCCEEDED)
+    records = {"a": lacks, "b": skipped, "c": done}
+    assert how_it_ends(stages, records) == (
+        Reason.NO_CAPACITY,
+        "a (no T4 left) failed; b skipped; c finished",
+    )
+    records["c"] = StageRecord(state=StageState.FAILED, code="gave_up", words="given up at step 3")
+    assert how_it_ends(stages, records)[0] is Reason.JOB_FAILED
 
 
 def test_a_stage_is_the_job_with_what_it_says_itself() -> None:

@@ -1,13 +1,15 @@
 """The orchestrator dies before and after each of its writes, a new one goes on from the record, and nothing is lost.
 
 A point is a line that writes, in one state of the run, before or behind the write. Each is struck once, where it first
-comes: 50 to 80 in each of the four runs, almost 90 different ones in all, from the first create call to the final state.
+comes: 50 to 80 in each of the five runs, more than 90 different ones in all, from the first create call to the final state.
+The last run goes through stages: one finds no machine, one is given up, the third finishes what the fourth is given.
 """
 
 from __future__ import annotations
 
 import contextlib
 import sqlite3
+import sys
 import time
 import traceback
 from collections.abc import Iterator
@@ -15,7 +17,7 @@ from pathlib import Path
 
 import pytest
 
-from launcher import orchestrate
+from launcher import Job, Run, orchestrate
 from launcher.orchestrate.orchestrator import Orchestrator
 from launcher.store import Store
 from launcher.store.connection import Connections
@@ -85,6 +87,43 @@ def test_a_crash_at_any_write(house: House, provider: str, script: dict[str, obj
         checkpoint={"dir": "saved", "mirror_every": "1s"},
         provider_options={"fake": script},
     )
+    run = crashing_at_every_write(house, job, provider)
+    assert run.status().state == "succeeded", run.status().reason
+    assert house.outcome(run) == expected_outcome(15)
+    house.audit(run)
+
+
+def test_a_crash_at_any_write_between_stages(house: House) -> None:
+    count = f"{sys.executable} counter.py 8 0.1 3"
+    go_on = {"on_failure": "continue"}
+    stages = [
+        {"name": "large", "run": "echo", "resources": {"instance_type": "a100.8x"}, **go_on},
+        {"name": "hopeless", "run": f"{count} 3 {house.gate}", **go_on},
+        {"name": "train", "run": f"LAUNCH_METRICS_FILE=/dev/null {count}", "outputs": "outputs/weights.txt"},
+        {
+            "name": "last",
+            "needs": "train",
+            "run": "cp outputs/weights.txt outputs/seen.txt",
+            "resources": {"instance_type": "cpu.4x"},
+        },
+    ]
+    job = house.job(
+        None,
+        stages=stages,
+        give_up={"after_steps": 3, "unless": {"loss": "< 0.1"}},
+        resources={"instance_type": "t4.1x"},
+        checkpoint={"dir": "saved", "mirror_every": "1s"},
+        provider_options={"fake": {"capacity": [{"machines": 0, "instance_type": "a100.8x"}]}},
+    )
+    run = crashing_at_every_write(house, job, "fake")
+    assert [stage.state for stage in run.status().stages] == ["failed", "failed", "succeeded", "succeeded"]
+    results = Path(run.status().results_dir, "outputs")
+    assert (results / "seen.txt").read_text() == expected_outcome(8)[0]
+    house.audit(run)
+
+
+def crashing_at_every_write(house: House, job: Job, provider: str) -> Run:
+    """Launch it and be its supervisor, as often as that dies; return the run when it has ended."""
     struck: set[Point] = set()
     with hold_lock(house.home) as held:  # this test is the supervisor
         assert held
@@ -109,6 +148,4 @@ def test_a_crash_at_any_write(house: House, provider: str, script: dict[str, obj
                 database.close()
     Orchestrator(house.home, house.store, house.environ)._export(run._context())
     assert len(struck) >= 30, struck
-    assert run.status().state == "succeeded", run.status().reason
-    assert house.outcome(run) == expected_outcome(15)
-    house.audit(run)
+    return run

@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 from dataclasses import replace
+from datetime import datetime
 
 import pytest
 
@@ -18,14 +19,20 @@ from launcher.policy.actions import EndMachine
 from launcher.policy.recover import decide
 from launcher.policy.situation import Policy
 from launcher.supervise import hold_lock
+from provisioning.models import utc_now
 from tests.system.house import House, expected_outcome
 
 
 def follow(
-    house: House, run: Run, *, to_step: int | None = None, until: Callable[[], bool] = lambda: False
+    house: House,
+    run: Run,
+    *,
+    to_step: int | None = None,
+    until: Callable[[], bool] = lambda: False,
+    clock: Callable[[], datetime] = utc_now,
 ) -> None:
     """Be the supervisor until the run has ended, or has come so far."""
-    orchestrator = Orchestrator(house.home, house.store, house.environ)
+    orchestrator = Orchestrator(house.home, house.store, house.environ, clock=clock)
     give_up_at = time.monotonic() + 90
     next_look_s: float | None = 0.0
     while next_look_s is not None and (to_step is None or (run.status().step or 0) < to_step) and not until():

@@ -10,6 +10,7 @@ import pytest
 
 from launcher import Run
 from launcher.orchestrate.act import act
+from launcher.orchestrate.candidates import OTHERS_WAIT
 from launcher.orchestrate.context import RunContext
 from launcher.orchestrate.observe import Seen, observe
 from launcher.orchestrate.stage_outputs import note_outputs
@@ -103,9 +104,9 @@ def test_between_two_stages_one_missed_answer_ends_no_machine(house: House) -> N
         for state, silent_s in ((None, 0.0), (None, 5000.0), (InstanceState.RUNNING, 899.0)):
             silent = replace(machine, state=state, reachable=False, silent_s=silent_s)
             unseen = replace(seen, runner=None, situation=replace(seen.situation, machine=silent))
-            assert begin_next(context, unseen) == RETRY_S
+            assert begin_next(context, unseen.attempt, unseen) == RETRY_S
             assert on_record(house, run) == before
-        begin_next(context, seen)
+        begin_next(context, seen.attempt, seen)
         assert context.run.metrics == {}, "a new stage is not judged by the numbers of the one before"
 
         follow(house, run, until=lambda: is_between_stages(house, run))
@@ -114,7 +115,7 @@ def test_between_two_stages_one_missed_answer_ends_no_machine(house: House) -> N
         ref = InstanceRef.parse(house.store.instances(run.id)[0].ref)
         provider("fake", ProviderContext(home=house.state, environ=house.environ)).terminate(ref)
         before = on_record(house, run)
-        assert begin_next(context, seen) == 1.0, "it was there at the last look"
+        assert begin_next(context, seen.attempt, seen) == 1.0, "it was there at the last look"
         assert context.memory.is_doubtful
         assert on_record(house, run) == before
         follow(house, run)
@@ -203,3 +204,46 @@ def test_what_two_processes_write_of_stages_does_not_undo_each_other(house: Hous
         assert records["second"].words == "seen"
         run.down()
         follow(house, run)
+
+
+def test_what_is_given_up_and_what_finds_no_machine_has_failed_and_the_others_go_on(house: House) -> None:
+    go_on = {"on_failure": "continue"}
+    stages = [
+        {"name": "large", "run": "echo", "resources": {"instance_type": "a100.8x"}, **go_on},
+        {"name": "words", "run": "echo", "needs": "large"},
+        {**counting(house, "hopeless", gate=3), **go_on},
+        {"name": "compare", "run": "echo compared", "after": ["hopeless"]},
+    ]
+    fields: dict[str, object] = {
+        "give_up": {"after_steps": 3, "unless": {"loss": "< 0.1"}},
+        "provider_options": {"fake": {"capacity": [{"machines": 0, "instance_type": "a100.8x"}]}},
+        "resources": {"instance_type": "t4.1x"},
+    }
+    with hold_lock(house.home) as held:
+        assert held
+        run = house.launch(house.job(None, stages=stages, **fields), provider="fake")
+        follow(house, run)
+        status = run.status()
+        assert (status.state, status.reason_code) == ("failed", "job_failed")
+        assert [(stage.name, stage.state) for stage in status.stages] == [
+            ("large", "failed"), ("words", "skipped"), ("hopeless", "failed"), ("compare", "succeeded"),
+        ]  # fmt: skip
+        assert "no capacity for a100.8x" in status.reason
+        assert "hopeless (given up at step 3: loss is 0.333" in status.reason
+        codes = [house.store.run(run.id).stages[name]["code"] for name in ("large", "hopeless")]
+        assert codes == ["no_capacity", "gave_up"]
+        said = [event.message for event in run.events()]
+        assert any(words.startswith("stage large failed: no capacity for") for words in said)
+        attempts = [(attempt.stage, attempt.n, attempt.cause) for attempt in status.attempts]
+        assert attempts == [("large", 1, "no_capacity"), ("hopeless", 2, "stop"), ("compare", 2, "finished")]
+        house.audit(run)
+
+        house.open_gate()
+        run.resume()
+        follow(house, run, until=lambda: run.status().state == "queued")
+        assert "asked again in 30 s" in run.status().reason
+        follow(house, run, clock=lambda: utc_now() + OTHERS_WAIT)
+    states = [stage.state for stage in run.status().stages]
+    assert states == ["failed", "skipped", "succeeded", "succeeded"], "it is not given up twice"
+    assert run.status().reason_code == "no_capacity", "nothing else is lacking"
+    house.audit(run)
