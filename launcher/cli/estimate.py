@@ -55,7 +55,8 @@ def _show(screen: Screen, given: Mapping[str, Any], found: Comparison, name: str
 
         screen.document(estimates_document(found))
     else:
-        from launcher.render.bill import comparison_view, estimates_view, misses_view
+        from launcher.render.bill import estimates_view
+        from launcher.render.ranking import comparison_view, misses_view
 
         if found.is_open:
             screen.show(comparison_view(name, found, everything=given["everything"]))

@@ -42,7 +42,7 @@ def _offers(**given: Any) -> int:
         missed = [{"provider": m.provider, "message": m.message, "hint": m.hint} for m in market.misses]
         screen.document({"offers": rows, "without_offer": missed})
     elif nothing is None:
-        from launcher.render.bill import offers_view
+        from launcher.render.ranking import offers_view
 
         screen.show(offers_view(found.offers, market, now, everything=given["everything"]))
     if nothing is not None:

@@ -22,6 +22,7 @@ __all__ = [
     "percent",
     "plain",
     "rate",
+    "roughly",
     "size",
     "span",
     "usd",
@@ -47,6 +48,18 @@ def age(seconds: float) -> str:
         if seconds >= unit_s:
             return f"{int(seconds // unit_s)} {unit}"
     return f"{max(0, int(seconds))} s"
+
+
+def roughly(seconds: float) -> str:
+    """Write a length of time as short as a table needs it, with two digits that count: ``45 s``, ``3.1 h``, ``12 d``."""
+    for unit, unit_s in (("d", 86_400), ("h", 3_600), ("min", 60)):
+        if seconds >= 0.995 * unit_s * (1 if unit != "d" else 2):  # up to two days, hours say more
+            return (
+                f"{seconds / unit_s:,.1f} {unit}"
+                if seconds < 9.95 * unit_s
+                else f"{seconds / unit_s:,.0f} {unit}"
+            )
+    return f"{seconds:.0f} s"
 
 
 def ago(seconds: float) -> str:
