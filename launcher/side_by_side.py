@@ -18,7 +18,7 @@ from launcher.status import Status, status_of
 from launcher.store import RunRow, Store
 from provisioning.models import utc_now
 
-__all__ = ["SideBySide", "compare_runs", "differences"]
+__all__ = ["SideBySide", "compare_runs", "differences", "settings_of"]
 
 NOT_SETTINGS = frozenset({"name", "notify", "max_cost", "max_duration", "when_unattended"})
 """Fields of the job file that say nothing about what was computed."""
@@ -112,8 +112,12 @@ def _winner(metric: Metric | None, metrics: Mapping[str, tuple[float | None, ...
 
 def _settings(row: RunRow, run: Status) -> dict[str, str]:
     """Everything that was set, as text by dotted path."""
-    fields = {name: value for name, value in row.job["fields"].items() if name not in NOT_SETTINGS}
-    return {**_flat(fields, ""), **({"machine": run.attempts[-1].offer} if run.attempts else {})}
+    return {**settings_of(row.job["fields"]), **({"machine": run.attempts[-1].offer} if run.attempts else {})}
+
+
+def settings_of(fields: Mapping[str, Any]) -> dict[str, str]:
+    """Return what a job file says of what is computed, as text by dotted path (``stages.hybrid.run``)."""
+    return _flat({name: value for name, value in fields.items() if name not in NOT_SETTINGS}, "")
 
 
 def _code_differences(codes: Sequence[Mapping[str, str] | None]) -> dict[str, tuple[str | None, ...]]:
@@ -148,9 +152,19 @@ def _content(packed: tarfile.TarFile, member: tarfile.TarInfo) -> str:
 
 
 def _flat(value: Any, path: str) -> dict[str, str]:
+    """Everything below by its dotted path; stages by their names, other lists of mappings by position."""
     if isinstance(value, Mapping) and value:
         below = [_flat(item, f"{path}.{name}" if path else str(name)) for name, item in value.items()]
         return {name: text for part in below for name, text in part.items()}
+    if isinstance(value, list) and value and all(isinstance(item, Mapping) for item in value):
+        if all("name" in item for item in value):
+            named = {str(item["name"]): {k: v for k, v in item.items() if k != "name"} for item in value}
+            return {f"{path}.order": ", ".join(named), **_flat(named, path)}
+        return {
+            name: text for n, item in enumerate(value) for name, text in _flat(item, f"{path}[{n}]").items()
+        }
+    if isinstance(value, list) and all(isinstance(item, str) for item in value):
+        return {path: ", ".join(value)}
     return {path: value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)}
 
 

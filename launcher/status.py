@@ -82,6 +82,8 @@ class Status:
     seconds_left: float | None
     cost_usd: float
     usd_per_hour_now: float
+    usd_per_hour_planned: float | None = None
+    """Of the machine that is to be rented next, by the offer that is planned; None while there is one, and after the end."""
     outputs: tuple[Output, ...]
     results_dir: str
     exit_code: int | None
@@ -151,6 +153,7 @@ def status_of(
         seconds_left=left_s,
         cost_usd=round(sum(attempt.usd for attempt in shown), 6),
         usd_per_hour_now=sum(_usd_per_hour_now(row, disk_gib) for row in burning),
+        usd_per_hour_planned=_usd_per_hour_planned(run, attempts, disk_gib) if not burning else None,
         outputs=tuple(Output(path=path, size_bytes=size, sha256=digest) for path, size, digest in outputs),
         results_dir=run.results_dir,
         exit_code=run.exit_code,
@@ -293,6 +296,13 @@ def cost_of_share(
 def _usd_per_hour_now(row: InstanceRow, disk_gib: float) -> float:
     running = row.state != InstanceState.STOPPED.value
     return burn_usd_per_hour(from_json(Offer, row.offer), disk_gib=disk_gib, running=running)
+
+
+def _usd_per_hour_planned(run: RunRow, attempts: Sequence[AttemptRow], disk_gib: float) -> float | None:
+    offer = attempts[-1].offer if attempts else next(iter(run.plan.get("candidates") or ()), None)
+    if run.ended_at is not None or offer is None:
+        return None
+    return burn_usd_per_hour(from_json(Offer, offer), disk_gib=disk_gib)
 
 
 def _seconds_left(run: RunRow) -> float | None:

@@ -73,6 +73,11 @@ class Root(click.Group):
         """Hand a command its arguments; read anything else as the main form."""
         if args and (args[0] in COMMANDS or ctx.resilient_parsing):
             return super().parse_args(ctx, args)
+        if args and not args[0].startswith("-"):
+            from launcher.cli.job_choice import refuse_a_misspelt_command
+
+            # Before its options are refused as if they were those of the main form.
+            refuse_a_misspelt_command(args, list(COMMANDS))
         ctx.allow_interspersed_args = True
         ctx.allow_extra_args = True
         before, command = split_at_dashes(args)

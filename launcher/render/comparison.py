@@ -85,8 +85,17 @@ def comparison_view(found: SideBySide) -> RenderableType:
 
     section("outcome", _outcome(found))
     section("metrics", {name: _numbers(found, name) for name in found.metrics})
-    section("settings that differ", {name: _texts(found, name) for name in found.settings})
+    section("settings that differ", {_label(name): _texts(found, name) for name in found.settings})
     return drawn
+
+
+def _label(setting: str) -> str:
+    """Of a field of a stage: ``stage hybrid: run``."""
+    top, _, field = setting.partition(".")
+    if top != "stages":
+        return setting
+    stage, _, what = field.partition(".")
+    return f"stage {stage}: {what}" if what else "order of stages"
 
 
 def _outcome(found: SideBySide) -> dict[str, list[str]]:

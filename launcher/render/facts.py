@@ -197,11 +197,16 @@ def attempt_seconds(attempt: AttemptStatus, now: datetime) -> float:
 
 
 def after_detaching(status: Status) -> str:
-    """Return the last line of a viewer that leaves: what still burns, how to come back, how to end it."""
+    """Return the last line of a viewer that leaves: what burns or is about to, how to come back, how to end it."""
     if not status.is_live:
         return f"{status.run_id} has ended ({status.state}). See: launch status {status.run_id}"
+    price = f"at {words.usd_per_hour(status.usd_per_hour_now)}"
+    if status.usd_per_hour_planned:
+        price = (
+            f"and will cost {words.usd_per_hour(status.usd_per_hour_planned)} from when its machine is rented"
+        )
     return (
-        f"{status.run_id} goes on at {words.usd_per_hour(status.usd_per_hour_now)}. "
+        f"{status.run_id} goes on {price}. "
         f"Come back: launch logs -f {status.run_id} · End it: launch stop {status.run_id}"
     )
 

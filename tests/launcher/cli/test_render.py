@@ -211,6 +211,11 @@ def test_leaving_says_what_burns_how_to_come_back_and_how_to_end_it() -> None:
     assert facts.after_detaching(a_status()) == (
         "b2t-k3f9 goes on at $0.210/h. Come back: launch logs -f b2t-k3f9 · End it: launch stop b2t-k3f9"
     )
+    soon = facts.after_detaching(a_status(usd_per_hour_now=0.0, usd_per_hour_planned=0.526, instance=None))
+    assert soon.startswith(
+        "b2t-k3f9 goes on and will cost $0.526/h from when its machine is rented. Come back"
+    )
+    assert soon.endswith("End it: launch stop b2t-k3f9")
     assert facts.after_detaching(ended("stopped")).startswith("b2t-k3f9 has ended (stopped).")
 
 

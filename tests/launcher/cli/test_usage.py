@@ -23,6 +23,9 @@ def write_job(folder: Path, text: str, name: str = "launch.yaml") -> Path:
         ([], NO_JOB, "launch [options] -- python train.py"),
         (["--yes"], NO_JOB, "launch JOB.yaml"),
         (["estmate"], "'estmate' is neither a command nor a job file", "did you mean `launch estimate`?"),
+        (["stauts", "demo", "--events"], "'stauts' is neither a command", "did you mean `launch status`?"),
+        (["status", "--evnts", "x"], "No such option '--evnts'. Did you mean '--events'?", "--help"),
+        (["python", "a b.py"], "one job file at a time", "launch [options] -- python 'a b.py'"),
         (["xyzzy"], "'xyzzy' is neither a command nor a job file", "`launch --help` lists the commands"),
         (["--json", "ls"], "'ls' is neither a command nor a job file", "a command comes first: launch ls"),
         (["a.yaml", "b.yaml"], "one job file at a time, came a.yaml b.yaml", "put -- before it"),
@@ -99,6 +102,15 @@ def test_a_wrong_job_file_is_named_by_file_and_field(cli: Cli, text: str, what: 
     assert ended.code == 2, ended.err
     assert what in ended.err.splitlines()[0]
     assert "left behind: nothing was rented" in ended.err
+
+
+def test_what_was_meant_is_beside(cli: Cli) -> None:
+    write_job(cli.cwd, "print('hello')", name="train.py")
+    write_job(cli.cwd, "run: true", name="night.yaml")
+    refused = cli("train.py", "--provider", "local")
+    assert "train.py is a program, and no job file" in refused.err
+    assert "launch [options] -- python train.py" in refused.err
+    assert "did you mean `launch night.yaml`?" in cli("night").err
 
 
 def test_a_misspelt_field_gets_the_nearest_name(cli: Cli) -> None:
