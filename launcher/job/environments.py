@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING, Any
 
 import yaml
 
+from launcher.job.declared import BUILT, PROJECT, Undeclared, editable_line, groups_of, requirements_of
 from launcher.job.lock_format import LockFormat, lock_format
-from launcher.job.locks import extras_of, lock_problem, outdated
+from launcher.job.locks import extras_of, lock_problem, locked_groups, outdated
 from launcher.job.notebook import PACKAGES, notebook_of, with_packages
 from launcher.job.problem import FieldError
 from launcher.job.requirements import included, lines_of, normal_name, with_included
@@ -20,12 +21,12 @@ if TYPE_CHECKING:
 
     from launcher.job.model import Job
     from launcher.job.parts import Environment
+    from launcher.job.problem import Path as FieldPath
     from launcher.runners.base import Environment as PlacedEnvironment
 
 __all__ = ["ENVIRONMENT_FILES", "environment_at_launch", "environment_problems"]
 
 ENVIRONMENT_FILES = ("requirements", "lock", "conda")
-PROJECT = "pyproject.toml"
 
 
 def environment_at_launch(
@@ -68,12 +69,13 @@ def _read(job: Job, environment: Environment) -> dict[str, Any]:
     """The fields of the environment that is placed."""
     if environment.requirements is not None:
         path = job.home_path(environment.requirements)
-        text, parts = _with_parts(path)
+        text, parts = _requirements(job, environment, path)
         return {"python": environment.python, "requirements": text, "included": parts}
     if environment.lock is not None:
         read = _read_lock(job.home_path(environment.lock), environment.python)
-        _require_extras(environment, read)
-        return {**read, "extras": environment.extras}
+        if read["project"] is not None:
+            _require_names(environment, read["project"])
+        return {**read, "extras": environment.extras, "groups": environment.groups}
     if environment.conda is not None:
         path = job.home_path(environment.conda)
         text = _text(path, "conda")
@@ -102,14 +104,38 @@ def _read_lock(path: Path, python: str | None) -> dict[str, Any]:
     return {"python": python, "lock": text, "lock_format": kind, "project": project}
 
 
-def _require_extras(environment: Environment, read: dict[str, Any]) -> None:
-    known = extras_of(read["project"]) if environment.extras else None
-    for position, extra in enumerate(environment.extras):
-        if known is not None and normal_name(extra) not in known:
-            raise FieldError(
-                f"the project has no extra {extra!r}; it has {', '.join(sorted(known)) or 'none'}",
-                path=("environment", "extras", position),
-            )
+def _requirements(job: Job, environment: Environment, path: Path) -> tuple[str, dict[str, str]]:
+    """A requirements file as it stands; of a project what it declares, or the line that installs it."""
+    field: FieldPath = ("environment", "requirements")
+    if path.name in BUILT:
+        folder = Path(os.path.relpath(path.parent.resolve(), job.workdir_path))
+        if ".." in folder.parts:
+            raise FieldError(f"{path} lies outside of the working folder, which goes up alone", path=field)
+        return editable_line(folder.as_posix()), {}
+    if path.name != PROJECT:
+        return _with_parts(path)
+    text = _text(path, "requirements")
+    _require_names(environment, text)
+    try:
+        return requirements_of(text, extras=environment.extras, groups=environment.groups), {}
+    except Undeclared as err:
+        raise FieldError(
+            f"{path} {err}", path=field, hint=err.hint or "write requirements.txt, and name that"
+        ) from None
+
+
+def _require_names(environment: Environment, project: str) -> None:
+    """Extras and groups that a project does not have are refused, each by its place in the list."""
+    for field, names, known in (
+        ("extras", environment.extras, extras_of(project)),
+        ("groups", environment.groups, groups_of(project)),
+    ):
+        for position, name in enumerate(names):
+            if known is not None and normal_name(name) not in known:
+                raise FieldError(
+                    f"the project has no {field.removesuffix('s')} {name!r}; it has {', '.join(sorted(known)) or 'none'}",
+                    path=("environment", field, position),
+                )
 
 
 def _outdated(job: Job, environment: Environment, read: dict[str, Any]) -> tuple[Path, str, str] | None:
@@ -123,6 +149,10 @@ def _outdated(job: Job, environment: Environment, read: dict[str, Any]) -> tuple
         source = _text(beside, "lock") if beside.is_file() else None
         line = f"uv pip compile --generate-hashes {beside.name} -o {path.name}"
     words = outdated(read["lock_format"], read["lock"], source) if source is not None else None
+    known = locked_groups(read["lock"]) if environment.groups and words is None else None
+    unknown = [name for name in environment.groups if known is not None and normal_name(name) not in known]
+    if unknown:
+        words = f"pyproject.toml has the group {unknown[0]}, and the lock does not know it"
     return None if words is None else (path, words, line)
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import enum
 import re
 
-__all__ = ["LockFormat", "lock_format"]
+__all__ = ["OTHER_LOCKS", "LockFormat", "lock_format", "requirements_name_problem"]
 
 
 class LockFormat(str, enum.Enum):
@@ -19,7 +19,7 @@ class LockFormat(str, enum.Enum):
     """``pip-compile``, ``uv pip compile``: every package with one version, with or without hashes."""
 
 
-_OTHERS = {
+OTHER_LOCKS = {
     "poetry.lock": "poetry export --format requirements.txt --output requirements.lock",
     "pdm.lock": "pdm export --format pylock --output pylock.toml",
     "Pipfile.lock": "pipenv requirements --hash > requirements.lock",
@@ -35,8 +35,8 @@ def lock_format(name: str) -> LockFormat:
     Raises:
         ValueError: it is another tool's; the words say how to get one that can be used.
     """
-    if name in _OTHERS:
-        raise ValueError(f"is a lock of another tool; {_OTHERS[name]}")
+    if name in OTHER_LOCKS:
+        raise ValueError(f"is a lock of another tool; {OTHER_LOCKS[name]}")
     if name.endswith("uv.lock"):
         return LockFormat.UV
     if re.fullmatch(r"pylock(\.[^.]+)?\.toml", name):
@@ -44,3 +44,17 @@ def lock_format(name: str) -> LockFormat:
     if name.endswith(".toml"):
         raise ValueError("is no lock: a standard lock is called pylock.toml or pylock.NAME.toml")
     return LockFormat.PINNED
+
+
+def requirements_name_problem(path: str) -> str | None:
+    """Say why a file of this name holds no requirements, and where it belongs; None when it may."""
+    name = path.rpartition("/")[2]
+    if name in OTHER_LOCKS:
+        return f"{path} is a lock of another tool; {OTHER_LOCKS[name]}"
+    if name.endswith("uv.lock") or re.fullmatch(r"pylock(\.[^.]+)?\.toml", name):
+        return f"{path} is a lock: write environment: {{lock: {path}}}"
+    if name.endswith((".yml", ".yaml")):
+        return f"{path} is no requirements file; a conda file: environment: {{conda: {path}}}"
+    if name == "Pipfile":
+        return f"{path} is pipenv's: pipenv requirements > requirements.txt"
+    return None

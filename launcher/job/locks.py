@@ -13,7 +13,7 @@ from typing import Any
 from launcher.job.lock_format import LockFormat
 from launcher.job.requirements import Line, is_of_this_computer, lines_of, normal_name
 
-__all__ = ["extras_of", "lock_problem", "outdated"]
+__all__ = ["extras_of", "lock_problem", "locked_groups", "outdated", "toml_of"]
 
 
 _SHOWN = 3
@@ -24,7 +24,7 @@ def lock_problem(kind: LockFormat, text: str) -> str | None:
     if kind is LockFormat.PINNED:
         return _pinned_problem(list(lines_of(text)))
     try:
-        document = _toml(text)
+        document = toml_of(text)
     except ValueError as err:
         return f"is no lock: {err}"
     if document is None:
@@ -91,7 +91,7 @@ def _outdated_input(text: str, source: str) -> str | None:
 
 def _outdated_project(text: str, project: str) -> str | None:
     try:
-        lock, declared = _toml(text), _toml(project)
+        lock, declared = toml_of(text), toml_of(project)
     except ValueError as err:
         return f"pyproject.toml cannot be read: {err}"
     if lock is None or declared is None:
@@ -113,6 +113,16 @@ def _outdated_project(text: str, project: str) -> str | None:
     if gone:
         return f"the lock was made for {', '.join(gone[:_SHOWN])}, which pyproject.toml does not ask for"
     return None
+
+
+def locked_groups(text: str) -> set[str] | None:
+    """Return the dependency groups of the project that a ``uv.lock`` knows; None where that cannot be told."""
+    try:
+        lock = toml_of(text)
+    except ValueError:
+        return None
+    root = next((one for one in (lock or {}).get("package", ()) if _is_root(one)), None)
+    return None if root is None else {normal_name(name) for name in root.get("dev-dependencies", {})}
 
 
 def _asked(about: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
@@ -163,7 +173,7 @@ def _is_root(package: Mapping[str, Any]) -> bool:
 def extras_of(project: str) -> set[str] | None:
     """Return the extras that a ``pyproject.toml`` declares; None where that cannot be told."""
     try:
-        about = (_toml(project) or {}).get("project")
+        about = (toml_of(project) or {}).get("project")
     except ValueError:
         return None
     if not isinstance(about, Mapping) or "optional-dependencies" in about.get("dynamic", ()):
@@ -171,7 +181,7 @@ def extras_of(project: str) -> set[str] | None:
     return {normal_name(name) for name in about.get("optional-dependencies", {})}
 
 
-def _toml(text: str) -> dict[str, Any] | None:
+def toml_of(text: str) -> dict[str, Any] | None:
     """Parse; None where this Python has no parser: then the machine finds what is wrong. `ValueError` for no TOML."""
     try:
         tomllib = import_module("tomllib")  # from Python 3.11 on

@@ -10,7 +10,7 @@ from datetime import timedelta
 from typing import ClassVar
 
 from launcher.job.conditions import Condition, ConditionRule, metric_name_problem
-from launcher.job.lock_format import LockFormat, lock_format
+from launcher.job.lock_format import LockFormat, lock_format, requirements_name_problem
 from launcher.job.names import NAME
 from launcher.job.problem import FieldError
 from launcher.job.record import Record, RecordOf
@@ -87,14 +87,20 @@ class Environment(Record):
         default=None, metadata=ruled(Text(what="a Python version", check=_python_problem))
     )
     """Version, as text: ``"3.11"``."""
-    requirements: str | None = field(default=None, metadata=ruled(Text(what="a path")))
-    """A requirements file of pip, relative to the job file."""
+    requirements: str | None = field(
+        default=None, metadata=ruled(Text(what="a path", check=requirements_name_problem))
+    )
+    """A requirements file of pip, relative to the job file; or the project's own ``pyproject.toml`` or ``setup.py``."""
     lock: str | None = field(default=None, metadata=ruled(Text(what="a path", check=_lock_problem)))
     """A lock file of uv (``uv.lock``, ``pylock.toml``) or pip-tools, relative to the job file."""
     extras: tuple[str, ...] = field(
         default=(), metadata=ruled(ListOf(item=Text(what="an extra's name"), single=True))
     )
-    """Extras of the project whose ``uv.lock`` is named: ``[project.optional-dependencies]``."""
+    """Extras of the project whose ``uv.lock`` or ``pyproject.toml`` is named: ``[project.optional-dependencies]``."""
+    groups: tuple[str, ...] = field(
+        default=(), metadata=ruled(ListOf(item=Text(what="a group's name"), single=True))
+    )
+    """Dependency groups of that project: ``[dependency-groups]``."""
     conda: str | None = field(default=None, metadata=ruled(Text(what="a path")))
     """A conda environment file, relative to the job file."""
 
@@ -110,8 +116,15 @@ class Environment(Record):
             raise FieldError(f"contradicts {files[0]}; give one of the two", path=(files[1],))
         if self.conda is not None and self.python is not None:
             raise FieldError("contradicts conda: its file says which Python", path=("python",))
-        if self.extras and not (self.lock or "").endswith(LockFormat.UV.value):
-            raise FieldError("belongs to a uv.lock", path=("extras",))
+        is_of_a_project = (self.lock or "").endswith(LockFormat.UV.value) or self.is_pyproject
+        for name in ("extras", "groups"):
+            if getattr(self, name) and not is_of_a_project:
+                raise FieldError("belongs to a uv.lock or a pyproject.toml", path=(name,))
+
+    @property
+    def is_pyproject(self) -> bool:
+        """Its requirements are those that a project declares."""
+        return (self.requirements or "").rpartition("/")[2] == "pyproject.toml"
 
     @property
     def is_made(self) -> bool:

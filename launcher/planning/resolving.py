@@ -8,7 +8,7 @@ import shutil
 import subprocess
 import sys
 import tempfile
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Hashable, Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -50,17 +50,19 @@ def look_at_requirements(
 
     What is certain to fail is an error, in the resolver's words. That it could not be asked is said and forbids nothing.
     """
-    told: dict[str, tuple[Environment, FieldPath]] = {}
+    told: dict[Hashable, tuple[str, Environment, FieldPath]] = {}
     for position, stage in enumerate(job.every_stage):
         asked = stage.environment or job.environment
         if asked.requirements is not None:
             is_its_own = bool(job.stages) and job.stages[position].environment is not None
             field: FieldPath = (*(("stages", position) if is_its_own else ()), "environment", "requirements")
-            told.setdefault(asked.requirements, (environment_at_launch(job, asked, run=stage.run), field))
+            which_of_it = (asked.requirements, asked.extras, asked.groups)
+            placed = environment_at_launch(job, asked, run=stage.run)
+            told.setdefault(which_of_it, (asked.requirements, placed, field))
     if not told:
         return
     uv = which("uv") or which(str(Path(sys.executable).with_name("uv")))
-    for path, (environment, field) in told.items():
+    for path, environment, field in told.values():
         if uv is None:
             yield _unknown(f"{path} was not checked: uv is not on this computer", "pip install uv")
             continue

@@ -87,13 +87,16 @@ class Command:
     outputs: tuple[str, ...] = ()
     """Patterns of what the program leaves, relative to the working folder."""
     steps: int | None = None
+    python_path: str | None = None
+    """Where the project's own packages are found from where the command is started; None: beside it, or there are none."""
     to_fill_in: tuple[str, ...] = ()
 
 
 def command_for(program: Program, project: Project) -> Command:
     """Put a program's command together from its own options."""
     folder, _, name = program.path.rpartition("/")
-    inside = bool(folder) and _reads_beside_itself(program, folder, project)
+    is_module = program.is_part_of_package and bool(folder) and not program.is_notebook
+    inside = bool(folder) and not is_module and _reads_beside_itself(program, folder, project)
     script = shlex.quote(name if inside else program.path)
     if program.is_notebook:
         reason = "executed cell by cell; the executed copy comes home, also when a cell fails"
@@ -104,7 +107,7 @@ def command_for(program: Program, project: Project) -> Command:
             checkpoint_dir=_checkpoint_dir(program, given=False, inside=""),
             outputs=outputs,
         )
-    words = ["python", script]
+    words = ["python", "-m", _dotted(program.path)] if is_module else ["python", script]
     options = {option.word: option for option in program.options}
     reasons: list[str] = []
     missing: list[str] = []
@@ -143,8 +146,27 @@ def command_for(program: Program, project: Project) -> Command:
         ),
         outputs=tuple(_outputs(program, inside=folder if inside else "", into=output, saves=checkpoints)),
         steps=_steps(options),
+        python_path=_python_path(program, project, is_module=is_module, inside=folder if inside else ""),
         to_fill_in=tuple(missing),
     )
+
+
+def _dotted(path: str) -> str:
+    """The name by which a module of the project is imported."""
+    return path.removeprefix("src/").removesuffix(".py").replace("/", ".")
+
+
+def _python_path(program: Program, project: Project, *, is_module: bool, inside: str) -> str | None:
+    """The folder of the project's own packages, where Python would not look for them by itself."""
+    folder = posixpath.dirname(program.path)
+    if is_module:
+        return "src" if folder.startswith("src/") else None
+    beside = set(project.modules_in_src if folder == "src" else project.modules if not folder else ())
+    wanted = set(program.imports) - beside
+    base = "src" if wanted & set(project.modules_in_src) else "." if wanted & set(project.modules) else None
+    if base is None or base == (folder or "."):
+        return None
+    return posixpath.relpath(base, inside) if inside else base
 
 
 def _first(options: dict[str, Option], words: tuple[str, ...]) -> Option | None:

@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
-from launcher.job.lock_format import LockFormat, lock_format
+from launcher.job.declared import BUILT, PROJECT, Undeclared, asked_python, requirements_of
+from launcher.job.lock_format import OTHER_LOCKS, LockFormat, lock_format
 from launcher.job.locks import lock_problem, outdated
 from launcher.job.requirements import lines_of
 
-__all__ = ["environment_files"]
+__all__ = ["environment_files", "python_of"]
 
 REQUIREMENTS = ("requirements.txt", "requirements-gpu.txt", "requirements/train.txt", "requirements/base.txt")
 LOCKS = ("uv.lock", "pylock.toml", "requirements.lock")
+PYTHON_FILE = ".python-version"
+OLDEST_OF_IMAGES = (3, 10)
+"""What rented machines have at least; a project that takes it needs no Python of its own."""
 CONDA = ("environment.yml", "environment.yaml", "conda.yml", "conda.yaml", "env.yml")
 
 Found = tuple[tuple[str, str], ...]
@@ -38,7 +43,34 @@ def environment_files(root: Path, paths: set[str]) -> tuple[Found, Found]:
         if path is not None:
             is_lock = field == "requirements" and _has_hashes(root / path) and _problem(root / path) is None
             usable.append(("lock" if is_lock else field, path))
+    if PROJECT in paths:
+        usable += _declared(root / PROJECT, unusable, is_needed=not usable)
+    if not usable:
+        usable += [("requirements", name) for name in BUILT[:1] if name in paths]
+    unusable += [
+        (name, f"is a lock of another tool; {OTHER_LOCKS[name]}") for name in OTHER_LOCKS if name in paths
+    ]
     return tuple(usable), tuple(unusable)
+
+
+def python_of(root: Path, paths: set[str]) -> str | None:
+    """Return the Python that the project asks for, where the machine's own may not do; None otherwise."""
+    if PYTHON_FILE in paths:
+        words = _text(root / PYTHON_FILE).split()
+        if words and re.fullmatch(r"3\.\d{1,2}(\.\d{1,3})?", words[0]):
+            return words[0]
+    asked = asked_python(_text(root / PROJECT)) if PROJECT in paths else None
+    return f"{asked[0]}.{asked[1]}" if asked is not None and asked > OLDEST_OF_IMAGES else None
+
+
+def _declared(path: Path, unusable: list[tuple[str, str]], *, is_needed: bool) -> Found:
+    """A project's own file, where it says what is needed; why it cannot be used is told where nothing else can."""
+    try:
+        return (("requirements", path.name),) if requirements_of(_text(path)) else ()
+    except Undeclared as err:
+        if is_needed and err.hint is not None:
+            unusable.append((path.name, f"{err}; {err.hint}"))
+    return ()
 
 
 def _nearest(names: tuple[str, ...], paths: set[str]) -> str | None:

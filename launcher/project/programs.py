@@ -97,6 +97,8 @@ class Program:
     """The same for what is written, as shell patterns: f-strings become ``ckpt_*.pt``."""
     metrics: tuple[str, ...] = ()
     """Names of validation metrics, as they are spelt."""
+    is_part_of_package: bool = False
+    """It imports what lies beside it by a dot, which works only where it is started as a module."""
     handles_sigterm: bool = False
     reports_metrics: bool = False
     """It knows LAUNCH_METRICS_FILE."""
@@ -160,6 +162,9 @@ def _facts(path: str, text: str, tree: ast.Module, *, is_notebook: bool = False)
         reads=tuple(dict.fromkeys(_paths(calls, _READERS, writing=False))),
         writes=tuple(dict.fromkeys(_paths(calls, _WRITERS, writing=True))),
         metrics=tuple(dict.fromkeys(_metrics(tree))),
+        is_part_of_package=any(
+            isinstance(node, ast.ImportFrom) and node.level > 0 for node in ast.walk(tree)
+        ),
         handles_sigterm="SIGTERM" in text,
         reports_metrics="LAUNCH_METRICS_FILE" in text,
         knows_resume_variable="LAUNCH_RESUME_FROM" in text,

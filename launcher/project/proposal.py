@@ -138,7 +138,10 @@ def _for_program(project: Project, program: Program, answers: Answers) -> Propos
     reasons: dict[str, tuple[str, ...]] = {}
     _resources(fields, reasons, answers)
     _data(fields, reasons, project, program, command)
-    _environment(fields, reasons, project, program)
+    _environment(fields, reasons, project)
+    if command.python_path is not None and "setup.py" not in fields.get("environment", {}).values():
+        fields["envs"] = {"PYTHONPATH": command.python_path}
+        reasons["envs"] = ("the project's own packages are found there; nothing of it has to be installed",)
     fields["run"] = command.text
     reasons["run"] = command.reasons
     if command.checkpoint_dir is not None:
@@ -196,20 +199,22 @@ def _data(
 
 
 _WHY = {
+    "pyproject.toml": "what it declares, without the project itself; extras: […] and groups: […] name more of it",
+    "setup.py": "the project is installed from its working folder (`-e .`), with all that it needs",
     "lock": "installed as it is pinned, hashes included",
     "requirements": "the newest versions that it allows; torch in the build that runs on the machine's GPU",
     "conda": "by micromamba, mamba or conda",
 }
 
 
-def _environment(
-    fields: dict[str, Any], reasons: dict[str, tuple[str, ...]], project: Project, program: Program
-) -> None:
+def _environment(fields: dict[str, Any], reasons: dict[str, tuple[str, ...]], project: Project) -> None:
     if not project.environment:
         return
     kind, path = project.environment[0]
-    fields["environment"] = {kind: path}
-    reasons["environment"] = (_WHY[kind], "made on the machine, and kept there for the next run")
+    python = {"python": project.python} if project.python is not None and kind != "conda" else {}
+    fields["environment"] = {**python, kind: path}
+    why = _WHY.get(path.rpartition("/")[2]) or _WHY[kind]
+    reasons["environment"] = (why, "made on the machine, and kept there for the next run")
 
 
 def _metric(program: Program) -> dict[str, str] | None:
@@ -264,9 +269,7 @@ def _truths(project: Project, program: Program, command: Command) -> list[str]:
             'line {"step": 1, "total": 100, "loss": 0.5} each step is enough; `progress` reads it from what it prints'
         )
     if not project.environment and program.imports:
-        packages = ", ".join(
-            sorted(program.imports - {path.partition("/")[0] for path in _own_modules(project)})
-        )
+        packages = ", ".join(sorted(program.imports - {*project.modules, *project.modules_in_src}))
         if packages:
             found.append(
                 f"no requirements file: the machine's own packages are used, and it needs {packages}. "
@@ -275,15 +278,6 @@ def _truths(project: Project, program: Program, command: Command) -> list[str]:
     found += [f"{path} {reason}" for path, reason in project.unusable]
     found += [f"{path} does not parse as Python 3 and was not looked at" for path in project.unreadable]
     return found
-
-
-def _own_modules(project: Project) -> list[str]:
-    """Names that an import finds in the project itself."""
-    try:
-        entries = sorted(project.root.iterdir())
-    except OSError:
-        return []
-    return [entry.name.removesuffix(".py") for entry in entries]
 
 
 def _official(project: Project, answers: Answers) -> Proposal:
@@ -331,15 +325,17 @@ def _without_program(project: Project, answers: Answers) -> Proposal:
     _resources(fields, reasons, answers)
     if project.data:
         fields["file_mounts"] = {folder.path: folder.path for folder in project.data}
-    if project.environment:
-        fields["environment"] = dict(project.environment[:1])
+    _environment(fields, reasons, project)
     script = project.shell_scripts[0] if project.shell_scripts else None
     fields["run"] = f"bash {script}" if script else "echo 'what shall be run?'; exit 2"
     fields["max_cost"] = answers.max_cost
     missing = (
         () if script else ("run: no program was found that can be started; write the command that trains",)
     )
-    truths = tuple(f"{path} does not parse as Python 3 and was not looked at" for path in project.unreadable)
+    truths = (
+        *(f"{path} {reason}" for path, reason in project.unusable),
+        *(f"{path} does not parse as Python 3 and was not looked at" for path in project.unreadable),
+    )
     return Proposal(fields=fields, reasons=reasons, to_fill_in=missing, truths=truths)
 
 

@@ -11,7 +11,7 @@ from pathlib import Path, PurePosixPath
 
 from launcher.errors import UsageError
 from launcher.job.names import derive_name
-from launcher.project.environments import environment_files
+from launcher.project.environments import environment_files, python_of
 from launcher.project.programs import Program, read_notebook, read_program
 
 __all__ = ["DataFolder", "Project", "survey"]
@@ -121,6 +121,12 @@ class Project:
     """(field of ``environment``, file), the best first."""
     unusable: tuple[tuple[str, str], ...] = ()
     """Files of environments that cannot be used, and why."""
+    python: str | None = None
+    """The version that it asks for, where a machine's own may not do."""
+    modules: tuple[str, ...] = ()
+    """What an import finds at its top: modules, and packages."""
+    modules_in_src: tuple[str, ...] = ()
+    """The same of its folder ``src``."""
     data: tuple[DataFolder, ...] = ()
     """The largest first."""
     results: tuple[str, ...] = ()
@@ -164,13 +170,17 @@ def survey(root: Path) -> Project:
     if not files:
         raise UsageError(f"{root} holds no files", hint="name the folder of your project: launch init DIR")
     programs, broken = _programs(root, files)
-    environment, unusable = environment_files(root, {path for path, _ in files})
+    names = {path for path, _ in files}
+    environment, unusable = environment_files(root, names)
     return Project(
         root=root,
         programs=tuple(sorted(programs, key=_rank)),
         shell_scripts=tuple(path for path, _ in files if path.endswith(".sh") and path.count("/") <= 1),
         environment=environment,
         unusable=unusable,
+        python=python_of(root, names),
+        modules=tuple(_modules(names, "")),
+        modules_in_src=tuple(_modules(names, "src/")),
         data=tuple(_data(files)),
         results=tuple(_results(root)),
         unreadable=tuple(broken),
@@ -236,6 +246,12 @@ def _programs(root: Path, files: Iterable[tuple[str, int]]) -> tuple[list[Progra
         elif program.runs_alone and not _is_aside(path):
             found.append(program)
     return found, broken
+
+
+def _modules(names: Iterable[str], folder: str) -> Iterator[str]:
+    """What Python finds in a folder of the project by an import: modules, and folders with modules."""
+    below = (name.removeprefix(folder) for name in names if name.startswith(folder) and name.endswith(".py"))
+    yield from sorted({name.removesuffix(".py").partition("/")[0] for name in below})
 
 
 def _is_aside(path: str) -> bool:

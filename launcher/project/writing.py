@@ -17,6 +17,7 @@ ORDER = (
     "resources",
     "file_mounts",
     "environment",
+    "envs",
     "setup",
     "run",
     "checkpoint",

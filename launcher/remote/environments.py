@@ -68,6 +68,7 @@ def recipe_of(
         build,
         list(machine),
         wheel and wheel.name,
+        *([list(environment.groups)] if environment.groups else []),
     ]
     digest = hashlib.sha256(json.dumps(made_of, sort_keys=True).encode()).hexdigest()[:16]
     folder = cache / f"env-{digest}"
@@ -78,6 +79,7 @@ def recipe_of(
         "hashed": how == "pinned" and "--hash=" in (environment.lock or ""),
         "added": list(environment.added),
         "extras": list(environment.extras),
+        "groups": list(environment.groups),
         "wheel": str(wheel or ""),
         "torch": build,
         "why": torch.reason if torch is not None and how == "requirements" else "",

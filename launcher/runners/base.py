@@ -177,6 +177,8 @@ class Environment:
     """The ``pyproject.toml`` that a lock of uv belongs to."""
     extras: tuple[str, ...] = ()
     """Of that project, to be installed too."""
+    groups: tuple[str, ...] = ()
+    """The same of its dependency groups, beside the default ones."""
     conda: str | None = None
     """A conda environment file."""
     added: tuple[str, ...] = ()

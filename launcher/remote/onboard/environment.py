@@ -30,6 +30,7 @@ class Recipe:
         self.hashed: bool = orders["hashed"]
         self.added: List[str] = orders["added"]
         self.extras: List[str] = orders["extras"]
+        self.groups: List[str] = orders["groups"]
         self.wheel: str = orders["wheel"]
         self.torch: Optional[Dict[str, Any]] = orders["torch"]
         self.why: str = orders["why"]
@@ -114,6 +115,7 @@ def from_uv_lock(recipe: Recipe) -> None:
     argv = [str(uv), "sync", "--frozen", "--no-install-project", "--project", str(recipe.files)]
     argv += ["--python", recipe.python] if recipe.python else []
     argv += [word for extra in recipe.extras for word in ("--extra", extra)]
+    argv += [word for group in recipe.groups for word in ("--group", group)]
     command(argv, 1, UV_PROJECT_ENVIRONMENT=str(recipe.folder))
 
 

@@ -24,6 +24,10 @@ version = "0"
 dependencies = ["torch >=2.4, <3", "my_tool[fast]; python_version > '3'"]
 [project.optional-dependencies]
 gpu = ["flash-attn==2.7"]
+all = ["mine[gpu,all]", "apex"]
+[dependency-groups]
+plots = ["h5py>=3"]
+train-tools = ["tqdm", {include-group = "plots"}, {include-group = "train-tools"}]
 """
 LOCK = """version = 1
 revision = 3
@@ -39,6 +43,7 @@ requires-dist = [
     { name = "torch", specifier = ">=2.4,<3" },
     { name = "my-tool", extras = ["fast"], marker = "python_full_version > '3'" },
     { name = "flash-attn", marker = "extra == 'gpu'", specifier = "==2.7" },
+    { name = "apex", marker = "extra == 'all'" },
 ]
 
 [[package]]
@@ -67,6 +72,7 @@ def test_files_are_read_with_what_they_include(tmp_path: Path) -> None:
         "pyproject.toml": PROJECT,
         "environment.yml": "name: x\ndependencies: [python=3.11, {pip: [six]}]\n",
         "pinned.txt": f"six==1.17 \\\n    {HASH}\n",
+        "sub/setup.py": "",
     }
     grow(tmp_path, files)
 
@@ -80,6 +86,11 @@ def test_files_are_read_with_what_they_include(tmp_path: Path) -> None:
     assert placed.included == {"1-base.txt": "numpy\n-r requirements.txt\n", "2-limits.txt": "numpy<3\n"}
     assert read(lock="uv.lock") == Environment(lock=LOCK, lock_format=LockFormat.UV, project=PROJECT)
     assert read(lock="pinned.txt", python="3.11").lock_format is LockFormat.PINNED
+    declared = ["torch >=2.4, <3", "my_tool[fast]; python_version > '3'"]
+    assert read(requirements="pyproject.toml").requirements == "\n".join([*declared, ""])
+    more = read(requirements="pyproject.toml", extras="all", groups=["Train_Tools", "plots"]).requirements
+    assert more == "\n".join([*declared, "flash-attn==2.7", "apex", "tqdm", "h5py>=3", ""])
+    assert read(requirements="sub/setup.py").requirements == "-e ./sub\n"
     assert read(conda="environment.yml") == Environment(conda=files["environment.yml"])
 
 
@@ -129,7 +140,35 @@ def test_a_notebook_brings_what_executes_it(tmp_path: Path) -> None:
         (
             {"uv.lock": LOCK, "pyproject.toml": PROJECT},
             {"lock": "uv.lock", "extras": ["GPU", "cpu"]},
-            "environment.extras[1]: the project has no extra 'cpu'; it has gpu",
+            "environment.extras[1]: the project has no extra 'cpu'; it has all, gpu",
+        ),
+        (
+            {"uv.lock": LOCK, "pyproject.toml": PROJECT},
+            {"lock": "uv.lock", "groups": "plots"},
+            "uv.lock is out of date: pyproject.toml has the group plots, and the lock does not know it write it again: uv lock",
+        ),
+        (
+            {"pyproject.toml": PROJECT},
+            {"requirements": "pyproject.toml", "groups": "x"},
+            "environment.groups[0]: the project has no group 'x'; it has plots, train-tools",
+        ),
+        (
+            {"pyproject.toml": "[tool.poetry]\nname = 'x'\n"},
+            {"requirements": "pyproject.toml"},
+            "environment.requirements: {}/pyproject.toml declares its dependencies in Poetry's own way `poetry export",
+        ),
+        ({"pyproject.toml": "[tool.ruff]"}, {"requirements": "pyproject.toml"}, "has no [project] table"),
+        ({"pyproject.toml": "["}, {"requirements": "pyproject.toml"}, "pyproject.toml is no TOML: "),
+        (
+            {"pyproject.toml": PROJECT.replace("version =", "dynamic = ['dependencies']\nversion =")
+             + "[tool.setuptools.dynamic]\ndependencies = {file = ['needs.txt']}\n"},
+            {"requirements": "pyproject.toml"},
+            "leaves its dependencies to its build they stand in needs.txt: environment: {{requirements: needs.txt}}",
+        ),
+        (
+            {"pyproject.toml": PROJECT + "[tool.uv.sources]\nTorch = {index = 'cu128'}\n"},
+            {"requirements": "pyproject.toml"},
+            "takes torch from a source of uv's own ([tool.uv.sources]) `uv lock`, and environment: {{lock: uv.lock}}",
         ),
         ({"e.yml": "- a: ["}, {"conda": "e.yml"}, "environment.conda: {}/e.yml is no conda environment file: "),
         ({"e.yml": "name: x"}, {"conda": "e.yml"}, "it has no list of dependencies"),
@@ -163,8 +202,17 @@ def test_a_python_beside_a_conda_file_is_one_too_many(tmp_path: Path) -> None:
 
 
 def test_extras_without_a_project_are_refused(tmp_path: Path) -> None:
-    with pytest.raises(JobFileError, match=r"environment\.extras: belongs to a uv.lock"):
-        job_in(tmp_path, requirements="r.txt", extras="gpu")
+    for field in ("extras", "groups"):
+        with pytest.raises(JobFileError, match=rf"environment\.{field}: belongs to a uv.lock or a pyproject"):
+            job_in(tmp_path, requirements="r.txt", **{field: "gpu"})
+    for name, words in (
+        ("a/uv.lock", r"is a lock: write environment: \{lock: a/uv.lock\}"),
+        ("environment.yml", r"a conda file: environment: \{conda: environment.yml\}"),
+        ("Pipfile", "pipenv requirements"),
+        ("poetry.lock", "poetry export"),
+    ):
+        with pytest.raises(JobFileError, match=words):
+            job_in(tmp_path, requirements=name)
 
 
 def test_sources_of_their_own_are_not_compared() -> None:

@@ -100,6 +100,26 @@ def test_a_program_that_reads_beside_itself_is_started_there(tmp_path: Path) -> 
     assert fields["file_outputs"] == {"code/weights/": "results/"}
 
 
+@pytest.mark.parametrize(
+    ("path", "imports", "run", "python_path"),
+    [
+        ("src/own/train.py", "from . import data", "python -m own.train", "src"),
+        ("own/train.py", "from .data import x", "python -m own.train", None),
+        ("scripts/train.py", "import own.data", "python scripts/train.py", "src"),
+        ("src/train.py", "import own", "python src/train.py", None),
+        ("scripts/train.py", "import helpers", "python scripts/train.py", "."),
+        ("train.py", "import helpers", "python train.py", None),
+    ],
+)
+def test_a_projects_own_packages_are_found(
+    tmp_path: Path, path: str, imports: str, run: str, python_path: str | None
+) -> None:
+    files: dict[str, str | int] = {"src/own/data.py": "", "helpers.py": "", path: f"{imports}\n{MAIN}"}
+    fields = proposed(project(tmp_path, files)).fields
+    assert fields["run"] == run
+    assert fields.get("envs") == ({"PYTHONPATH": python_path} if python_path else None)
+
+
 def test_what_is_required_and_unknown_is_said_first(tmp_path: Path) -> None:
     proposal = proposed(project(tmp_path, {"main.py": parser('"config"', '"--lr", required=True')}))
     assert proposal.fields["run"] == "python main.py FILL_IN --lr FILL_IN"
@@ -181,6 +201,7 @@ def test_whatever_files_are_called_the_text_reads_back(run: list[str], data: str
 
 
 HASHED = f"six==1.17 --hash=sha256:{'0' * 64}\n"
+DECLARED = "[project]\nname = 'x'\nrequires-python = '>=3.12'\ndependencies = ['torch']\n"
 PYLOCK = "lock-version = '1.0'\npackages = []\n"
 
 
@@ -193,6 +214,11 @@ PYLOCK = "lock-version = '1.0'\npackages = []\n"
         ({"deep/environment.yml": "x"}, {"conda": "deep/environment.yml"}, ""),
         ({"requirements.txt": "torch\n", "uv.lock": "version = 1\n"}, {"requirements": "requirements.txt"}, "uv.lock belongs to"),
         ({"pylock.toml": "x"}, None, "pylock.toml is no lock"),
+        ({"pyproject.toml": DECLARED}, {"python": "3.12", "requirements": "pyproject.toml"}, ""),
+        ({"pyproject.toml": DECLARED, ".python-version": "3.11.4\n"}, {"python": "3.11.4", "requirements": "pyproject.toml"}, ""),
+        ({"pyproject.toml": "[tool.poetry]\n", "poetry.lock": "x"}, None, "pyproject.toml declares its dependencies in Poetry's own way; `poetry export"),
+        ({"pyproject.toml": "[tool.ruff]\n", "setup.py": "x"}, {"requirements": "setup.py"}, ""),
+        ({"requirements.txt": "torch", "pdm.lock": "x"}, {"requirements": "requirements.txt"}, "pdm.lock is a lock of another tool; pdm export"),
     ],
 )  # fmt: skip
 def test_what_is_pinned_is_proposed_before_what_is_not(

@@ -31,6 +31,8 @@ requires-python = ">=3.10"
 dependencies = ["tiny-one>=1"]
 [project.optional-dependencies]
 fast = ["tiny-three"]
+[dependency-groups]
+plots = ["tiny-three"]
 """
 
 
@@ -77,9 +79,10 @@ def test_what_a_lock_pins_is_what_is_installed(machine: Machine, index: Index, p
         assert machine.ended(handle).exit_code == 0, machine.log(handle)
         assert "got 1.0 1.0" in machine.log(handle), environment.lock_format
 
-    extra = dataclasses.replace(locks[0], extras=("fast",))
-    handle = machine.submit("python -c 'import tiny_three; print(\"fast\")'", attempt=8, environment=extra)
-    assert machine.ended(handle).exit_code == 0, machine.log(handle)
+    for attempt, more in ((7, {"extras": ("fast",)}), (8, {"groups": ("plots",)})):
+        asked = dataclasses.replace(locks[0], **more)  # type: ignore[arg-type]
+        handle = machine.submit("python -c 'import tiny_three'", attempt=attempt, environment=asked)
+        assert machine.ended(handle).exit_code == 0, machine.log(handle)
 
     # The same lock on the same machine is made once; what does not have its digest is refused in the installer's words.
     again = machine.submit(SHOW, attempt=9, environment=locks[0])
@@ -147,6 +150,7 @@ def make(folder: Path, environ: dict[str, str], files: dict[str, str], **orders:
         "hashed": False,
         "added": [],
         "extras": [],
+        "groups": [],
         "wheel": "",
         "torch": None,
         "why": "",
