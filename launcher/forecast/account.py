@@ -87,6 +87,14 @@ class Account:
     pulled_bytes_per_s: float | None = None
     checkpoint_bytes: int | None = None
     output_bytes: int | None = None
+    start_s: float | None = None
+    """From the start of the program to its first step: imports, data, compiling; of its first machine."""
+    place_s: float | None = None
+    """What placing code took beside its bytes: contact, looks, links. None where the bytes were what took the time."""
+    leave_s: float | None = None
+    """From the end of the work to the end of the rent, beside the bytes that came home."""
+    mirror_ratio: float | None = None
+    """Of what checkpoints moved while the job worked, against what the interval let expect."""
     spot_hours: float = 0.0
     """Rented on a spot market, over all machines."""
     interruptions: int = 0

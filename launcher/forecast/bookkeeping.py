@@ -9,8 +9,17 @@ from datetime import datetime
 from typing import TYPE_CHECKING
 
 from launcher.events import Event, Kind
-from launcher.forecast.account import Account, Rental, Span, account_lines, share_of_idle, spans_of
+from launcher.forecast.account import (
+    Account,
+    AccountLine,
+    Rental,
+    Span,
+    account_lines,
+    share_of_idle,
+    spans_of,
+)
 from launcher.forecast.history import job_digest
+from launcher.forecast.mirror_interval import copies_of
 from launcher.forecast.money import Usage, bill
 from launcher.records import from_json
 from launcher.store import AttemptRow, InstanceRow, RunRow
@@ -46,6 +55,7 @@ def account_of(
     spans = _spans(events, run.ended_at or now)
     rentals = [_rental(row, plan.disk_gib, _mirrored_bytes(events), instances, now) for row in instances]
     estimate = plan.estimate
+    checkpoint_bytes, output_bytes = _checkpoint_bytes(run, events), _output_bytes(run, events)
     lines = account_lines(
         spans,
         rentals,
@@ -73,8 +83,12 @@ def account_of(
         setup_s=_setup_s(run, spans),
         sent_bytes_per_s=_sent_rate(spans, events),
         pulled_bytes_per_s=run.measured.get("bytes_per_s"),
-        checkpoint_bytes=_checkpoint_bytes(run, events),
-        output_bytes=_output_bytes(run, events),
+        checkpoint_bytes=checkpoint_bytes,
+        output_bytes=output_bytes,
+        start_s=_start_s(run, attempts, spans, events),
+        place_s=_place_s(spans, events),
+        leave_s=_leave_s(run, lines, output_bytes),
+        mirror_ratio=_mirror_ratio(plan.mirror_every_s, spans, events, checkpoint_bytes),
         spot_hours=math.fsum(row.compute_s(now) for row in instances if row.offer.get("spot")) / 3600.0,
         interruptions=sum(
             1 for row in attempts if row.offer.get("spot") and row.ended_at and row.cause in _TAKEN_AWAY
@@ -85,8 +99,11 @@ def account_of(
 def hours_beside_steps(
     run: RunRow, attempts: Sequence[AttemptRow], events: Sequence[Event], now: datetime
 ) -> float:
-    """Hours at work that the steps do not explain: evaluation, and the program's own start and end."""
-    return _beside_h(run, attempts, _spans(events, run.ended_at or now))
+    """Hours at work that neither the steps nor the way to the first of them explain: evaluation, the program's own end."""
+    spans = _spans(events, run.ended_at or now)
+    starts = sum(1 for span in spans if span.state == "running")
+    start_s = _start_s(run, attempts, spans, events) or 0.0
+    return max(0.0, _beside_h(run, attempts, spans) - starts * start_s / 3600.0)
 
 
 def _beside_h(run: RunRow, attempts: Sequence[AttemptRow], spans: Sequence[Span]) -> float:
@@ -164,15 +181,60 @@ def _setup_s(run: RunRow, spans: Sequence[Span]) -> float | None:
 
 def _sent_rate(spans: Sequence[Span], events: Sequence[Event]) -> float | None:
     """Bytes per second of the first placing, where enough was sent; the environment's packages are not counted."""
+    seconds, sent = _first_placing(spans, events)
+    return sent / seconds if seconds > 0.0 and sent >= TELLING_BYTES else None
+
+
+def _place_s(spans: Sequence[Span], events: Sequence[Event]) -> float | None:
+    seconds, sent = _first_placing(spans, events)
+    return seconds if seconds > 0.0 and sent < TELLING_BYTES else None
+
+
+def _first_placing(spans: Sequence[Span], events: Sequence[Event]) -> tuple[float, int]:
+    """Seconds of the first placing, and the bytes that were sent in them."""
     first = next((span for span in spans if span.state == "syncing"), None)
-    if first is None or _hours(first) <= 0.0:
-        return None
+    if first is None:
+        return 0.0, 0
     sent = sum(
         int(event.data.get("bytes", 0))
         for event in events
         if event.kind is Kind.TRANSFER and "files" in event.data and first.start <= event.at <= first.end
     )
-    return sent / (_hours(first) * 3600.0) if sent >= TELLING_BYTES else None
+    return _hours(first) * 3600.0, sent
+
+
+def _start_s(
+    run: RunRow, attempts: Sequence[AttemptRow], spans: Sequence[Span], events: Sequence[Event]
+) -> float | None:
+    """From the program's start to its first step, by the first step that was seen and the pace that followed."""
+    first = next((span for span in spans if span.state == "running"), None)
+    if first is None or not run.steps_per_s or not attempts:
+        return None
+    for event in events:
+        if event.kind is Kind.PROGRESS and first.start <= event.at <= first.end and event.data.get("step"):
+            done = event.data["step"] - (attempts[0].step_at_attempt or 0)
+            return max(0.0, (event.at - first.start).total_seconds() - max(0, done) / run.steps_per_s)
+    return None
+
+
+def _leave_s(run: RunRow, lines: Sequence[AccountLine], output_bytes: int | None) -> float | None:
+    """Of a run that did its work; what came home took its bytes' time at the pace that was measured."""
+    pulled = next((line.hours for line in lines if line.item == "output pull"), None)
+    if run.state != "succeeded" or pulled is None:
+        return None
+    rate = run.measured.get("bytes_per_s")
+    return max(0.0, 3600.0 * pulled - ((output_bytes or 0) / rate if rate else 0.0))
+
+
+def _mirror_ratio(
+    every_s: float, spans: Sequence[Span], events: Sequence[Event], checkpoint_bytes: int | None
+) -> float | None:
+    """The last copy is left out: it came home with the outputs."""
+    working_s = math.fsum(3600.0 * _hours(span) for span in spans if span.state == "running")
+    if not every_s or not checkpoint_bytes or not working_s:
+        return None
+    mirrored = max(0, _mirrored_bytes(events) - checkpoint_bytes)
+    return mirrored / (copies_of(working_s, every_s) * checkpoint_bytes)
 
 
 def _checkpoint_bytes(run: RunRow, events: Sequence[Event]) -> int | None:

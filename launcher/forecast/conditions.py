@@ -6,7 +6,7 @@ what was measured or given.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import cache
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
@@ -48,6 +48,13 @@ _CLOUD_DOWN = Range(20e6, 60e6, 200e6)
 _ENVIRONMENT_S = Range(40.0, 150.0, 600.0)
 _SETUP_S = Range(5.0, 60.0, 600.0)
 _NO_SETUP_S = Range(0.0, 1.0, 10.0)
+
+_PLACE_S = Range(1.0, 5.0, 30.0)
+"""Contact with a rented machine and its first looks, whatever is sent."""
+_LEAVE_S = Range(1.0, 5.0, 30.0)
+"""The last looks, digests, and the end of the rent confirmed, whatever comes home."""
+_PLACE_HERE_S = Range(0.2, 1.0, 5.0)
+_LEAVE_HERE_S = Range(0.2, 1.0, 5.0)
 
 _IMAGE_GIB = 30.0
 """Operating system, driver and CUDA on a rented disk."""
@@ -106,6 +113,15 @@ class Conditions:
     """From the machine to here."""
     fetch: Range
     """From the internet to the machine."""
+    place_s: Range = field(default_factory=Range.zero)
+    """Beside the bytes that are sent."""
+    leave_s: Range = field(default_factory=Range.zero)
+    """Beside the bytes that come home."""
+    start_s: Range = field(default_factory=Range.zero)
+    """From the start of the program to its first step; zero where nobody has seen it, since then it is part of the work."""
+    start_from: str = ""
+    mirror_ratio: float | None = None
+    """Of what checkpoints of this job moved, against what the interval alone lets expect; None where nobody has seen it."""
     boot_from: str = "assumed"
     """Where ``boot_s`` comes from, in words; the next four likewise."""
     setup_from: str = "assumed"
@@ -165,6 +181,8 @@ def default_conditions(
         up=_link(up_bytes_per_s, _DISK_COPY if here else _HOME_UP),
         down=_link(down_bytes_per_s, _DISK_COPY if here else _HOME_DOWN),
         fetch=_CLOUD_DOWN,
+        place_s=_PLACE_HERE_S if here else _PLACE_S,
+        leave_s=_LEAVE_HERE_S if here else _LEAVE_S,
         up_from="assumed" if up_bytes_per_s is None else "measured",
         down_from="assumed" if down_bytes_per_s is None else "measured",
         on_this_computer=here,

@@ -19,6 +19,7 @@ from launcher.forecast.mirror_interval import (
     SHORTEST_S,
     MirrorChoice,
     choose_mirror_every,
+    copies_of,
     survives_notice,
 )
 from launcher.forecast.money import GIB, HOURS_PER_MONTH
@@ -29,6 +30,8 @@ from provisioning import Offer
 
 __all__ = ["RATE_NOTE", "Estimate", "Line", "StageShare", "estimate", "idle_gpus", "rate_of"]
 
+_FIRST_SAVE_S = 600.0
+"""Until a program has saved for the first time, where nobody says how often it does."""
 RATE_NOTE = "interruptions: "
 """Begins the note of an offer that says where its rate of interruptions comes from."""
 
@@ -140,6 +143,7 @@ def estimate(
     """Price the whole run on ``offer``: every line that the bill will have, and the time that each one takes."""
     time = work_time(offer, work, history=history, benchmarks=benchmarks, max_duration_s=max_duration_s)
     mirror, survives, notice = _mirroring(offer, conditions, sizes)
+    time = _with_start(time, work, conditions)
     before = _before_work(offer, conditions, sizes)
     pull = _pull_line(offer, conditions, sizes)
     taken = _toll(offer, time, conditions, mirror, survives, before, pull)
@@ -160,6 +164,17 @@ def estimate(
         mirror=mirror,
         notice=notice if rate_of(offer, conditions) > 0.0 else "",
         narrow_by=_narrow_by(offer, time, conditions, sizes, lines),
+    )
+
+
+def _with_start(time: WorkTime, work: Work, conditions: Conditions) -> WorkTime:
+    """Add the program's way to its first step to what comes beside the steps, unless the job says all of that itself."""
+    if work.evaluation_h is not None or not conditions.start_s:
+        return time
+    words = f"{duration(conditions.start_s.likely)} to the first step, as in {conditions.start_from}"
+    both = f"{words}; {time.evaluation_basis}" if time.evaluation_basis else words
+    return replace(
+        time, evaluation=time.evaluation + conditions.start_s * (1 / 3600.0), evaluation_basis=both
     )
 
 
@@ -210,6 +225,7 @@ def _before_work(offer: Offer, conditions: Conditions, sizes: Sizes) -> list[Lin
 def _transfer_line(offer: Offer, conditions: Conditions, sizes: Sizes) -> Line:
     sent = sizes.code_bytes + (0 if conditions.on_this_computer else sizes.data_bytes)
     hours = _hours(Range.exactly(sent), conditions.up) + _hours(sizes.fetched, conditions.fetch)
+    hours += conditions.place_s * (1 / 3600.0)
     fee = (Range.exactly(sent) + sizes.fetched) * (offer.ingress_usd_per_gib / GIB)
     known = conditions.up_from
     basis = f"{size(sent)} {_way(conditions, conditions.up)}"
@@ -234,7 +250,8 @@ def _pull_line(offer: Offer, conditions: Conditions, sizes: Sizes) -> Line:
     )
     known += f", link {conditions.down_from}" if not conditions.on_this_computer else ""
     basis = f"outputs and the last checkpoint, {size(home.likely)} {_way(conditions, conditions.down)}{known}"
-    return _timed("output pull", _hours(home, conditions.down), offer, basis)
+    hours = _hours(home, conditions.down) + conditions.leave_s * (1 / 3600.0)
+    return _timed("output pull", hours, offer, basis)
 
 
 def _way(conditions: Conditions, link: Range) -> str:
@@ -284,7 +301,8 @@ def _toll(
         segment_h = ((mirror.every_s if mirror else 0.0) + transfer_s) / 3600.0
         if mirror is None and not conditions.disk_outlives:
             segment_h = at_work.likely  # nothing leaves the machine: a loss starts over
-    restart_h = Range.sum([*(line.hours for line in before), pull.hours])
+    start_h = conditions.start_s * (1 / 3600.0)
+    restart_h = Range.sum([*(line.hours for line in before), start_h, pull.hours])
     return toll(
         at_work,
         per_hour=rate_of(offer, conditions),
@@ -329,7 +347,7 @@ def _beside_lines(
     """What is paid for beside the machine itself and takes no time of its own."""
     lines = []
     if mirror is not None:
-        gib = at_work * (3600.0 / mirror.every_s * sizes.checkpoint.likely / GIB)
+        gib = _mirrored_gib(at_work, mirror.every_s, conditions, sizes)
         usd_per_gib = conditions.mirror_usd_per_gib(offer.egress_usd_per_gib)
         lines.append(_beside("checkpoint mirroring", gib * usd_per_gib, mirror.reason))
     disk_usd = hours * (offer.disk_usd_per_gib_month * conditions.disk_gib / HOURS_PER_MONTH)
@@ -346,6 +364,15 @@ def _beside_lines(
         basis = f"data to each further machine at ${offer.ingress_usd_per_gib:g}/GiB"
         lines.append(_beside("ingress again", moves * (carried / GIB * offer.ingress_usd_per_gib), basis))
     return lines
+
+
+def _mirrored_gib(at_work: Range, every_s: float, conditions: Conditions, sizes: Sizes) -> Range:
+    """By what this job has shown; else a copy for every interval, and the first one once something is likely saved."""
+    ratio = conditions.mirror_ratio
+    first_s = 0.0 if ratio is not None else conditions.save_every_s or _FIRST_SAVE_S
+    seconds = [3600.0 * hours for hours in (at_work.low, at_work.likely, at_work.high)]
+    copies = Range(*(copies_of(working_s, every_s, first_s=first_s) for working_s in seconds))
+    return copies * ((1.0 if ratio is None else ratio) * sizes.checkpoint.likely / GIB)
 
 
 def _disk_words(offer: Offer, conditions: Conditions, hours: Range) -> str:

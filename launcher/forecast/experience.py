@@ -38,11 +38,24 @@ class Experience:
             found = replace(found, boot_s=boot[0], boot_from=f"measured by {boot[1]}")
         if (setup := _seen(mine, lambda item: item.setup_s)) is not None:
             found = replace(found, setup_s=setup[0], setup_from=f"measured by {setup[1]}")
+        for runs in (mine, self._mine()):
+            if not found.start_from and (start := _seen(runs, lambda item: item.start_s)) is not None:
+                found = replace(found, start_s=start[0], start_from=start[1])
+        if (place := _seen(there, lambda item: item.place_s)) is not None:
+            found = replace(found, place_s=place[0])
+        if (leave := _seen(mine or there, lambda item: item.leave_s)) is not None:
+            found = replace(found, leave_s=leave[0])
+        if (mirror := _seen(mine, lambda item: item.mirror_ratio)) is not None:
+            found = replace(found, mirror_ratio=mirror[0].likely)
         if assumed.up_from == "assumed" and (up := _seen(there, lambda item: item.sent_bytes_per_s)):
             found = replace(found, up=up[0], up_from=f"measured by {up[1]}")
         if assumed.down_from == "assumed" and (down := _seen(there, lambda item: item.pulled_bytes_per_s)):
             found = replace(found, down=down[0], down_from=f"measured by {down[1]}")
         return self._with_rate(offer, found)
+
+    def _mine(self) -> list[Account]:
+        """Those of the job itself, wherever it ran."""
+        return [item for item in self.accounts if item.job_digest == self.digest]
 
     def _with_rate(self, offer: Offer, conditions: Conditions) -> Conditions:
         """Own interruptions count once there are enough: of this type, else of this GPU with this provider."""
@@ -60,7 +73,7 @@ class Experience:
 
     def sizes(self, assumed: Sizes) -> Sizes:
         """Return the sizes with those of this job's newest run that showed them."""
-        mine = [item for item in self.accounts if item.job_digest == self.digest]
+        mine = self._mine()
         checkpoint = next((item for item in mine if item.checkpoint_bytes is not None), None)
         output = next((item for item in mine if item.output_bytes is not None), None)
         shown = checkpoint or output

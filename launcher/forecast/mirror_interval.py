@@ -11,7 +11,14 @@ from launcher.quantities import duration, size
 if TYPE_CHECKING:
     from provisioning import Offer
 
-__all__ = ["SHORTEST_HERE_S", "SHORTEST_S", "MirrorChoice", "choose_mirror_every", "survives_notice"]
+__all__ = [
+    "SHORTEST_HERE_S",
+    "SHORTEST_S",
+    "MirrorChoice",
+    "choose_mirror_every",
+    "copies_of",
+    "survives_notice",
+]
 
 SHORTEST_S = 60.0
 SHORTEST_HERE_S = 5.0
@@ -88,6 +95,14 @@ def _choose(
     if affordable_s <= LONGEST_S:
         return affordable_s, "no more traffic than the risk of a loss is worth"
     return max(LONGEST_S, soonest_s), "the longest that should ever be lost"
+
+
+def copies_of(working_s: float, every_s: float, *, first_s: float = 0.0) -> float:
+    """How often a checkpoint leaves the machine in so many seconds of work: the first one at once, then every so often.
+
+    ``first_s``: until there is a first one; of less work there is part of a copy, so that more work never moves less.
+    """
+    return working_s / every_s + (min(1.0, working_s / first_s) if first_s > 0.0 else 1.0)
 
 
 def survives_notice(

@@ -19,7 +19,7 @@ from provisioning.catalog import parse_gpu
 if TYPE_CHECKING:
     from provisioning import Offer
 
-__all__ = ["Speed", "cpu_speed", "gpu_speed", "hardware_words", "speed_of", "speed_ratio"]
+__all__ = ["Speed", "cpu_speed", "gpu_speed", "hardware_words", "known_gpus", "speed_of", "speed_ratio"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,6 +96,11 @@ def gpu_speed(name: str, memory_gib: float = 0.0) -> Speed | None:
     if gpu.form and f"{gpu.model} {gpu.form}" in _GPUS:
         return _GPUS[f"{gpu.model} {gpu.form}"]
     return _GPUS.get(gpu.model)
+
+
+def known_gpus() -> tuple[str, ...]:
+    """Return the names of the table."""
+    return tuple(_GPUS)
 
 
 def cpu_speed(cores: float) -> Speed:

@@ -16,9 +16,17 @@ from typing import TYPE_CHECKING
 
 from launcher.forecast.benchmarks import Benchmark
 from launcher.forecast.ranges import Range
-from launcher.forecast.speeds import Speed, cpu_speed, gpu_speed, hardware_words, speed_of, speed_ratio
+from launcher.forecast.speeds import (
+    Speed,
+    cpu_speed,
+    gpu_speed,
+    hardware_words,
+    known_gpus,
+    speed_of,
+    speed_ratio,
+)
 from launcher.quantities import duration
-from provisioning.catalog import parse_gpu, same_gpu
+from provisioning.catalog import nearest, parse_gpu, same_gpu
 
 if TYPE_CHECKING:
     from provisioning import Offer
@@ -284,8 +292,13 @@ def _from_hours(offer: Offer, work: Work) -> WorkTime | None:
         hours=_slowed(Range.exactly(work.hours), offer, there),
         source=Source.SCALED if known else Source.GUESS,
         basis=f"{work.hours:g} h on {work.on}, {how} to {hardware_words(offer)}",
-        narrow_by=(_a_run_on(offer),),
+        narrow_by=(_a_run_on(offer),) if there is not None else (_unknown_gpu(work.on), _a_run_on(offer)),
     )
+
+
+def _unknown_gpu(name: str) -> str:
+    close = nearest(name, known_gpus())
+    return f"another work.on: nothing is known of {name}" + (f"; did you mean {close}?" if close else "")
 
 
 def _from_steps(offer: Offer, work: Work) -> WorkTime | None:

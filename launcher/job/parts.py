@@ -79,6 +79,11 @@ class OnFailure(str, enum.Enum):
     CONTINUE = "continue"
 
 
+MOST_STEPS = 10**12
+MOST_HOURS = 87_600
+"""Ten years: no machine is rented for longer."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Environment(Record):
     """The Python environment of a job or a stage; the machine's own when nothing is said (``system``)."""
@@ -162,12 +167,14 @@ class Work(Record):
     """How much there is to do, for the estimate: steps, or hours measured on some GPU."""
 
     steps: int | None = field(
-        default=None, metadata=ruled(Number(kind=int, what="a whole number of steps", at_least=1))
+        default=None,
+        metadata=ruled(Number(kind=int, what="a whole number of steps", at_least=1, at_most=MOST_STEPS)),
     )
     like: str | None = field(default=None, metadata=ruled(Text(what="a workload", check=_workload_problem)))
     """A workload of ``benchmarks/`` whose steps are as long as these."""
     hours: float | None = field(
-        default=None, metadata=ruled(Number(kind=float, what="a number of hours", more_than=0))
+        default=None,
+        metadata=ruled(Number(kind=float, what="a number of hours", more_than=0, at_most=MOST_HOURS)),
     )
     on: str | None = field(default=None, metadata=ruled(Text(what="a GPU")))
     """The GPU (or ``cpu``) that took ``hours``."""
@@ -176,6 +183,8 @@ class Work(Record):
 
     def check(self) -> None:
         """Refuse both, neither, and hours without the GPU they were measured on."""
+        if self.evaluation is not None and self.evaluation > timedelta(hours=MOST_HOURS):
+            raise FieldError(f"must be at most {MOST_HOURS:,} hours", path=("evaluation",))
         if (self.steps is None) == (self.hours is None):
             raise FieldError("give either steps, or hours and on")
         if self.hours is not None and self.on is None:

@@ -151,13 +151,17 @@ class Number(Generic[T]):
     what: str
     at_least: float | None = None
     more_than: float | None = None
+    at_most: float | None = None
+    """Beyond it lies a slip of the finger."""
 
     def read(self, value: object) -> T:
         """Return the checked value."""
         number = natural(value)
         if isinstance(number, bool) or not isinstance(number, int | float):
             raise expected(self.what, value)
-        if not math.isfinite(number) or (self.kind is int and number != int(number)):
+        if self.at_most is not None and self.at_most < number < math.inf:
+            raise FieldError(f"must be at most {self.at_most:,.15g}, is {_short(number)}")
+        if not _is_finite(number) or (self.kind is int and number != int(number)):
             raise expected(self.what, value)
         if self.at_least is not None and number < self.at_least:
             raise FieldError(f"must be at least {self.at_least:g}, is {number:g}")
@@ -168,6 +172,20 @@ class Number(Generic[T]):
     def write(self, value: T) -> T:
         """Return it as plain data."""
         return value
+
+
+def _is_finite(number: int | float) -> bool:
+    try:
+        return math.isfinite(number)
+    except OverflowError:  # an integer that no float can hold
+        return False
+
+
+def _short(number: int | float) -> str:
+    try:
+        return f"{number:,.12g}"
+    except OverflowError:
+        return f"a number of {len(str(number))} digits"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

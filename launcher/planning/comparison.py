@@ -10,6 +10,7 @@ from typing import Any
 
 from launcher.errors import LaunchError, NothingToRent
 from launcher.forecast.estimates import Estimate
+from launcher.forecast.ranges import Range
 from launcher.home import Home
 from launcher.job import Job
 from launcher.planning.earlier import one_stage
@@ -27,6 +28,7 @@ from launcher.planning.prices import (
     clouds_of,
     what_is_missing,
 )
+from launcher.policy.limits import default_limits
 from launcher.store import Store
 from provisioning import BadOption, Capabilities, CloudError, DeadlineKind, MissingDependency
 from provisioning.models import utc_now
@@ -88,6 +90,7 @@ def compare(
     job = one_stage(told_job, stage, from_run, store).job
     manifest = preflight(job, environ=env, tools=(), home=home.root).manifest
     wants = wants_of(job, manifest, store, until=until)
+    _require_sane(wants)
     clouds, now = clouds_of(job), utc_now()
     if job.stages:
         return _in_stages(job, wants, home, env, store, offline=offline)
@@ -110,6 +113,18 @@ def compare(
     if not found.estimates:
         raise nothing_to_rent(job, market.misses, home=home.root, environ=env)
     return found
+
+
+def _require_sane(wants: Wants) -> None:
+    """Refuse the limits that a launch would refuse, before anything is priced by them; raises `UsageError`."""
+    default_limits(
+        Range.zero(),
+        Range.zero(),
+        max_duration_s=wants.max_duration_s,
+        max_cost_usd=wants.max_cost_usd,
+        max_usd_per_hour=wants.max_usd_per_hour,
+        until=wants.until,
+    )
 
 
 def _in_stages(

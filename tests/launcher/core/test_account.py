@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -14,9 +15,10 @@ from launcher.events import Event, Kind
 from launcher.forecast.account import Account
 from launcher.forecast.bookkeeping import account_of, hours_beside_steps
 from launcher.forecast.conditions import Sizes, default_conditions
+from launcher.forecast.estimates import estimate
 from launcher.forecast.experience import ENOUGH_INTERRUPTIONS, Experience, calibration_of
 from launcher.forecast.ranges import Range
-from launcher.forecast.throughput import Work
+from launcher.forecast.throughput import EarlierRun, Work
 from launcher.planning.plan import Plan, Wants, make_plan
 from launcher.records import from_json, to_json
 from launcher.status import cost_of
@@ -223,3 +225,63 @@ def test_the_history_counts_how_often_the_range_held() -> None:
     assert (seen.runs, seen.inside) == (2, 1)
     assert seen.median_error == pytest.approx(0.55)
     assert seen.by_source == {"measured": (2, 1)}
+
+
+def a_short_run(state: str = "succeeded") -> Account:
+    """Six seconds to place, ten to the first step, a hundred steps at one a second, eight to leave."""
+    of = offer()
+    promised = replace(plan(of), mirror_every_s=50.0)
+    moves = [(0.0, "provisioning"), (20.0, "syncing"), (26.0, "setup"), (27.0, "running"), (137.0, "pulling")]
+    events = [moved(seconds / 60.0, to) for seconds, to in moves]
+    events.append(
+        Event(kind=Kind.PROGRESS, message="", at=after(40 / 60.0), run_id="", data={"step": 3, "total": 100})
+    )
+    copies = [60.0, 110.0, 138.0]
+    events += [
+        Event(
+            kind=Kind.CHECKPOINT,
+            message="",
+            at=after(at / 60.0),
+            run_id="",
+            data={"where": where, "bytes": 1 << 20},
+        )
+        for at in copies
+        for where in ("machine", "home")
+    ]
+    ended = run(promised, state=state, ended_at=after(145 / 60.0), step=100, total=100, steps_per_s=1.0)
+    found = account_of(
+        ended, promised, [attempt(of)], [machine(of, 0, 145 / 60.0)], events, after(145 / 60.0)
+    )
+    assert found is not None
+    assert hours_beside_steps(ended, [attempt(of)], events, after(3)) == pytest.approx(0.0, abs=1e-9)
+    return found
+
+
+def test_a_run_shows_what_it_takes_beside_its_bytes_and_steps() -> None:
+    found = a_short_run()
+    assert found.start_s == pytest.approx(10.0), "seen at 40 s with three steps done, 13 s after its start"
+    assert found.place_s == pytest.approx(6.0) and found.leave_s == pytest.approx(8.0)
+    # Of three copies the last came home with the outputs; 110 s of work at 50 s an interval let expect 1 + 2.2.
+    assert found.mirror_ratio == pytest.approx(2 / 3.2)
+    cut_short = a_short_run(state="stopped")
+    assert cut_short.start_s == pytest.approx(10.0) and cut_short.leave_s is None
+
+
+def test_the_next_estimate_knows_how_long_the_program_takes_to_its_first_step() -> None:
+    known = Experience(digest="b2t", accounts=(replace(a_short_run(), job_digest="b2t"),))
+    conditions = known.conditions(offer(), default_conditions("aws"))
+    assert (conditions.place_s.likely, conditions.leave_s.likely) == pytest.approx((6.0, 8.0))
+    pace = EarlierRun(steps_per_s=1.0, gpu_name="T4")
+    found, said = (
+        estimate(offer(), work, conditions=conditions, sizes=Sizes(), history=[pace])
+        for work in (Work(steps=100), Work(steps=100, evaluation_h=1.0))
+    )
+    line = next(item for item in found.lines if item.item == "evaluation")
+    assert 3600.0 * line.hours.likely == pytest.approx(10.0)
+    assert line.basis == "10 s to the first step, as in run b2t-x4k2"
+    told = next(item for item in said.lines if item.item == "evaluation")
+    assert told.hours.likely == 1.0, "the job says all that comes beside its steps"
+    transfer = next(item for item in found.lines if item.item == "data transfer")
+    assert 3600.0 * transfer.hours.likely == pytest.approx(6.0)
+    elsewhere = known.conditions(offer(provider="gcp"), default_conditions("gcp"))
+    assert elsewhere.start_s.likely == pytest.approx(10.0) and elsewhere.mirror_ratio is None

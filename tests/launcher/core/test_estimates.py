@@ -48,7 +48,7 @@ def test_every_line() -> None:
             "setup": 0.2,
             "training": 10.0,
             "output pull": 0.25,
-            "checkpoint mirroring": 20 * 0.5 * 0.08,
+            "checkpoint mirroring": (1 + 20) * 0.5 * 0.08,
             "disk": 73.0 * 0.1 * hours / 730.0,
             "IPv4": hours * 0.005,
             "egress": 1.0 * 0.08,

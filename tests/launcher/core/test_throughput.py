@@ -72,6 +72,9 @@ def test_hours_on_a_gpu_that_nobody_knows_are_a_guess() -> None:
     time = work_time(offer(), Work(hours=3.5, on="Unobtainium 9"))
     assert time.source is Source.GUESS
     assert time.hours.high >= 4 * time.hours.likely
+    assert time.narrow_by[0] == "another work.on: nothing is known of Unobtainium 9"
+    misspelt = work_time(offer(), Work(hours=3.5, on="RTX 4900"))
+    assert misspelt.narrow_by[0].endswith("did you mean RTX 4090?")
 
 
 def test_hours_on_a_cpu() -> None:

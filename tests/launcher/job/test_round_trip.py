@@ -90,7 +90,7 @@ FIELDS: dict[str, st.SearchStrategy[Any]] = {
     "max_duration": DURATION,
     "max_cost": POSITIVE,
     "when_unattended": st.sampled_from(["push", "park", "linger"]),
-    "work": some({}, steps=st.integers(1, 10**9)) | some({}, hours=POSITIVE, on=TEXT),
+    "work": some({}, steps=st.integers(1, 10**9)) | some({}, hours=st.floats(1e-6, 87_600.0), on=TEXT),
     "progress": st.lists(WORD.map("{} (?P<step>[0-9]+)".format), max_size=2),
     "metric": some({"mode": MODE}, name=TEXT),
     "expect": CONDITIONS,
