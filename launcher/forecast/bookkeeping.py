@@ -212,8 +212,8 @@ def _start_s(
         return None
     for event in events:
         if event.kind is Kind.PROGRESS and first.start <= event.at <= first.end and event.data.get("step"):
-            done = event.data["step"] - (attempts[0].step_at_attempt or 0)
-            return max(0.0, (event.at - first.start).total_seconds() - max(0, done) / run.steps_per_s)
+            done = max(0, int(event.data["step"]) - (attempts[0].step_at_attempt or 0))
+            return max(0.0, (event.at - first.start).total_seconds() - done / run.steps_per_s)
     return None
 
 
