@@ -239,6 +239,7 @@ def _revived(run: RunRow, job: Job, out: Path | None, now: datetime) -> RunRow:
         intent_options={},
         verdict=None,
         log_bytes=0,
+        log_parts=(),
     )
 
 

@@ -11,10 +11,11 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 
 from launcher.connect import runner_for
-from launcher.errors import MachineUnreachable, RunFailed, WrongState
+from launcher.errors import MachineUnreachable, RunFailed, UsageError, WrongState
 from launcher.events import Event, Kind, Report
 from launcher.home import Home
 from launcher.kept_disk import KeptDisks
+from launcher.logs import LastWords, LogPiece, last_words, parts_of, ranges_of, split
 from launcher.orchestrate.attention import NOBODY, Onlooker
 from launcher.orchestrate.context import RunContext
 from launcher.orchestrate.export import EventExport
@@ -164,12 +165,15 @@ class Run:
         if run.ended_at is None:
             raise WrongState(f"{self.id} is {run.state}", hint="`wait()` returns when it has ended")
         if run.state != RunState.SUCCEEDED.value:
+            said = self.last_words()
+            last_line = f"; its last line: {said.last_line}" if said.last_line else ""
+            of_stage = f" --stage {said.stage}" if said.stage else ""
             raise RunFailed(
-                f"{self.id} {run.state}: {run.reason}",
+                f"{self.id} {run.state}: {run.reason}{last_line}",
                 left_behind=f"what came home is in {run.results_dir}"
                 if self._store.outputs(self.id)
                 else None,
-                hint=f"`launch logs {self.id}` shows its output; `launch resume {self.id}` goes on",
+                hint=f"`launch logs {self.id}{of_stage}` shows its output; `launch resume {self.id}` goes on",
             )
         return self._result()
 
@@ -207,12 +211,50 @@ class Run:
             log.seek(offset)
             return LogChunk(offset=offset, data=log.read(min(limit, home - offset)))
 
+    def log_pieces(
+        self, offset: int = 0, *, stage: str | None = None, follow: bool = False
+    ) -> Iterator[LogPiece]:
+        """Yield output from a byte offset on with the stage that it is of, or that of one stage alone.
+
+        What is home now, or with ``follow`` until the run has ended. Of a job without stages, pieces are of none.
+
+        Raises:
+            UsageError: there is no such stage.
+        """
+        self._require_stage(stage)
+        for data in self.follow_log(offset) if follow else self._log_from(offset):
+            parts = parts_of(self._store.run(self.id))
+            for piece in split(offset, data, parts):
+                if stage is None or (piece.part is not None and piece.part.stage == stage):
+                    yield piece
+            offset += len(data)
+
+    def log_ranges(self, stage: str | None = None) -> list[tuple[int, int]]:
+        """Return where the output of a stage begins and ends in the log; without one, of the whole run.
+
+        Raises:
+            UsageError: there is no such stage.
+        """
+        self._require_stage(stage)
+        run = self._store.run(self.id)
+        return ranges_of(parts_of(run), stage, run.log_bytes)
+
+    def _require_stage(self, stage: str | None) -> None:
+        fields = self._store.run(self.id).job["fields"]
+        names = [str(one["name"]) for one in fields.get("stages", ())]
+        if stage is not None and stage not in names:
+            has = f"it has {', '.join(names)}" if names else "its job has no stages"
+            raise UsageError(f"{self.id} has no stage {stage!r}", hint=has)
+
+    def last_words(self) -> LastWords:
+        """Return the last lines of what failed, in a run that has failed: of several stages, of that one."""
+        return last_words(self._store.run(self.id), self._home.run(self.id).log)
+
     def logs(self, *, follow: bool = False) -> Iterator[bytes]:
         """Yield the run's output from its beginning: what is home now, or with ``follow`` until the run has ended."""
-        if follow:
-            yield from self.follow_log()
-            return
-        offset = 0
+        yield from self.follow_log() if follow else self._log_from(0)
+
+    def _log_from(self, offset: int) -> Iterator[bytes]:
         while data := self.read_log(offset).data:
             offset += len(data)
             yield data

@@ -9,7 +9,7 @@ from typing import Any
 
 from launcher.store import AttemptRow, RunRow
 
-__all__ = ["StageStatus", "newest_metrics", "seconds_left_of", "stages_of"]
+__all__ = ["StageStatus", "failed_stages", "newest_metrics", "seconds_left_of", "stages_of"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -46,6 +46,16 @@ def newest_metrics(run: RunRow) -> dict[str, float]:
     for record in sorted(run.stages.values(), key=lambda stored: stored.get("ended_at") or ""):
         newest |= record.get("metrics", {})
     return {**newest, **run.metrics}
+
+
+def failed_stages(run: RunRow) -> list[str]:
+    """Return the stages that have failed, in the order in which they did; none for a job without stages."""
+    ended = [
+        (record.get("ended_at") or "", name)
+        for name, record in run.stages.items()
+        if record.get("state") == "failed"
+    ]
+    return [name for _, name in sorted(ended)]
 
 
 def stages_of(

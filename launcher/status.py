@@ -13,7 +13,7 @@ from launcher.policy.loss import Loss, loss_of
 from launcher.policy.states import Reason, RunState
 from launcher.quantities import offer_words
 from launcher.records import from_json
-from launcher.stage_status import StageStatus, newest_metrics, seconds_left_of, stages_of
+from launcher.stage_status import StageStatus, failed_stages, newest_metrics, seconds_left_of, stages_of
 from launcher.store import AttemptRow, InstanceRow, RunRow
 from provisioning import CloudError, InstanceRef, InstanceState, Offer
 from provisioning.registry import provider_class
@@ -156,7 +156,7 @@ def status_of(
         usd_per_hour_planned=_usd_per_hour_planned(run, attempts, disk_gib) if not burning else None,
         outputs=tuple(Output(path=path, size_bytes=size, sha256=digest) for path, size, digest in outputs),
         results_dir=run.results_dir,
-        exit_code=run.exit_code,
+        exit_code=_exit_code(run, attempts),
         created_at=run.created_at,
         working_since=run.working_since,
         ended_at=run.ended_at,
@@ -191,14 +191,33 @@ def _judged(run: RunRow, attempts: Sequence[AttemptRow]) -> dict[str, Any]:
     return judged
 
 
+def _what_failed(run: RunRow, attempts: Sequence[AttemptRow]) -> AttemptRow | None:
+    """The newest attempt of an ended run; of several stages, that of the one which failed last."""
+    failed = failed_stages(run) if run.ended_at is not None else []
+    rows = [row for row in attempts if not failed or row.stage == failed[-1]]
+    return rows[-1] if rows else None
+
+
+def _exit_code(run: RunRow, attempts: Sequence[AttemptRow]) -> int | None:
+    row = _what_failed(run, attempts) if run.state == RunState.FAILED.value else None
+    code: int | None = (row.progress or {}).get("exit_code") if row is not None else None
+    return run.exit_code if code is None else code
+
+
 def _advice(run: RunRow, attempts: Sequence[AttemptRow]) -> str:
-    told = (attempts[-1].progress if attempts else None) or {}
-    if run.reason_code != Reason.OUT_OF_MEMORY.value or not told.get("out_of_memory"):
+    row = _what_failed(run, attempts)
+    told = (row.progress if row is not None else None) or {}
+    code = run.stages.get(row.stage, {}).get("code") if row is not None else None
+    if (
+        row is None
+        or Reason.OUT_OF_MEMORY.value not in (run.reason_code, code)
+        or not told.get("out_of_memory")
+    ):
         return ""
     from launcher.policy.memory import what_to_do
     from launcher.runners.base import MemoryKind
 
-    return what_to_do(MemoryKind(told["out_of_memory"]), from_json(Offer, attempts[-1].offer))
+    return what_to_do(MemoryKind(told["out_of_memory"]), from_json(Offer, row.offer))
 
 
 def _attempt_status(

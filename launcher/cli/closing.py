@@ -12,7 +12,6 @@ if TYPE_CHECKING:
 
 __all__ = ["close", "exit_code", "handed_over"]
 
-LAST_WORDS_BYTES = 16_384
 NOTHING_RENTED = {"credentials": 3, "no_capacity": 4}
 
 
@@ -21,13 +20,10 @@ def close(screen: Screen, run: Run, result: RunResult) -> None:
     status = run.status()
     if screen.json:
         screen.line(status.to_json())
-    last_words = b""
-    if result.state == "failed":
-        last_words = run.read_log(max(0, run.log_bytes() - LAST_WORDS_BYTES)).data
     from launcher.render.summary import summary
     from provisioning.models import utc_now
 
-    screen.show(summary(status, last_words, utc_now()))
+    screen.show(summary(status, run.last_words(), utc_now()))
 
 
 def exit_code(result: RunResult) -> int:

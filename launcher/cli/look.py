@@ -89,11 +89,14 @@ def status(screen: Screen, run_text: str, with_events: bool, refresh: bool) -> i
         from launcher.render.lines import event_document
 
         extra = {"events": [event_document(event) for event in events]} if with_events else {}
-        screen.document({**now.to_json(), **extra})
+        said = run.last_words()
+        screen.document(
+            {**now.to_json(), "last_words": {"stage": said.stage, "lines": list(said.lines)}, **extra}
+        )
         return 0
     from launcher.render.runs import status_view
 
-    screen.show(status_view(now, utc_now()))
+    screen.show(status_view(now, utc_now(), run.last_words()))
     if with_events:
         screen.say("")
         _show_events(screen, [event for event in events if event.kind.value != "progress"])

@@ -25,6 +25,7 @@ from launcher.checkpoints import (
 from launcher.errors import LaunchError, MachineUnreachable
 from launcher.events import Kind
 from launcher.home import RunPaths
+from launcher.logs import with_part
 from launcher.orchestrate.attention import NOBODY, GaveWay, Onlooker, onlooker_of
 from launcher.orchestrate.context import RunContext
 from launcher.orchestrate.progress import follow_progress
@@ -127,8 +128,11 @@ def _append(context: RunContext, attempt: AttemptRow, chunk: LogChunk, *, asked_
         log.write(data)
         log.flush()
         os.fsync(log.fileno())
+    parts = context.run.log_parts
+    if context.job.stages:
+        parts = with_part(parts, log_bytes, attempt.stage, attempt.n)
     with context.store.together():
-        context.update_run(log_bytes=log_bytes + len(data))
+        context.update_run(log_bytes=log_bytes + len(data), log_parts=parts)
         return context.update_attempt(attempt, log_offset=chunk.next_offset)
 
 

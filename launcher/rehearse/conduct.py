@@ -245,8 +245,7 @@ class _Play:
         status = run.status()
         if status.state != "failed":
             return None
-        tail = run.read_log(max(0, run.log_bytes() - 8192)).data.decode(errors="replace")
-        lines = [f"  {line}" for line in tail.splitlines()[-LOG_LINES:]]
+        lines = [f"  {line}" for line in run.last_words().lines[-LOG_LINES:]]
         return "\n".join([f"  {status.reason}", *lines])
 
     def _is_late(self, part: float) -> bool:

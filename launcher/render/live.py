@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -15,6 +14,7 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
+from launcher.logs import last_lines
 from launcher.render import facts, style, words
 from launcher.render.runs import events_grid, fact_grid, headline
 
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from launcher.events import Event
     from launcher.status import Status
 
-__all__ = ["Checkpoints", "LiveView", "last_lines", "panel"]
+__all__ = ["Checkpoints", "LiveView", "panel"]
 
 LOG_LINES = 6
 LINES_BESIDE_LOG = 14
@@ -35,9 +35,6 @@ SHOWN_IN_THE_BLOCK = frozenset({"progress", "checkpoint", "output"})
 
 TRANSFERS_SHOWN_IN = frozenset({"syncing", "pulling"})
 """States of a run whose progress is that of a transfer; its words are the reason of the state."""
-
-_ESCAPES = re.compile(r"\x1b(?:\[[0-?]*[ -/]*[@-~]|\][^\x07\x1b]*(?:\x07|\x1b\\)?|[@-_])")
-_CONTROLS = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]")
 
 
 @dataclass(slots=True)
@@ -66,16 +63,6 @@ class Checkpoints:
         if self.newest_at is not None:
             parts.append(f"newest {self.newest}, {words.ago((now - self.newest_at).total_seconds())}")
         return facts.SEP.join(parts)
-
-
-def last_lines(tail: bytes, limit: int) -> list[str]:
-    """Return the last lines of a program's output as they would stand on a screen, without control sequences."""
-    text = _ESCAPES.sub("", tail.decode(errors="replace")).replace("\r\n", "\n")
-    shown = (
-        _CONTROLS.sub("", line.rstrip("\r").rsplit("\r", 1)[-1]).expandtabs(4).rstrip()
-        for line in text.split("\n")
-    )
-    return [line for line in shown if line][-limit:] if limit > 0 else []
 
 
 def panel(

@@ -12,12 +12,14 @@ from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
+from launcher.logs import NOTHING_SAID
 from launcher.render import facts, style, words
 from launcher.render.facts import Fact
 from launcher.render.lines import KIND_WIDTH, RUN_COLUMNS, burning_now, event_parts, run_cells
 
 if TYPE_CHECKING:
     from launcher.events import Event
+    from launcher.logs import LastWords
     from launcher.stage_status import StageStatus
     from launcher.status import AttemptStatus, Status
 
@@ -26,6 +28,7 @@ __all__ = [
     "events_grid",
     "fact_grid",
     "headline",
+    "last_said",
     "runs_table",
     "stages_table",
     "status_view",
@@ -59,18 +62,27 @@ def fact_grid(rows: Iterable[Fact]) -> RenderableType:
     return Padding(grid, (0, 0, 0, 2))
 
 
-def status_view(status: Status, now: datetime) -> RenderableType:
-    """Draw one run."""
+def status_view(status: Status, now: datetime, last_words: LastWords = NOTHING_SAID) -> RenderableType:
+    """Draw one run; ``last_words``: of what failed."""
     parts: list[RenderableType] = [headline(status), fact_grid(facts.status_facts(status, now))]
     if status.stages:
         parts.append(Padding(stages_table(status.stages), (1, 0, 0, 0)))
     if status.attempts:
         parts.append(Padding(attempts_table(status.attempts, now), (1, 0, 0, 0)))
+    if last_words.lines:
+        parts.append(Padding(last_said(last_words), (1, 0, 0, 0)))
     if status.advice:
         parts.append(fact_grid([("what to do", status.advice)]))
     if advice := facts.how_to_go_on(status):
         parts.append(fact_grid([("go on", advice)]))
     return Group(*parts)
+
+
+def last_said(said: LastWords) -> RenderableType:
+    """Draw what a program that failed has printed last, and of which stage it was."""
+    whose = f"stage {said.stage}" if said.stage else "the program"
+    head = Text(f"  the last lines of {whose}:", style=style.LABEL)
+    return Group(head, *(Text(f"  │ {line}") for line in said.lines))
 
 
 def stages_table(stages: Sequence[StageStatus]) -> Table:

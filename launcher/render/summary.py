@@ -11,22 +11,21 @@ from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
-from launcher.render import facts, style, words
-from launcher.render.live import last_lines
-from launcher.render.runs import fact_grid, headline
+from launcher.render import facts, words
+from launcher.render.runs import fact_grid, headline, last_said
 from launcher.results import LOGS_DIR
 
 if TYPE_CHECKING:
+    from launcher.logs import LastWords
     from launcher.status import Output, Status
 
 __all__ = ["summary"]
 
 FILES = 12
-LAST_WORDS = 15
 
 
-def summary(status: Status, last_words: bytes, now: datetime) -> RenderableType:
-    """Draw the end of a run; ``last_words`` is the end of the program's output, shown after a failure."""
+def summary(status: Status, last_words: LastWords, now: datetime) -> RenderableType:
+    """Draw the end of a run; ``last_words``: of what failed."""
     rows = [
         ("progress", facts.progress(status)),
         ("metrics", facts.metrics(status.metrics)),
@@ -37,8 +36,8 @@ def summary(status: Status, last_words: bytes, now: datetime) -> RenderableType:
         ("results", facts.results(status)),
     ]
     parts: list[RenderableType] = [Text(), headline(status)]
-    if said := last_lines(last_words, LAST_WORDS):
-        parts.append(_said(said))
+    if last_words.lines:
+        parts.append(last_said(last_words))
     parts.append(fact_grid([(label, text) for label, text in rows if text]))
     if status.outputs:
         parts.append(_files(status))
@@ -47,11 +46,6 @@ def summary(status: Status, last_words: bytes, now: datetime) -> RenderableType:
     if advice := facts.how_to_go_on(status):
         parts.append(fact_grid([("go on", advice), ("look", f"launch status {status.run_id} --events")]))
     return Group(*parts)
-
-
-def _said(lines: list[str]) -> RenderableType:
-    head = Text("  the program's last lines:", style=style.LABEL)
-    return Group(head, *(Text(f"  │ {line}") for line in lines))
 
 
 def _files(status: Status) -> RenderableType:

@@ -12,6 +12,7 @@ from launcher.events import Event, Kind
 from launcher.forecast.account import Account, AccountLine
 from launcher.forecast.experience import Calibration
 from launcher.forecast.ranges import Range
+from launcher.logs import NOTHING_SAID, LastWords
 from launcher.quantities import duration, usd
 from launcher.report.curves import Series, svg
 from launcher.report.environments import section
@@ -44,6 +45,8 @@ class Report:
     made_at: datetime
     environments: Sequence[Mapping[str, Any]] = ()
     """What its jobs ran with (`launcher.report.environments`)."""
+    last_words: LastWords = NOTHING_SAID
+    """Of what failed."""
 
 
 def page(report: Report) -> str:
@@ -56,6 +59,7 @@ def page(report: Report) -> str:
         _bill(report.account) if report.account is not None else "<p>It never had a machine.</p>",
         _history(report.calibration),
         _attempts(status),
+        _last_words(report.last_words),
         _curves(report.series),
         section(report.environments),
         _events(report.events),
@@ -172,6 +176,14 @@ def _attempts(status: Status) -> str:
         for item in status.attempts
     )
     return f"<h2>Machines</h2>{_table(head, rows)}" if status.attempts else ""
+
+
+def _last_words(said: LastWords) -> str:
+    if not said.lines:
+        return ""
+    whose = f"stage {said.stage}" if said.stage else "the program"
+    lines = "\n".join(said.lines)
+    return f"<h2>The last lines of {escape(whose)}</h2><pre>{escape(lines)}</pre>"
 
 
 def _curves(series: Mapping[str, Series]) -> str:

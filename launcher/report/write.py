@@ -13,6 +13,7 @@ from launcher.forecast.bookkeeping import account_of
 from launcher.forecast.experience import calibration_of
 from launcher.forecast.history import accounts
 from launcher.home import Home
+from launcher.logs import last_words
 from launcher.planning.plan import Plan
 from launcher.report.curves import series_of
 from launcher.report.environments import environments_of
@@ -24,7 +25,7 @@ from provisioning.models import utc_now
 __all__ = ["history", "report_of", "write_report"]
 
 
-def report_of(store: Store, run_id: str, now: datetime) -> Report:
+def report_of(home: Home, store: Store, run_id: str, now: datetime) -> Report:
     """Return what there is to tell of a run up to now; reads the record, and what its machines wrote down of themselves."""
     run, attempts, instances = store.run(run_id), store.attempts(run_id), store.instances(run_id)
     events = store.events(run_id)
@@ -36,6 +37,7 @@ def report_of(store: Store, run_id: str, now: datetime) -> Report:
         calibration=calibration_of(accounts(store, run.job["fields"])),
         made_at=now,
         environments=environments_of(Path(run.results_dir)),
+        last_words=last_words(run, home.run(run_id).log),
     )
 
 
@@ -51,7 +53,7 @@ def write_report(
     home = Home.open(dict(os.environ) if environ is None else environ)
     store = Store(home.database)
     row = store.find_run(run)
-    report = report_of(store, row.run_id, utc_now())
+    report = report_of(home, store, row.run_id, utc_now())
     results = Path(row.results_dir)
     path = out or (results if results.is_dir() else home.run(row.run_id).root) / "report.html"
     try:

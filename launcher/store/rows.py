@@ -77,6 +77,8 @@ class RunRow:
     """How long saving and bringing home took so far: a `launcher.policy.reserve.Measured`."""
     stages: Mapping[str, Any] = field(default_factory=dict)
     """What became of each stage of a job that has several: a `launcher.policy.stages.StageRecord` by name."""
+    log_parts: tuple[Any, ...] = ()
+    """Where they begin in the run's log: ``[offset, stage, attempt]``, in order (`launcher.logs`)."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -118,6 +118,10 @@ MIGRATIONS: tuple[str, ...] = (
     """
     ALTER TABLE outputs ADD COLUMN stage TEXT NOT NULL DEFAULT '';
     """,
+    # 10: where the stages of such a job begin in its log
+    """
+    ALTER TABLE runs ADD COLUMN log_parts TEXT NOT NULL DEFAULT '[]';
+    """,
 )
 
 

@@ -122,7 +122,7 @@ def supervise(home: Home, *, sinks: tuple[Callable[[Event], None], ...] = ()) ->
     from launcher.supervise.notify import Notifier
 
     store = Store(home.database)
-    notifier = Notifier(store)
+    notifier = Notifier(store, home)
     while True:
         with contextlib.ExitStack() as held:
             if not held.enter_context(hold_lock(home)):

@@ -21,8 +21,10 @@ from pathlib import Path
 from typing import Any
 
 from launcher.events import Event, Kind
+from launcher.home import Home
 from launcher.job import Job
 from launcher.job.parts import Notify
+from launcher.logs import last_words
 from launcher.policy.states import FINAL, RunState
 from launcher.store import Store
 from launcher.supervise.workers import Workers
@@ -67,6 +69,7 @@ class Notifier:
     """Hears every event of the runs that are followed here, and tells whoever their jobs name."""
 
     store: Store
+    home: Home
     environ: Mapping[str, str] = field(default_factory=lambda: dict(os.environ))
     sleep: Callable[[float], None] = time.sleep
     complain: Callable[[str], None] = field(default=lambda text: print(text, file=sys.stderr, flush=True))  # noqa: T201
@@ -106,6 +109,7 @@ class Notifier:
 
     def _document(self, occasion: str, event: Event) -> dict[str, Any]:
         run = self.store.run(event.run_id)
+        said = last_words(run, self.home.run(run.run_id).log)
         return {
             "schema": 1,
             "occasion": occasion,
@@ -117,6 +121,7 @@ class Notifier:
             "step": run.step,
             "total": run.total,
             "results": run.results_dir,
+            "last_words": {"stage": said.stage, "lines": list(said.lines)},
         }
 
     def _tell(self, notify: Notify, document: Mapping[str, Any], folder: Path, occasion: str) -> None:

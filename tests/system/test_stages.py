@@ -11,7 +11,9 @@ from typing import Any
 
 import pytest
 
-from launcher import Job, attach
+from launcher import Job, Run, attach
+from launcher.errors import RunFailed
+from launcher.report.write import write_report
 from provisioning.models import utc_now
 from tests.system.house import REPOSITORY, House, eventually, expected_outcome
 
@@ -38,7 +40,7 @@ def stages_of(house: House) -> list[dict[str, Any]]:
         {
             "name": "hybrid",
             "needs": "features",
-            "run": f"[ -e {house.root}/mended ]",
+            "run": f"echo trying; [ -e {house.root}/mended ]",
             "on_failure": "continue",
         },
         {"name": "words", "needs": "hybrid", "run": "echo words > outputs/words.txt"},
@@ -91,6 +93,7 @@ def test_an_overnight_plan_with_a_lost_machine_and_a_failing_stage(house: House)
     house.audit(run)
     document = json.loads(json.dumps(run.status().to_json()))
     assert document["stages"][1]["attempts"] == [1]
+    what_failed_is_told(house, run)
 
     (house.root / "mended").touch()
     run.resume()
@@ -99,6 +102,37 @@ def test_an_overnight_plan_with_a_lost_machine_and_a_failing_stage(house: House)
     again = [attempt.stage for attempt in run.status().attempts[5:]]
     assert again == ["hybrid", "compare", "words"], "what is missing, and the comparison, which has to see it"
     house.audit(run)
+
+
+def what_failed_is_told(house: House, run: Run) -> None:
+    """Its last words, though another stage spoke after it; and the log says who speaks."""
+    ended = "[launch] the job ended with exit code"
+    shown = house.command("status", run.id).stdout
+    assert f"the last lines of stage hybrid:\n  │ trying\n  │ {ended} 1\n" in shown
+    assert run.status().exit_code == 1
+    with pytest.raises(RunFailed, match=r"its last line: trying$") as failed:
+        run.result()
+    assert f"`launch logs {run.id} --stage hybrid`" in str(failed.value.hint)
+    page, _ = write_report(run.id, environ=house.environ)
+    assert f"The last lines of stage hybrid</h2><pre>trying\n{ended} 1</pre>" in page.read_text()
+    page.unlink()
+    shown = house.command("logs", run.id, "-n", "4").stdout
+    hybrid, compare = (
+        f"stage hybrid, machine 3 <==\ntrying\n{ended} 1",
+        "stage compare, machine 3 <==\ncompare",
+    )
+    assert shown == f"==> {hybrid}\n==> {compare}\n{ended} 0\n"
+    lines = house.command("logs", run.id, "--stage", "train", "-n", "2", "--json").stdout.splitlines()
+    assert [json.loads(line)["text"] for line in lines] == [f"counted\n{ended} 0\n"]
+    parts = house.store.run(run.id).log_parts
+    assert [part[1:] for part in parts] == [
+        ["features", 1],
+        ["train", 2],
+        ["train", 3],
+        ["hybrid", 3],
+        ["compare", 3],
+    ]
+    assert "it has compare, features, train" in house.command("logs", run.id, "--stage", "no").stderr
 
 
 def test_a_stage_without_what_the_next_one_needs_ends_the_run_and_its_machine(house: House) -> None:

@@ -12,11 +12,12 @@ import pytest
 from rich.console import Console, RenderableType
 
 from launcher.events import Event, Kind
+from launcher.logs import NOTHING_SAID, LastWords, last_lines
 from launcher.policy.verdict import Expectation, Verdict
 from launcher.render import facts
 from launcher.render.bill import one_per_machine
 from launcher.render.lines import event_line, progress_line, run_lines
-from launcher.render.live import Checkpoints, last_lines, panel
+from launcher.render.live import Checkpoints, panel
 from launcher.render.runs import runs_table, status_view
 from launcher.render.summary import summary
 from launcher.runners.base import Best, LogReading
@@ -152,7 +153,7 @@ def test_the_end_of_a_success() -> None:
         Output(path="/data/results/b2t-k3f9/checkpoint/best_checkpoint", size_bytes=176_000_000, sha256="1"),
     )
     done = ended("succeeded", reason="the job finished", step=120_000, outputs=outputs, exit_code=0)
-    assert drawn(summary(done, b"", NOW)).lstrip("\n") == expected(
+    assert drawn(summary(done, NOTHING_SAID, NOW)).lstrip("\n") == expected(
         """
         b2t-k3f9  succeeded  the job finished
           progress     step 120,000 of 120,000 (100 %)
@@ -168,7 +169,8 @@ def test_the_end_of_a_success() -> None:
 
 def test_the_end_of_a_failure_has_the_last_words_and_the_way_on() -> None:
     failed = ended("failed", reason="the job failed", reason_code="job_failed", exit_code=1)
-    text = drawn(summary(failed, b"epoch 3\nTraceback (most recent call last):\nValueError: NaN\n", NOW))
+    said = LastWords(lines=("epoch 3", "Traceback (most recent call last):", "ValueError: NaN"))
+    text = drawn(summary(failed, said, NOW))
     assert "│ ValueError: NaN" in text
     assert "exit code    1" in text
     assert "go on        launch resume b2t-k3f9" in text
@@ -182,7 +184,7 @@ def test_a_run_ended_by_its_budget_is_told_how_to_get_more() -> None:
 
 def test_many_files_are_counted_not_listed() -> None:
     outputs = tuple(Output(path=f"{n:03}.txt", size_bytes=1, sha256="") for n in range(200))
-    text = drawn(summary(ended("succeeded", outputs=outputs), b"", NOW))
+    text = drawn(summary(ended("succeeded", outputs=outputs), NOTHING_SAID, NOW))
     assert "… and 188 more" in text
     assert len(text.splitlines()) < 25
 
@@ -254,7 +256,7 @@ def test_what_a_job_says_of_itself_cannot_move_the_cursor_either() -> None:
     event = Event(kind=Kind.OUTPUT, message=f"{evil} is home", at=NOW, run_id="b2t-k3f9")
     assert "\x1b" not in event_line(event)
     outputs = (Output(path=evil, size_bytes=1, sha256=""),)
-    assert "\x1b" not in drawn(summary(ended("succeeded", outputs=outputs), b"", NOW))
+    assert "\x1b" not in drawn(summary(ended("succeeded", outputs=outputs), NOTHING_SAID, NOW))
 
 
 def test_a_low_terminal_has_no_room_for_the_log() -> None:
@@ -326,7 +328,7 @@ def test_what_the_job_was_run_for_comes_first_in_the_list_of_files() -> None:
     ]
     names += ["logs/main-1/system.csv", "metrics.csv"]
     outputs = tuple(Output(path=f"/data/results/b2t-k3f9/{name}", size_bytes=1, sha256="") for name in names)
-    shown = drawn(summary(ended("succeeded", outputs=outputs), b"", NOW))
+    shown = drawn(summary(ended("succeeded", outputs=outputs), NOTHING_SAID, NOW))
     files = shown[shown.index("metrics.csv") :]
     assert files.index("outputs/model.txt") < files.index("checkpoints/step_0.pt") < files.index("and 9 more")
     assert files.index("checkpoints/step_8.pt") < files.index(".sha256") and "system.csv" not in files

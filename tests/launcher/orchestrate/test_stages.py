@@ -143,6 +143,18 @@ def test_a_failure_that_ends_the_run_ends_it_also_if_we_were_killed_before_sayin
     assert [attempt.stage for attempt in status.attempts] == ["first"]
 
 
+def test_what_is_said_of_a_failure_is_said_once(house: House) -> None:
+    stages = [{"name": "first", "run": "exit 3"}, {"name": "second", "run": "echo"}]
+    with hold_lock(house.home) as held:
+        assert held
+        run = house.launch(house.job(None, stages=stages))
+        follow(house, run)
+    status, failed = run.status(), "the job ended with exit 3, and max_restarts_on_errors is 0"
+    assert (status.reason, status.stages[0].reason) == (f"stage first: {failed}", failed)
+    assert not [event.message for event in run.events() if event.message.count("stage first") > 1]
+    assert status.exit_code == 3
+
+
 def test_a_stage_that_was_on_the_kept_machine_before_is_started_anew_there(house: House) -> None:
     mended = house.root / "mended"
     stages = [
