@@ -204,7 +204,7 @@ class RunSaver:
         progress = self._progress
         if not self._config.save_best_checkpoint or not progress.has_best or self._best_on_disk():
             return
-        self._write_best({**state, "best_model": self._best_model})
+        self._write_best(state)
         self._say(f"wrote the best model, of step {progress.best_step}, again to {self._folder.best}")
 
     def _best_on_disk(self) -> bool:

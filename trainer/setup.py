@@ -42,6 +42,7 @@ from trainer.smoothing import Smoother
 from trainer.state import (
     Progress,
     begun_with,
+    best_weights,
     check_data,
     check_state,
     environment,
@@ -348,7 +349,7 @@ def _build_saver(
     here = environment(compute.device, compute.precision.name, request.peers.size)
     saver = RunSaver(
         request.folder, request.config, runner, progress, table, here, data.train.fingerprint,
-        say=console.say, warn=console.warn, last_step=last_step, best_model=state.get("best_model"),
+        say=console.say, warn=console.warn, last_step=last_step, best_model=best_weights(state),
     )  # fmt: skip
     if state:
         saver.restore_best(state)

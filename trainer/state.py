@@ -24,6 +24,7 @@ from trainer.step import StepRunner
 __all__ = [
     "Progress",
     "begun_with",
+    "best_weights",
     "changed_fields",
     "check_data",
     "check_state",
@@ -129,6 +130,14 @@ def pack_state(
         "environment": dict(place),
         "data": data,
     }
+
+
+def best_weights(state: Mapping[str, Any]) -> dict[str, Tensor] | None:
+    """The model with the lowest PER that a state knows of: its own, in the state of the step that found it."""
+    if not state or not Progress(**state["progress"]).has_best:
+        return None
+    best: dict[str, Tensor] = state.get("best_model", state["model"])
+    return best
 
 
 def begun_with(state: Mapping[str, Any], source: Path) -> Config:

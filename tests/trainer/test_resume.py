@@ -33,6 +33,7 @@ from tests.trainer.conftest import (
 from trainer.checkpoint import load, step_files
 from trainer.cli import main
 from trainer.commands import train
+from trainer.durable import digest_path
 from trainer.errors import RunFolderBusy
 from trainer.hdf5 import Expectation, iterate_trials
 from trainer.interrupt import Interrupt
@@ -265,6 +266,26 @@ def test_sigterm_during_a_validation_does_not_wait_for_its_end(
     assert main([*command(config_file, own_data, run)[3:], *options]) == 0
     assert main([*command(config_file, own_data, tmp_path / "reference")[3:], *options]) == 0
     assert (tmp_path / "reference" / "metrics.csv").read_bytes() == (run / "metrics.csv").read_bytes()
+
+
+def test_the_best_model_survives_two_moves_to_other_machines(finish: Finish, tmp_path: Path) -> None:
+    """The state that found it is the best model; those that a resumed run writes after it hold it as well."""
+    first, second = tmp_path / "first", tmp_path / "second"
+    options = ("--set", "batches_per_save=1", "--set", "batches_per_val_step=8")
+    assert finish(first, *options, "--limit-batches", "8")[0] == 0
+    best = load(first / "checkpoints" / "step_00000008.pt")
+    assert best["progress"]["best_step"] == 8
+    assert finish(first, *options, "--limit-batches", "10")[0] == 0
+    moved = second / "checkpoints" / "step_00000009.pt"
+    moved.parent.mkdir(parents=True)
+    for path in (moved, digest_path(moved)):
+        shutil.copy(first / "checkpoints" / path.name, path)
+    code, output = finish(second, *options, "--limit-batches", "9")
+    assert code == 0
+    assert "wrote the best model, of step 8, again" in output
+    kept = torch.load(second / "checkpoint" / "best_checkpoint", weights_only=True)
+    assert_same(kept["model_state_dict"], best["model"])
+    assert kept["val_PER"] == best["progress"]["best_per"]
 
 
 def test_a_checkpoint_alone_is_enough_on_another_machine(
