@@ -7,6 +7,7 @@ training and evaluation use.
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Mapping
 from dataclasses import dataclass
 
@@ -21,7 +22,7 @@ from trainer.gru import gru_layer
 from trainer.layers import dropout_mask, gather_patches, on_device, session_layers
 from trainer.layout import BatchLayout
 
-__all__ = ["DropoutSource", "GRUDecoder", "build_model"]
+__all__ = ["DropoutSource", "GRUDecoder", "build_model", "gru_dtype"]
 
 
 @dataclass(slots=True)
@@ -123,7 +124,7 @@ class GRUDecoder(nn.Module):
     ) -> Tensor:
         """Hidden states (P, H) of the last GRU layer."""
         if patches.device.type != "cpu":
-            return self._recurrent_cudnn(patches, layout, dropout is not None, dtype)
+            return self._recurrent_of_torch(patches, layout, dropout is not None, dtype)
         h0 = self.h0[0].expand(layout.batch_sizes[0], self.n_units)
         hidden = patches
         for layer in range(self.n_layers):
@@ -138,16 +139,34 @@ class GRUDecoder(nn.Module):
         w_ih, w_hh, b_ih, b_hh = (getattr(self.gru, f"{name}_l{layer}") for name in names)
         return w_ih, w_hh, b_ih, b_hh
 
-    def _recurrent_cudnn(
-        self, patches: Tensor, layout: BatchLayout, train: bool, dtype: torch.dtype
+    def _recurrent_of_torch(
+        self, patches: Tensor, layout: BatchLayout, dropout: bool, dtype: torch.dtype
     ) -> Tensor:
-        self.gru.train(train)
+        """The same by torch's own GRU, which on a GPU is cuDNN's or MIOpen's."""
+        # Their backward pass exists in training mode only, also where nothing is dropped.
+        self.gru.train(dropout or torch.is_grad_enabled())
+        self.gru.dropout = self.rnn_dropout if dropout and self.n_layers > 1 else 0.0
         h0 = self.h0.expand(self.n_layers, layout.batch_sizes[0], self.n_units).contiguous()
-        packed = PackedSequence(patches, torch.tensor(layout.batch_sizes))
-        with torch.autocast(patches.device.type, dtype=dtype, enabled=dtype != torch.float32):
+        compute = gru_dtype(dtype)
+        packed = PackedSequence(patches.to(compute), torch.tensor(layout.batch_sizes))
+        mixed = compute != torch.float32
+        with torch.autocast(patches.device.type, compute) if mixed else contextlib.nullcontext():
             output, _ = self.gru(packed, h0)
         hidden: Tensor = output.data
         return hidden
+
+
+def gru_dtype(dtype: torch.dtype, amd: bool = torch.version.hip is not None) -> torch.dtype:
+    """In what torch's own GRU computes on a GPU where the other products are done in `dtype`.
+
+    cuDNN's takes float16 and float32. For bfloat16 torch before 2.10 leaves cuDNN and takes the time steps one by
+    one, in thousands of small kernels; later releases compute in float16 all the same. Its inputs lie in
+    (-2, 2), and the loss is scaled so that its gradients do not vanish. With MIOpen mixed precision is not
+    to be relied on.
+    """
+    if dtype == torch.float32 or amd:
+        return torch.float32
+    return torch.float16
 
 
 def build_model(config: Config, num_days: int) -> GRUDecoder:

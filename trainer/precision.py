@@ -21,6 +21,8 @@ class Precision:
 
     name: str
     reason: str
+    needs_scaler: bool = False
+    """Whether gradients would vanish without loss scaling."""
 
     @property
     def dtype(self) -> torch.dtype:
@@ -31,11 +33,6 @@ class Precision:
     def bits(self) -> int:
         """Of each number in those products: 16 or 32."""
         return self.dtype.itemsize * 8
-
-    @property
-    def needs_scaler(self) -> bool:
-        """Whether gradients would vanish without loss scaling."""
-        return self.name == "fp16"
 
 
 def choose_device(config: Config) -> tuple[torch.device, str]:
@@ -73,7 +70,7 @@ def choose_precision(config: Config, device: torch.device) -> Precision:
             return Precision(wanted, "asked for")
         return _for_cpu(cpu_flags()) if config.use_amp else Precision("fp32", "use_amp is false")
     name, capability = torch.cuda.get_device_name(device), torch.cuda.get_device_capability(device)
-    return for_gpu(wanted, config.use_amp, name, capability)
+    return for_gpu(wanted, config.use_amp, name, capability, amd=torch.version.hip is not None)
 
 
 def _for_cpu(flags: frozenset[str]) -> Precision:
@@ -83,24 +80,33 @@ def _for_cpu(flags: frozenset[str]) -> Precision:
     return Precision("fp32", "this CPU has neither AMX nor AVX512-bf16")
 
 
-def for_gpu(wanted: str, use_amp: bool, name: str, capability: tuple[int, int]) -> Precision:
-    """The precision on a GPU of this name and compute capability; `wanted` is auto or the one asked for."""
-    has_bf16, has_fp16 = capability >= (8, 0), capability >= (7, 0)
-    number = f"compute capability {capability[0]}.{capability[1]}"
-    tf32 = "; its large products in TF32" if has_bf16 else ""
+def for_gpu(
+    wanted: str, use_amp: bool, name: str, capability: tuple[int, int], *, amd: bool = False
+) -> Precision:
+    """The precision on a GPU of this name and compute capability; `wanted` is auto or the one asked for.
+
+    With 16 bits the loss is always scaled: the GRU is computed in fp16 also where the rest is in bf16
+    (`trainer.model.gru_dtype`). The numbers of AMD's GPUs are of another kind, and all of them take bf16.
+    """
+    has_bf16, has_fp16 = amd or capability >= (8, 0), amd or capability >= (7, 0)
+    kind = f"{name}, AMD" if amd else f"{name}, compute capability {capability[0]}.{capability[1]}"
+    gru = "the GRU in fp32" if amd else "the GRU in fp16, with loss scaling"
+    tf32 = "; its large products in TF32" if has_bf16 and not amd else ""
     if wanted == "bf16" and not has_bf16:
-        return Precision("bf16", f"asked for, but slow: {name}, {number}, has no bf16 units")
+        return Precision("bf16", f"asked for, but slow: {kind}, has no bf16 units; {gru}", True)
     if wanted == "fp32":
         return Precision("fp32", f"asked for{tf32}")
-    if wanted != "auto":
-        return Precision(wanted, "asked for")
+    if wanted == "bf16":
+        return Precision("bf16", f"asked for; {gru}", True)
+    if wanted == "fp16":
+        return Precision("fp16", "asked for; with loss scaling", True)
     if not use_amp:
         return Precision("fp32", f"use_amp is false{tf32}")
     if has_bf16:
-        return Precision("bf16", f"{name}, {number}, has bf16 units")
+        return Precision("bf16", f"{kind}, has bf16 units; {gru}", True)
     if has_fp16:
-        return Precision("fp16", f"{name}, {number}, has fp16 units but no bf16; with loss scaling")
-    return Precision("fp32", f"{name}, {number}, has neither bf16 nor fp16 tensor units")
+        return Precision("fp16", f"{kind}, has fp16 units but no bf16; with loss scaling", True)
+    return Precision("fp32", f"{kind}, has neither bf16 nor fp16 tensor units")
 
 
 def cpu_flags(cpuinfo: Path = Path("/proc/cpuinfo")) -> frozenset[str]:

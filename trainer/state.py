@@ -174,7 +174,8 @@ def restore(state: Mapping[str, Any], runner: StepRunner, source: Path) -> Progr
         runner.model.load_state_dict(state["model"])
         runner.optimizer.load_state_dict(state["optimizer"])
         runner.scheduler.load_state_dict(state["scheduler"])
-        runner.scaler.load_state_dict(state["scaler"])
+        if state["scaler"]:  # empty in the state of a run that had no need of one, on another processor
+            runner.scaler.load_state_dict(state["scaler"])
         return Progress(**state["progress"])
     except (KeyError, ValueError, TypeError, RuntimeError) as error:
         reason = str(error).strip().splitlines()

@@ -8,7 +8,7 @@ from torch.nn.utils.rnn import pad_sequence
 
 from trainer.layers import dropout_mask
 from trainer.layout import BatchLayout, lay_out
-from trainer.model import DropoutSource, GRUDecoder
+from trainer.model import DropoutSource, GRUDecoder, gru_dtype
 
 LENGTHS, DAYS, CHANNELS, CLASSES = [40, 57, 33, 57], [0, 0, 2, 1], 6, 5
 
@@ -79,6 +79,41 @@ def test_bfloat16_products_stay_close_to_float32() -> None:
     rough = model.forward_packed(table, layout, None, torch.bfloat16)
     assert rough.dtype == torch.float32
     torch.testing.assert_close(rough, exact, atol=0.05, rtol=0.05)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.float16])
+def test_the_gru_that_gpus_use_computes_the_same(dtype: torch.dtype) -> None:
+    """torch's own, here on the CPU: what a GPU with these products has it compute in, and its gradients."""
+    model = decoder(14, 4, rnn_dropout=0.5)
+    layout = lay_out(LENGTHS, DAYS, patch_size=14, patch_stride=4, gap=4)
+    patches = torch.randn(sum(layout.batch_sizes), 14 * CHANNELS)
+    close = {"atol": 1e-6, "rtol": 1e-5} if dtype == torch.float32 else {"atol": 5e-3, "rtol": 1e-2}
+    here = model._recurrent(patches, layout, None, torch.float32)
+    weight = torch.randn_like(here)
+    (here * weight).sum().backward()
+    expected = {name: p.grad.clone() for name, p in model.named_parameters() if p.grad is not None}
+    model.zero_grad()
+    there = model._recurrent_of_torch(patches.to(dtype), layout, False, dtype)
+    (there * weight).sum().backward()
+    assert model.gru.training, "cuDNN has no backward pass otherwise"
+    with torch.no_grad():
+        again = model._recurrent_of_torch(patches.to(dtype), layout, False, dtype)
+        assert not model.gru.training, "it would keep what only a backward pass needs"
+        dropped = model._recurrent_of_torch(patches.to(dtype), layout, True, dtype)
+    torch.testing.assert_close(there.float(), here, **close)
+    assert torch.equal(again, there)
+    assert not torch.equal(dropped, there)
+    for name, gradient in expected.items():
+        torch.testing.assert_close(
+            model.get_parameter(name).grad, gradient, atol=10 * close["atol"], rtol=close["rtol"], msg=name
+        )
+
+
+def test_no_gpu_is_asked_for_a_gru_in_bfloat16() -> None:
+    """cuDNN's takes float16 and float32; MIOpen's is not trusted with a mixture."""
+    kinds = (torch.float32, torch.bfloat16, torch.float16)
+    assert [gru_dtype(kind, amd=False) for kind in kinds] == [torch.float32, torch.float16, torch.float16]
+    assert {gru_dtype(kind, amd=True) for kind in kinds} == {torch.float32}
 
 
 def test_names_and_shapes_are_those_of_the_official_decoder() -> None:

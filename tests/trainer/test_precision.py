@@ -16,8 +16,8 @@ T4, V100, P100, A100, H100 = (
 @pytest.mark.parametrize(
     ("wanted", "use_amp", "gpu", "name", "reason"),
     [
-        ("auto", True, A100, "bf16", "A100, compute capability 8.0, has bf16 units"),
-        ("auto", True, H100, "bf16", "has bf16 units"),
+        ("auto", True, A100, "bf16", "8.0, has bf16 units; the GRU in fp16, with loss scaling"),
+        ("auto", True, H100, "bf16", "has bf16 units; the GRU in fp16, with loss scaling"),
         ("auto", True, T4, "fp16", "has fp16 units but no bf16; with loss scaling"),
         ("auto", True, V100, "fp16", "has fp16 units but no bf16; with loss scaling"),
         ("auto", True, P100, "fp32", "has neither bf16 nor fp16 tensor units"),
@@ -29,9 +29,10 @@ T4, V100, P100, A100, H100 = (
             True,
             T4,
             "bf16",
-            "asked for, but slow: Tesla T4, compute capability 7.5, has no bf16 units",
+            "asked for, but slow: Tesla T4, compute capability 7.5, has no bf16 units; the GRU in fp16, with loss scaling",
         ),
-        ("fp16", True, A100, "fp16", "asked for"),
+        ("bf16", True, A100, "bf16", "asked for; the GRU in fp16, with loss scaling"),
+        ("fp16", True, A100, "fp16", "asked for; with loss scaling"),
     ],
 )
 def test_a_gpu_computes_in_what_it_has_units_for(
@@ -40,7 +41,13 @@ def test_a_gpu_computes_in_what_it_has_units_for(
     chosen = for_gpu(wanted, use_amp, *gpu)
     assert chosen.name == name
     assert chosen.reason.endswith(reason)
-    assert chosen.needs_scaler is (name == "fp16")
+    assert chosen.needs_scaler is (name != "fp32")
+
+
+def test_amd_counts_its_gpus_in_another_way_and_keeps_its_gru_in_fp32() -> None:
+    chosen = for_gpu("auto", True, "gfx1030", (10, 3), amd=True)
+    assert (chosen.name, chosen.reason) == ("bf16", "gfx1030, AMD, has bf16 units; the GRU in fp32")
+    assert for_gpu("fp32", True, "gfx90a", (9, 0), amd=True).reason == "asked for"
 
 
 def test_what_a_cpu_can_do_is_read_from_the_system(tmp_path: Path) -> None:

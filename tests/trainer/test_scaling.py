@@ -1,0 +1,88 @@
+"""Loss scaling, which GPUs need for 16 bits, on the CPU: by powers of two, so that float32 shows every mistake."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import h5py
+import numpy as np
+import pytest
+import torch
+from torch import Tensor
+
+from tests.trainer.conftest import SESSIONS
+from tests.trainer.test_memory import FailsOnce
+from trainer.checkpoint import load, step_files
+from trainer.config_reader import load_config
+from trainer.contract import Exit, JobEnvironment
+from trainer.interrupt import Interrupt
+from trainer.loop import TrainingLoop
+from trainer.precision import Precision
+from trainer.progress import Console
+from trainer.run_folder import locate_run
+from trainer.setup import Compute, RunRequest, prepare
+
+PLAIN, SCALED = Precision("fp32", "a test"), Precision("fp32", "a test", needs_scaler=True)
+Train = Callable[..., dict[str, Tensor]]
+
+
+@pytest.fixture
+def train(config_file: Path, data: Path, tmp_path: Path) -> Train:
+    """Train to `steps` in a folder, from where it stands; returns the weights."""
+
+    def run(folder: str, precision: Precision, steps: int, on: Path = data) -> dict[str, Tensor]:
+        sets = (f"num_training_batches={steps}", "lr_decay_steps=20", "compute.micro_batch_size=4",
+                "grad_norm_clip_value=0.5", "safety.validate_first=false")  # fmt: skip
+        config = load_config(config_file, sets)
+        job = JobEnvironment.read({})
+        place = locate_run(config, tmp_path / folder, job)
+        place.create()
+        request = RunRequest(
+            config=config, folder=place, data_dir=on, job=job, console=Console(place.log, quiet=True)
+        )
+        training = prepare(request, Compute(torch.device("cpu"), precision))
+        try:
+            assert TrainingLoop(training, Interrupt()).run() is Exit.DONE
+        finally:
+            training.close()
+            request.console.close()
+        weights: dict[str, Tensor] = load(step_files(place.checkpoints)[-1])["model"]
+        return weights
+
+    return run
+
+
+def assert_equal(a: dict[str, Tensor], b: dict[str, Tensor]) -> None:
+    assert all(torch.equal(a[name], value) for name, value in b.items())
+
+
+def test_a_scaled_loss_trains_the_same_model_wherever_a_run_goes_on(train: Train, tmp_path: Path) -> None:
+    """Accumulated, clipped, with a step that ran out of memory, and resumed on a device of the other kind."""
+    plain = train("plain", PLAIN, 12)
+    with FailsOnce("_fused_adamw_", 3 * 5) as memory:
+        reference = train("plain, little memory", PLAIN, 12)
+    with FailsOnce("_fused_adamw_", 3 * 5) as memory:
+        assert_equal(train("scaled, little memory", SCALED, 12), reference)
+    assert memory.failed
+    train("moved", PLAIN, 5)
+    train("moved", SCALED, 9)
+    assert load(tmp_path / "moved" / "checkpoints" / "step_00000009.pt")["scaler"]["scale"] == 65536.0
+    assert_equal(train("moved", PLAIN, 12), plain)
+
+
+def test_steps_whose_gradient_overflows_are_skipped_and_the_scale_is_halved_for_good(
+    train: Train, own_data: Path, tmp_path: Path
+) -> None:
+    with h5py.File(own_data / SESSIONS[0] / "data_train.hdf5", "a") as file:
+        file["trial_0000/input_features"][...] = np.float32(3e38)
+    weights = train("run", SCALED, 12, own_data)
+    assert all(torch.isfinite(value).all() for value in weights.values())
+    state = load(tmp_path / "run" / "checkpoints" / "step_00000012.pt")
+    skipped = state["progress"]["skipped_steps"]
+    assert 0 < skipped < 12
+    assert state["scaler"]["scale"] == 65536.0 / 2**skipped
+    train("run", SCALED, 13, own_data)
+    later = load(tmp_path / "run" / "checkpoints" / "step_00000013.pt")
+    assert later["scaler"]["scale"] in (state["scaler"]["scale"], state["scaler"]["scale"] / 2)
+    assert later["scaler"]["_growth_tracker"] in (0, state["scaler"]["_growth_tracker"] + 1)
