@@ -17,6 +17,7 @@ from trainer.augment import add_noise, random_cut
 from trainer.config import Config
 from trainer.corpus import Corpus
 from trainer.layout import BatchLayout, lay_out
+from trainer.memory import host_memory
 from trainer.resident import Resident, ResidentRows
 from trainer.smoothing import Smoother
 
@@ -114,7 +115,8 @@ class Assembler:
     def _fill(
         self, features: Sequence[np.ndarray[Any, Any]], layout: BatchLayout, cut: int, rows: int
     ) -> Tensor:
-        table = torch.empty(rows, self._config.model.n_input_features, pin_memory=self._pin)
+        shape = (rows, self._config.model.n_input_features)
+        table = host_memory(shape, torch.float32, pinned=self._pin)
         view = table.numpy()
         end = 0
         for values, start, length in zip(features, layout.starts, layout.num_bins, strict=True):

@@ -38,6 +38,7 @@ from trainer.durable import (
     remove_stale,
 )
 from trainer.errors import CheckpointCorrupt, CheckpointNotSaved, NoCheckpoint
+from trainer.memory import host_memory
 
 __all__ = ["Checkpoint", "Checkpointer", "load", "newest_good", "step_files", "why_unreadable"]
 
@@ -291,11 +292,13 @@ class _Copies:
 
     def __init__(self) -> None:
         self._buffers: dict[str, Tensor] = {}
+        self._gpus: set[torch.device] = set()
+        """Those whose copies are under way."""
 
     def take(self, state: Mapping[str, Any]) -> dict[str, Any]:
         copied = {key: self._copy(value, key) for key, value in state.items()}
-        if torch.cuda.is_available() and torch.cuda.is_initialized():
-            torch.cuda.synchronize()
+        while self._gpus:  # not only the current one: a script may have its model on another
+            torch.cuda.synchronize(self._gpus.pop())
         return copied
 
     def _copy(self, value: Any, path: str) -> Any:
@@ -314,6 +317,8 @@ class _Copies:
     def _copy_tensor(self, value: Tensor, path: str) -> Tensor:
         buffer = self._buffers.get(path)
         if buffer is None or buffer.shape != value.shape or buffer.dtype != value.dtype:
-            buffer = torch.empty(value.shape, dtype=value.dtype, pin_memory=value.is_cuda)
+            buffer = host_memory(value.shape, value.dtype, pinned=value.is_cuda)
             self._buffers[path] = buffer
+        if value.is_cuda:
+            self._gpus.add(value.device)
         return buffer.copy_(value, non_blocking=value.is_cuda)

@@ -44,7 +44,7 @@ def ctc_loss(log_probs: Tensor, labels: Tensor, output_lengths: Tensor, label_le
     """CTC loss of each trial, shape (B,).
 
     `log_probs` (T', B, K) float32; `labels` all trials' labels one after the other; both lengths (B,) on
-    the CPU, so that no transfer from the GPU is waited for. Infinite where the labels do not fit.
+    the CPU, so that they need not come back from the GPU first. Infinite where the labels do not fit.
     """
     return functional.ctc_loss(
         log_probs, labels, output_lengths, label_lengths, blank=BLANK, reduction="none", zero_infinity=False

@@ -10,6 +10,8 @@ import torch
 from torch import Tensor
 from torch.autograd import Function
 
+from trainer.memory import host_memory
+
 __all__ = ["dropout_mask", "gather_patches", "on_device", "session_layers"]
 
 
@@ -18,7 +20,8 @@ def on_device(array: np.ndarray[Any, Any], device: torch.device) -> Tensor:
     tensor = torch.from_numpy(array)
     if device.type == "cpu":
         return tensor
-    return tensor.pin_memory().to(device, non_blocking=True)
+    pinned = host_memory(tensor.shape, tensor.dtype, pinned=True)
+    return pinned.copy_(tensor).to(device, non_blocking=True)
 
 
 def dropout_mask(shape: Sequence[int], rate: float, generator: np.random.Generator) -> Tensor:

@@ -8,9 +8,11 @@ from pathlib import Path
 import torch
 
 from trainer.config import Config
+from trainer.contract import Exit
 from trainer.errors import DeviceUnavailable
+from trainer.memory import is_out_of_memory
 
-__all__ = ["Precision", "choose_device", "choose_precision", "cpu_flags", "for_gpu"]
+__all__ = ["Precision", "check_device", "choose_device", "choose_precision", "cpu_flags", "for_gpu"]
 
 DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 
@@ -58,6 +60,28 @@ def choose_device(config: Config) -> tuple[torch.device, str]:
     if config.gpu_number >= count:
         return torch.device("cuda", 0), f"gpu_number {config.gpu_number} does not exist here"
     return torch.device("cuda", config.gpu_number), "found"
+
+
+def check_device(device: torch.device) -> None:
+    """Multiply two small matrices there. Raises `DeviceUnavailable` in words where torch cannot.
+
+    A GPU may be older or newer than this build of torch has code for: trying again cannot help. It may also be
+    broken or somebody else's: another attempt may find a better one.
+    """
+    try:
+        ones = torch.ones(8, 8, device=device)
+        torch.mm(ones, ones).sum().item()
+    except RuntimeError as error:
+        if is_out_of_memory(error):
+            raise
+        words = " ".join(str(error).split())[:160]
+        refusal = DeviceUnavailable(
+            f"compute.device: {device} is there, but torch {torch.__version__} cannot compute on it: {words}",
+            hint="install a build of torch for this GPU (V100 and P100 need one for CUDA 12.6), or say --device cpu",
+        )
+        if "no kernel image" not in words:
+            refusal.exit_code = Exit.FAILED
+        raise refusal from error
 
 
 def choose_precision(config: Config, device: torch.device) -> Precision:

@@ -12,6 +12,7 @@ from torch import Tensor
 
 from trainer.corpus import Corpus
 from trainer.layers import on_device
+from trainer.memory import is_out_of_memory, release_cached
 
 __all__ = ["Resident", "ResidentRows", "make_resident"]
 
@@ -62,4 +63,12 @@ def make_resident(corpus: Corpus, channels: Sequence[int] | None, device: torch.
     bins = sum(item.trial.num_bins for item in corpus.trials) + 1
     wanted = 4 * bins * (first.shape[1] if channels is None else len(channels))
     free, _ = torch.cuda.mem_get_info(device)
-    return Resident(corpus, channels, device) if wanted < SHARE * free else None
+    if wanted >= SHARE * free:
+        return None
+    try:
+        return Resident(corpus, channels, device)
+    except RuntimeError as error:  # free in pieces only, or taken by somebody else meanwhile
+        if not is_out_of_memory(error):
+            raise
+    release_cached(device)
+    return None

@@ -29,7 +29,7 @@ from trainer.official_checkpoint import load_official_weights
 from trainer.optimisation import build_optimizer, build_scheduler, freeze, with_whole_schedule
 from trainer.pack import default_cache_dir
 from trainer.peers import Peers, world
-from trainer.precision import Precision, choose_device, choose_precision
+from trainer.precision import Precision, check_device, choose_device, choose_precision
 from trainer.progress import Console
 from trainer.randomness import stream_seed
 from trainer.resident import make_resident
@@ -167,6 +167,7 @@ def choose_compute(config: Config, console: Console) -> Compute:
     if device.type == "cuda":
         torch.cuda.set_device(device)
         torch.set_float32_matmul_precision("high")
+    check_device(device)
     precision = choose_precision(config, device)
     name = (
         torch.cuda.get_device_name(device) if device.type == "cuda" else f"{torch.get_num_threads()} threads"

@@ -1,4 +1,8 @@
-"""One optimiser step: forward, loss, backward, clip, update; nothing here waits for a GPU."""
+"""One optimiser step: forward, loss, backward, clip, update.
+
+Nothing here waits for a GPU but torch's CTC loss, which copies the lengths of the trials itself and so waits
+for the forward pass, and in its gradient for the little that came after it.
+"""
 
 from __future__ import annotations
 
@@ -57,6 +61,7 @@ class StepRunner:
         """
         self.optimizer.zero_grad(set_to_none=True)
         total = torch.zeros((), device=self._device)
+        self.scaler.scale(total)  # sets it up, also in a process that has no trial of this batch
         for batch in micro_batches:
             loss = self._loss(step, batch).sum() / num_trials
             self.scaler.scale(loss).backward()

@@ -110,7 +110,7 @@ def _one_step(training: TrainingRun, step: int, part: Callable[[str], Any]) -> N
         ).mean()
     with part("backward"):
         runner.optimizer.zero_grad(set_to_none=True)
-        loss.backward()
+        runner.scaler.scale(loss).backward()
     with part("clip, optimiser, schedule"):
         runner.update(loss.detach())
 

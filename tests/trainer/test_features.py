@@ -9,13 +9,14 @@ import numpy as np
 import pytest
 import torch
 
-from tests.trainer.conftest import TINY
+from tests.trainer.conftest import CHANNELS, TINY
 from trainer.augment import add_noise, random_cut
 from trainer.batches import Assembler
 from trainer.config import TransformsConfig
 from trainer.config_reader import from_mapping
 from trainer.corpus import load_corpus
 from trainer.layout import lay_out
+from trainer.resident import Resident
 from trainer.sessions import find_sessions
 from trainer.smoothing import Smoother, gaussian_taps
 
@@ -112,3 +113,22 @@ def test_channels_can_be_picked_and_trials_are_cut(data: Path) -> None:
         assert length == len(features)
         first = int(start) + smoother.before
         np.testing.assert_array_equal(batch.table[first : first + int(length)].numpy(), features)
+
+
+@pytest.mark.parametrize("subset", [None, (5, 0, 2)])
+def test_trials_kept_on_a_device_make_the_same_table_as_sent_ones(
+    data: Path, subset: tuple[int, ...] | None
+) -> None:
+    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    tree = {**TINY, "dataset": {**TINY["dataset"], "feature_subset": subset, "neural_dim": CHANNELS}}
+    tree["model"] = {**TINY["model"], "n_input_features": len(subset or range(CHANNELS))}
+    config = from_mapping(tree)
+    corpus = load_corpus(config, data, find_sessions(data, ()), "train", cache_dir=None, say=pytest.fail)
+    smoother = Smoother(config.dataset.data_transforms)
+    sent = Assembler(corpus, config, smoother, seed=1, noise_on_host=False, pin=True)
+    kept = Assembler(
+        corpus, config, smoother, seed=1, noise_on_host=False, resident=Resident(corpus, subset, device)
+    )
+    for step in range(5):
+        a, b = (s.training_batch(step, np.asarray([3, 9, 9, 20]), range(4)) for s in (sent, kept))
+        assert torch.equal(a.table.to(device), b.table.to(device))

@@ -8,16 +8,10 @@ import numpy as np
 import pytest
 import torch
 
-from tests.trainer.conftest import TINY, command
-from trainer.batches import Assembler
+from tests.trainer.conftest import command
 from trainer.cli import main
-from trainer.config_reader import from_mapping
-from trainer.corpus import load_corpus
 from trainer.layout import lay_out
 from trainer.model import GRUDecoder
-from trainer.resident import Resident
-from trainer.sessions import find_sessions
-from trainer.smoothing import Smoother
 
 pytestmark = pytest.mark.gpu
 CUDA = torch.device("cuda")
@@ -45,17 +39,14 @@ def test_the_gpu_gives_the_logits_and_gradients_of_the_cpu() -> None:
         torch.testing.assert_close(parameter.grad.cpu(), expected[name], atol=1e-4, rtol=1e-3, msg=name)
 
 
-def test_resident_trials_make_the_same_table_as_sent_ones(data: Path) -> None:
-    config = from_mapping(TINY)
-    corpus = load_corpus(config, data, find_sessions(data, ()), "train", cache_dir=None, say=pytest.fail)
-    smoother = Smoother(config.dataset.data_transforms)
-    sent = Assembler(corpus, config, smoother, seed=1, noise_on_host=False, pin=True)
-    kept = Assembler(
-        corpus, config, smoother, seed=1, noise_on_host=False, resident=Resident(corpus, None, CUDA)
-    )
-    for step in range(5):
-        a, b = (s.training_batch(step, np.asarray([3, 9, 9, 20]), range(4)) for s in (sent, kept))
-        assert torch.equal(a.table.to(CUDA), b.table.to(CUDA))
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.float16])
+def test_the_gru_is_cudnns_in_every_precision(dtype: torch.dtype) -> None:
+    model = GRUDecoder(neural_dim=8, n_units=16, n_days=1, n_classes=5, n_layers=2, rnn_dropout=0.4).to(CUDA)
+    layout = lay_out([50, 90], [0, 0], patch_size=0, patch_stride=0, gap=0)
+    patches = torch.randn(sum(layout.batch_sizes), 8, device=CUDA, dtype=dtype)
+    hidden = model._recurrent_of_torch(patches, layout, True, dtype)
+    assert hidden.grad_fn is not None
+    assert hidden.grad_fn.name().startswith("CudnnRnn")
 
 
 @pytest.mark.parametrize("precision", ["fp32", "bf16", "fp16"])

@@ -15,7 +15,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from tests.trainer.conftest import TINY, command
 from trainer.checkpoint import load, step_files
 from trainer.cli import main
-from trainer.memory import is_out_of_memory
+from trainer.memory import host_memory, is_out_of_memory
 
 GATES = 3 * TINY["model"]["n_units"]  # type: ignore[index]
 HALF, ONE = 57, 19
@@ -173,8 +173,16 @@ def test_other_errors_are_not_taken_for_a_lack_of_memory() -> None:
     for words in (
         "CUBLAS_STATUS_ALLOC_FAILED when calling `cublasCreate(handle)`",
         "CUDA error: out of memory",
+        "HIP error: out of memory",
+        "cuDNN error: CUDNN_STATUS_INTERNAL_ERROR_DEVICE_ALLOCATION_FAILED",
     ):
         assert is_out_of_memory(RuntimeError(words))
     assert is_out_of_memory(MemoryError())
     assert not is_out_of_memory(RuntimeError("CUDA error: an illegal memory access was encountered"))
     assert not is_out_of_memory(ValueError("can't allocate memory"))
+
+
+def test_memory_that_the_system_does_not_pin_is_taken_as_it_is() -> None:
+    table = host_memory((3, 4), torch.float32, pinned=True)
+    assert (table.shape, table.dtype) == ((3, 4), torch.float32)
+    assert table.is_pinned() is torch.cuda.is_available()

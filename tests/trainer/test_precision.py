@@ -3,10 +3,15 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import pytest
+import torch
+from torch.utils._python_dispatch import TorchDispatchMode
 
-from trainer.precision import cpu_flags, for_gpu
+from trainer.contract import Exit
+from trainer.errors import DeviceUnavailable
+from trainer.precision import check_device, cpu_flags, for_gpu
 
 T4, V100, P100, A100, H100 = (
     ("Tesla T4", (7, 5)), ("Tesla V100", (7, 0)), ("Tesla P100", (6, 0)), ("A100", (8, 0)), ("H100", (9, 0))
@@ -54,3 +59,32 @@ def test_what_a_cpu_can_do_is_read_from_the_system(tmp_path: Path) -> None:
     (tmp_path / "cpuinfo").write_text("processor : 0\nflags\t\t: fpu avx512_bf16 amx_bf16\n")
     assert {"avx512_bf16", "amx_bf16"} <= cpu_flags(tmp_path / "cpuinfo")
     assert cpu_flags(tmp_path / "absent") == frozenset()
+
+
+class Refuses(TorchDispatchMode):
+    """A device on which nothing can be multiplied."""
+
+    def __init__(self, words: str) -> None:
+        super().__init__()
+        self.words = words
+
+    def __torch_dispatch__(
+        self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
+    ) -> Any:
+        if func.overloadpacket.__name__ == "mm":
+            raise RuntimeError(self.words)
+        return func(*args, **(kwargs or {}))
+
+
+@pytest.mark.parametrize(
+    ("words", "code"),
+    [
+        ("CUDA error: no kernel image is available for execution on the device", Exit.BAD_CONFIG),
+        ("CUDA error: CUDA-capable device(s) is/are busy or unavailable", Exit.FAILED),
+    ],
+)
+def test_a_device_that_cannot_compute_is_named_before_anything_begins(words: str, code: Exit) -> None:
+    check_device(torch.device("cpu"))
+    with Refuses(words), pytest.raises(DeviceUnavailable, match="cannot compute on it: CUDA error") as caught:
+        check_device(torch.device("cpu"))
+    assert caught.value.exit_code is code

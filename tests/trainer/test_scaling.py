@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import contextlib
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import h5py
@@ -14,6 +15,7 @@ from torch import Tensor
 from tests.trainer.conftest import SESSIONS
 from tests.trainer.test_memory import FailsOnce
 from trainer.checkpoint import load, step_files
+from trainer.config import Config
 from trainer.config_reader import load_config
 from trainer.contract import Exit, JobEnvironment
 from trainer.interrupt import Interrupt
@@ -22,9 +24,22 @@ from trainer.precision import Precision
 from trainer.progress import Console
 from trainer.run_folder import locate_run
 from trainer.setup import Compute, RunRequest, prepare
+from trainer.training_run import TrainingRun
 
 PLAIN, SCALED = Precision("fp32", "a test"), Precision("fp32", "a test", needs_scaler=True)
 Train = Callable[..., dict[str, Tensor]]
+
+
+@contextlib.contextmanager
+def begun(config: Config, run: Path, precision: Precision, data: Path) -> Iterator[TrainingRun]:
+    job = JobEnvironment.read({})
+    folder = locate_run(config, run, job)
+    folder.create()
+    with contextlib.closing(Console(quiet=True)) as console:
+        request = RunRequest(config=config, folder=folder, data_dir=data, job=job, console=console)
+        training = prepare(request, Compute(torch.device("cpu"), precision))
+        with contextlib.closing(training):
+            yield training
 
 
 @pytest.fixture
@@ -34,20 +49,9 @@ def train(config_file: Path, data: Path, tmp_path: Path) -> Train:
     def run(folder: str, precision: Precision, steps: int, on: Path = data) -> dict[str, Tensor]:
         sets = (f"num_training_batches={steps}", "lr_decay_steps=20", "compute.micro_batch_size=4",
                 "grad_norm_clip_value=0.5", "safety.validate_first=false")  # fmt: skip
-        config = load_config(config_file, sets)
-        job = JobEnvironment.read({})
-        place = locate_run(config, tmp_path / folder, job)
-        place.create()
-        request = RunRequest(
-            config=config, folder=place, data_dir=on, job=job, console=Console(place.log, quiet=True)
-        )
-        training = prepare(request, Compute(torch.device("cpu"), precision))
-        try:
+        with begun(load_config(config_file, sets), tmp_path / folder, precision, on) as training:
             assert TrainingLoop(training, Interrupt()).run() is Exit.DONE
-        finally:
-            training.close()
-            request.console.close()
-        weights: dict[str, Tensor] = load(step_files(place.checkpoints)[-1])["model"]
+        weights: dict[str, Tensor] = load(step_files(training.folder.checkpoints)[-1])["model"]
         return weights
 
     return run
@@ -69,6 +73,17 @@ def test_a_scaled_loss_trains_the_same_model_wherever_a_run_goes_on(train: Train
     train("moved", SCALED, 9)
     assert load(tmp_path / "moved" / "checkpoints" / "step_00000009.pt")["scaler"]["scale"] == 65536.0
     assert_equal(train("moved", PLAIN, 12), plain)
+
+
+def test_a_process_without_a_trial_of_the_batch_keeps_the_scale_with_the_others(
+    config_file: Path, data: Path, tmp_path: Path
+) -> None:
+    with begun(load_config(config_file), tmp_path, SCALED, data) as training:
+        loss = training.runner.accumulate(0, [], 6)
+        for parameter in training.trained_parameters(0):
+            parameter.grad = torch.zeros_like(parameter)  # as `Peers.sum_gradients` does
+        assert float(training.runner.update(loss).grad_norm) == 0.0
+        assert training.runner.scaler.state_dict()["_growth_tracker"] == 1
 
 
 def test_steps_whose_gradient_overflows_are_skipped_and_the_scale_is_halved_for_good(
