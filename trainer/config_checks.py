@@ -135,6 +135,10 @@ def _check_channels(dataset: DatasetConfig, model: ModelConfig) -> None:
 
 
 def _check_days(dataset: DatasetConfig) -> None:
+    for session, blocks in (dataset.bad_trials_dict or {}).items():
+        for block in blocks:
+            where = f"dataset.bad_trials_dict.{session}"
+            _require(block.isdecimal(), where, f"expected the number of a block, found {block!r}")
     included = dataset.must_include_days or ()
     _require(
         len(included) <= dataset.days_per_batch,

@@ -69,7 +69,7 @@ def _plain(value: Any) -> Any:
 
 def _read_yaml(path: Path) -> dict[str, Any]:
     try:
-        tree = yaml.safe_load(path.read_text(encoding="utf-8"))
+        tree = yaml.load(path.read_text(encoding="utf-8"), Loader=_Loader)
     except OSError as error:
         raise ConfigError(f"configuration {path}: {error.strerror or error}") from error
     except (yaml.YAMLError, UnicodeDecodeError) as error:
@@ -79,6 +79,21 @@ def _read_yaml(path: Path) -> dict[str, Any]:
     if not isinstance(tree, dict):
         raise ConfigError(f"configuration {path}: expected a mapping, found {_kind(tree)}")
     return tree
+
+
+class _Loader(yaml.SafeLoader):
+    """Refuses a field that is given twice: plain YAML takes the last one in silence."""
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
+        """Called for every section."""
+        seen: set[str] = set()
+        for key, _ in node.value:
+            if isinstance(key, yaml.ScalarNode) and key.value in seen:
+                raise ConfigError(
+                    f"{key.value}: given twice, the second time in line {key.start_mark.line + 1}"
+                )
+            seen.add(str(key.value))
+        return super().construct_mapping(node, deep)
 
 
 def _one_line(error: Exception) -> str:

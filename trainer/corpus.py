@@ -98,7 +98,7 @@ def load_corpus(
         return Corpus(split, trials)
     cut = max(0, config.dataset.data_transforms.random_cut - 1)
     _check_patch_fits(config, trials, cut)
-    return _without_overlong(config, trials, cut, say)
+    return _without_overlong(config, sessions, trials, cut, say)
 
 
 def _expectation(config: Config, root: Path, sessions: Sequence[str], split: str) -> Expectation:
@@ -157,8 +157,9 @@ def _check_patch_fits(config: Config, trials: Sequence[CorpusTrial], cut: int) -
 
 
 def _without_overlong(
-    config: Config, trials: Sequence[CorpusTrial], cut: int, say: Callable[[str], None]
-) -> Corpus:
+    config: Config, sessions: Sequence[str], trials: Sequence[CorpusTrial], cut: int,
+    say: Callable[[str], None],
+) -> Corpus:  # fmt: skip
     """Leave out trials whose labels CTC cannot align; refuse when there are many."""
     patch, stride = config.model.patch_size, config.model.patch_stride
 
@@ -178,7 +179,10 @@ def _without_overlong(
                 text, hint="lower model.patch_stride, or raise safety.max_skipped_fraction if this is meant"
             )
         say(f"{text}: left out")
-    empty = sorted({t.day for t in trials} - {t.day for t in kept})
+    empty = sorted(set(range(len(sessions))) - {item.day for item in kept})
     if empty:
-        raise DataError(f"no training trial is left in session {config.dataset.sessions[empty[0]]}")
+        raise DataError(
+            f"no training trial is left in session {sessions[empty[0]]}",
+            hint="leave the session out of dataset.sessions",
+        )
     return Corpus("train", kept, skipped)

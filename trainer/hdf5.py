@@ -100,10 +100,12 @@ def _read_trial(
     path: Path, group: h5py.Group, name: str, expected: Expectation
 ) -> tuple[Trial, np.ndarray[Any, np.dtype[np.float32]]]:
     where = f"{path}: {name}"
+    if not isinstance(group, h5py.Group):
+        raise DataError(f"{where} is no group of datasets")
     attributes = _attributes(group, where, expected.labelled)
     features = _features(group, where, attributes["n_time_steps"], expected.neural_dim)
     labels = _labels(group, where, attributes["seq_len"], expected) if expected.labelled else _NO_LABELS
-    transcription = _dataset(group, "transcription", where)[:] if expected.labelled else _NO_TEXT
+    transcription = _numbers(group, "transcription", where, ndim=1)[:] if expected.labelled else _NO_TEXT
     trial = Trial(
         path=path, name=name, session=str(attributes["session"]), num_bins=len(features), labels=labels,
         block_num=attributes["block_num"], trial_num=attributes["trial_num"],
@@ -124,27 +126,36 @@ def _attributes(group: h5py.Group, where: str, labelled: bool) -> Mapping[str, A
             raise DataError(f"{where} lacks the attribute {name}")
     found: dict[str, Any] = {"seq_len": 0, "sentence_label": ""}
     for name in numbers:
+        raw = group.attrs[name]
         try:
-            found[name] = int(group.attrs[name])
-        except (TypeError, ValueError) as error:
-            raise DataError(f"{where}: attribute {name} is not a number: {group.attrs[name]!r}") from error
+            found[name] = int(raw)
+        except (TypeError, ValueError, OverflowError) as error:
+            raise DataError(f"{where}: attribute {name} is not a number: {raw!r}") from error
+        if isinstance(raw, float) and found[name] != raw:
+            raise DataError(f"{where}: attribute {name} is {raw}, expected a whole number")
     for name in texts:
         raw = group.attrs[name]
         found[name] = raw.decode("utf-8", "replace") if isinstance(raw, bytes) else str(raw)
     return found
 
 
-def _dataset(group: h5py.Group, name: str, where: str) -> h5py.Dataset:
-    if name not in group:
+def _numbers(group: h5py.Group, name: str, where: str, *, ndim: int) -> h5py.Dataset:
+    """A dataset of real numbers."""
+    stored = group.get(name)
+    if not isinstance(stored, h5py.Dataset):
         raise DataError(f"{where} lacks the dataset {name}")
-    return group[name]
+    if stored.dtype.kind not in "iuf":
+        raise DataError(f"{where}: {name} holds values of type {stored.dtype}, expected numbers")
+    if stored.ndim != ndim:
+        raise DataError(f"{where}: {name} has shape {tuple(stored.shape or ())}, expected {ndim} dimensions")
+    return stored
 
 
 def _features(
     group: h5py.Group, where: str, num_bins: int, neural_dim: int
 ) -> np.ndarray[Any, np.dtype[np.float32]]:
-    stored = _dataset(group, "input_features", where)
-    if stored.ndim != 2 or stored.shape[1] != neural_dim:
+    stored = _numbers(group, "input_features", where, ndim=2)
+    if stored.shape[1] != neural_dim:
         shape = "×".join(map(str, stored.shape))
         raise DataError(f"{where}: input_features is {shape}, expected {neural_dim} channels wide")
     if num_bins <= 0 or stored.shape[0] == 0:
@@ -164,18 +175,17 @@ def _features(
 def _labels(
     group: h5py.Group, where: str, seq_len: int, expected: Expectation
 ) -> np.ndarray[Any, np.dtype[np.int32]]:
-    stored = _dataset(group, "seq_class_ids", where)
-    if stored.ndim != 1 or not 0 < seq_len <= stored.shape[0]:
+    stored = _numbers(group, "seq_class_ids", where, ndim=1)
+    if not 0 < seq_len <= stored.shape[0]:
         raise DataError(f"{where}: seq_len is {seq_len} but seq_class_ids has shape {tuple(stored.shape)}")
     if seq_len > expected.max_seq_elements:
         raise DataError(
             f"{where}: seq_len is {seq_len}, more than dataset.max_seq_elements ({expected.max_seq_elements})"
         )
-    labels = np.asarray(stored[:seq_len], dtype=np.int32)
-    wrong = np.flatnonzero((labels < 1) | (labels >= expected.n_classes))
+    found = stored[:seq_len]
+    wrong = np.flatnonzero(~((found >= 1) & (found < expected.n_classes) & (found == np.floor(found))))
     if wrong.size:
         raise DataError(
-            f"{where}: seq_class_ids[{wrong[0]}] is {labels[wrong[0]]}, "
-            f"expected 1 to {expected.n_classes - 1}"
+            f"{where}: seq_class_ids[{wrong[0]}] is {found[wrong[0]]}, expected 1 to {expected.n_classes - 1}"
         )
-    return labels
+    return np.asarray(found, dtype=np.int32)

@@ -40,10 +40,16 @@ def load_official(path: Path) -> dict[str, Any]:
             f"{path} is not a checkpoint in the official form: it has no model_state_dict",
             hint=f"it is a resume state: trainer convert {path} FOLDER makes one" if is_state else None,
         )
-    checkpoint["model_state_dict"] = without_wrappers(checkpoint["model_state_dict"])
+    weights = checkpoint["model_state_dict"]
+    if not all(isinstance(n, str) and isinstance(v, Tensor) for n, v in weights.items()):
+        raise CheckpointMismatch(f"{path}: its model_state_dict holds more than named tensors")
+    checkpoint["model_state_dict"] = without_wrappers(weights)
     for name in ("val_PER", "val_loss"):
         if name in checkpoint:
-            checkpoint[name] = float(checkpoint[name])
+            try:
+                checkpoint[name] = float(checkpoint[name])
+            except (TypeError, ValueError, RuntimeError) as error:
+                raise CheckpointMismatch(f"{path}: {name} is not a number: {checkpoint[name]!r}") from error
     return checkpoint
 
 

@@ -16,9 +16,9 @@ from trainer.batches import Assembler
 from trainer.checkpoint import Checkpoint
 from trainer.config import Config
 from trainer.config_checks import check_sessions
-from trainer.contract import JobEnvironment
+from trainer.contract import Exit, JobEnvironment
 from trainer.corpus import Corpus, load_corpus
-from trainer.errors import ConfigError
+from trainer.errors import CheckpointCorrupt, ConfigError
 from trainer.interrupt import Interrupt
 from trainer.loading import LoadingWatch
 from trainer.metrics import MetricsTable, MetricsWriter
@@ -125,7 +125,11 @@ def _start_weights(request: RunRequest) -> dict[str, Tensor] | None:
                 f"--require {request.require[0]}: only a warm start takes parameters", hint=_WARM
             )
         return None
-    return load_official_weights(Path(config.init_checkpoint_path or ""))
+    try:
+        return load_official_weights(Path(config.init_checkpoint_path or ""))
+    except CheckpointCorrupt as error:
+        error.exit_code = Exit.BAD_CONFIG  # somebody named it
+        raise
 
 
 _WARM = "set init_from_checkpoint: true and init_checkpoint_path"

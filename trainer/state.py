@@ -17,7 +17,7 @@ from torch import Tensor
 
 from trainer.config import Config
 from trainer.config_reader import from_mapping, to_mapping
-from trainer.errors import CheckpointMismatch
+from trainer.errors import CheckpointMismatch, ConfigError
 from trainer.optimisation import with_whole_schedule
 from trainer.step import StepRunner
 
@@ -143,7 +143,10 @@ def best_weights(state: Mapping[str, Any]) -> dict[str, Tensor] | None:
 def begun_with(state: Mapping[str, Any], source: Path) -> Config:
     """The configuration of the run that a state is of. Raises `CheckpointMismatch` when it is no resume state."""
     _check_kind(state, source)
-    return from_mapping(json.loads(state["config"]))
+    try:
+        return from_mapping(json.loads(state["config"]))
+    except (KeyError, TypeError, ValueError, ConfigError) as error:
+        raise CheckpointMismatch(f"{source}: its configuration cannot be read: {error}") from error
 
 
 def check_state(state: Mapping[str, Any], config: Config, source: Path) -> None:

@@ -57,8 +57,8 @@ class WarmStart:
 def warm_start(model: nn.Module, weights: Mapping[str, Tensor], *, require: Sequence[str] = ()) -> WarmStart:
     """Copy into `model` every parameter and buffer of `weights` that fits by name and shape.
 
-    Raises `CheckpointMismatch`, with `model` unchanged, when nothing fits at all or, for a prefix in
-    `require`, when any of the model's parameters under it would stay as initialised.
+    Raises `CheckpointMismatch`, with `model` unchanged, when nothing fits at all, when what fits holds NaN or
+    infinity, or, for a prefix in `require`, when any of the model's parameters under it would stay as initialised.
     """
     own = model.state_dict()
     matched = [n for n, v in own.items() if n in weights and weights[n].shape == v.shape]
@@ -69,6 +69,9 @@ def warm_start(model: nn.Module, weights: Mapping[str, Tensor], *, require: Sequ
         unused=tuple(n for n in weights if n not in own),
     )
     _check(report, require)
+    broken = [n for n in matched if not torch.isfinite(weights[n]).all()]
+    if broken:
+        raise CheckpointMismatch(f"warm start: {broken[0]} holds numbers that are not finite")
     with torch.no_grad():
         for name in matched:
             own[name].copy_(weights[name])

@@ -109,6 +109,14 @@ def test_a_file_that_is_no_mapping_is_one_clear_error(tmp_path: Path, text: str)
         load_config(path)
 
 
+def test_a_field_that_is_given_twice_is_refused(tmp_path: Path) -> None:
+    """YAML itself would take the last one in silence."""
+    path = tmp_path / "c.yaml"
+    path.write_text("model:\n  n_units: 4\n  n_layers: 1\n  n_units: 5\n")
+    with pytest.raises(ConfigError, match="n_units: given twice, the second time in line 4"):
+        load_config(path)
+
+
 def test_the_official_file_is_read_unchanged(tmp_path: Path) -> None:
     """Every key of the official rnn_args.yaml, with its values, in its form."""
     sessions = [f"t15.2023.08.{day:02d}" for day in range(1, 46)]

@@ -79,6 +79,15 @@ def nan_features() -> np.ndarray:
         ({"seq_class_ids": np.full(20, 9), "seq_len": 3}, "seq_class_ids[0] is 9, expected 1 to 4"),
         ({"seq_class_ids": np.zeros(20, np.int32), "seq_len": 3}, "seq_class_ids[0] is 0, expected 1 to 4"),
         ({"seq_len": 25}, "seq_len is 25 but seq_class_ids has shape (20,)"),
+        ({"seq_class_ids": np.full(20, 2.5), "seq_len": 3}, "seq_class_ids[0] is 2.5, expected 1 to 4"),
+        ({"seq_class_ids": np.full(20, b"AA")}, "seq_class_ids holds values of type |S2, expected numbers"),
+        (
+            {"input_features": np.zeros((30, CHANNELS), np.complex64)},
+            "input_features holds values of type complex64",
+        ),
+        ({"input_features": np.zeros(30)}, "input_features has shape (30,), expected 2 dimensions"),
+        ({"n_time_steps": 24.5}, "attribute n_time_steps is 24.5, expected a whole number"),
+        ({"seq_len": float("nan")}, "attribute seq_len is not a number"),
     ],
 )
 def test_a_bad_trial_is_one_line_with_file_trial_and_field(
@@ -155,6 +164,24 @@ def test_many_overlong_trials_are_refused(data: Path) -> None:
     rewrite(data, bins=16, seq_class_ids=labels, seq_len=8)
     config = from_mapping({**TINY, "safety": {"max_skipped_fraction": 0.01}})
     assert "1 of 24 training trials" in complaint_about(data, config)
+
+
+def test_a_session_of_which_every_trial_is_left_out_is_refused(data: Path) -> None:
+    dataset = {"bad_trials_dict": {SESSIONS[1]: {"1": [0, 1, 2, 3], "2": [4, 5, 6, 7]}}}
+    config = from_mapping({**TINY, "dataset": {**TINY["dataset"], **dataset}})  # type: ignore[dict-item]
+    assert complaint_about(data, config) == f"no training trial is left in session {SESSIONS[1]}"
+
+
+def test_what_stands_where_a_group_or_a_dataset_belongs_is_named(data: Path) -> None:
+    path = data / SESSIONS[0] / "data_train.hdf5"
+    with h5py.File(path, "a") as file:
+        del file["trial_0001/input_features"]
+        file.create_group("trial_0001/input_features")
+    assert complaint_about(data) == f"{path}: trial_0001 lacks the dataset input_features"
+    with h5py.File(path, "a") as file:
+        del file["trial_0001"]
+        file["trial_0001"] = 3
+    assert complaint_about(data) == f"{path}: trial_0001 is no group of datasets"
 
 
 def test_a_patch_that_does_not_fit_names_the_shortest_trial(data: Path) -> None:

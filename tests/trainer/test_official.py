@@ -187,6 +187,9 @@ def test_a_warm_start_of_which_nothing_or_not_enough_matched_is_refused(
     )
     assert (report.matched, report.skipped) == (("0.weight",), ("1.weight",))
     assert (report.absent, report.unused) == (("0.bias", "1.bias"), ("x",))
+    with pytest.raises(CheckpointMismatch, match=r"0.bias holds numbers that are not finite"):
+        warm_start(model, {"0.weight": torch.ones(3, 3), "0.bias": torch.full((3,), torch.nan)})
+    assert not model[0].weight.any()
     path = official_file(tmp_path / "official", randomised())
     options = (
         "--set",
@@ -216,6 +219,26 @@ def test_what_a_warm_start_lacks_is_found_before_the_data_are_read(
     code, output = call(*arguments, *missing)
     assert code == 2
     assert f"error: there is no checkpoint {tmp_path / 'absent'}" in output
+    (tmp_path / "absent").write_text("no checkpoint")
+    code, output = call(*arguments, *missing)
+    assert code == 2
+    assert f"error: {tmp_path / 'absent'} cannot be read" in output
+
+
+@pytest.mark.parametrize(
+    ("content", "complaint"),
+    [
+        ({"model_state_dict": {"out.bias": [1, 2]}}, "its model_state_dict holds more than named tensors"),
+        ({"model_state_dict": {1: torch.zeros(2)}}, "its model_state_dict holds more than named tensors"),
+        ({"model_state_dict": {}, "val_PER": "low"}, "val_PER is not a number: 'low'"),
+    ],
+)
+def test_a_file_of_another_program_is_no_official_checkpoint(
+    content: dict[str, object], complaint: str, tmp_path: Path
+) -> None:
+    torch.save(content, tmp_path / "other")
+    with pytest.raises(CheckpointMismatch, match=complaint):
+        load_official(tmp_path / "other")
 
 
 def test_a_resume_state_is_no_official_checkpoint_and_the_way_there_is_said(

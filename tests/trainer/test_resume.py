@@ -407,6 +407,17 @@ def test_another_architecture_is_refused_by_the_field_that_differs(finish: Finis
     assert "belongs to another configuration: model.n_units 12 → 16" in output
 
 
+@pytest.mark.parametrize("content", [{}, {"config": "{"}, {"config": '{"model": {"n_units": 0.5}}'}])
+def test_a_state_without_a_configuration_is_no_state(
+    content: dict[str, str], finish: Finish, tmp_path: Path
+) -> None:
+    path = tmp_path / "step_00000004.pt"
+    torch.save({"format": 1, **content}, path)
+    code, output = finish(tmp_path / "run", "--resume", str(path))
+    assert code == 2
+    assert f"error: {path}: its configuration cannot be read" in output
+
+
 def test_other_trials_than_those_of_the_checkpoint_are_refused(
     config_file: Path, own_data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
