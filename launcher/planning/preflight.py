@@ -56,7 +56,7 @@ class Finding:
     """One thing that was looked at."""
 
     check: str
-    """What was looked at: ``job``, ``tools``, ``files``, ``code``, ``variables``, ``results``, ``home``."""
+    """What was looked at: ``job``, ``tools``, ``files``, ``code``, ``checkpoints``, ``variables``, ``results``, ``home``."""
     level: Level
     message: str
     fix: str | None = None
@@ -108,6 +108,7 @@ def preflight(
         *_tools(tools, which),
         *_files(job, manifest),
         *code,
+        *_saving(job),
         *_variables(job, variables),
         *_results(job, out, manifest, free_bytes),
         *_home(home, manifest, free_bytes),
@@ -229,6 +230,15 @@ def _code(job: Job, out: Path | None, home: Path | None) -> tuple[Manifest | Non
             )
         )
     return manifest, found
+
+
+def _saving(job: Job) -> Iterator[Finding]:
+    from launcher.planning.saving import (
+        saved_elsewhere,
+    )  # reads programs, which an estimate need not know how to
+
+    for one in saved_elsewhere(job):
+        yield _warning("checkpoints", one.words, one.fix)
 
 
 def _variables(job: Job, variables: Variables) -> Iterator[Finding]:

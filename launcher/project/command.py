@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from launcher.project.programs import Option, Program
 from launcher.project.survey import Project
 
-__all__ = ["Command", "command_for"]
+__all__ = ["CHECKPOINT_DIR", "CHECKPOINT_SUFFIXES", "Command", "command_for"]
 
 RESUME = (
     "resume",
@@ -29,7 +29,16 @@ RESUME = (
     "ckpt",
 )
 """Names of the option that takes a checkpoint to go on from, the plainest first; so below."""
-CHECKPOINT_DIR = ("checkpoint_dir", "checkpoints_dir", "ckpt_dir", "save_dir", "save_path", "model_dir")
+CHECKPOINT_DIR = (
+    "checkpoint_dir",
+    "checkpoints_dir",
+    "checkpoints",
+    "ckpt_dir",
+    "ckpts",
+    "save_dir",
+    "save_path",
+    "model_dir",
+)
 OUTPUT_DIR = (
     "output_dir",
     "out_dir",
@@ -121,6 +130,8 @@ def command_for(program: Program, project: Project) -> Command:
     resume = _first(options, RESUME)
     checkpoints = _first(options, CHECKPOINT_DIR)
     output = _first(options, OUTPUT_DIR)
+    if program.has_trainer and checkpoints is None:
+        checkpoints, output = output, None  # its Trainer keeps checkpoints where its results lie
     if (data := _first(options, DATA)) is not None and (place := _data_place(data, project)) is not None:
         give(data, shlex.quote(place), "where the data lies there")
     if checkpoints is not None and not checkpoints.is_switch:
@@ -204,6 +215,9 @@ def _reads_beside_itself(program: Program, folder: str, project: Project) -> boo
 def _checkpoint_dir(program: Program, *, given: bool, inside: str) -> str | None:
     if given:
         return "checkpoints"
+    for folder in program.saves_into:
+        if not posixpath.isabs(folder) and not folder.startswith(("..", "~")):
+            return posixpath.normpath(posixpath.join(inside, folder))
     for path in program.writes:
         folder = posixpath.dirname(path)
         is_checkpoint = path.endswith(CHECKPOINT_SUFFIXES)
@@ -217,6 +231,8 @@ def _outputs(program: Program, *, inside: str, into: Option | None, saves: Optio
     seen: set[str] = set()
     wanted = ["outputs/"] if into is not None or program.is_notebook else []
     wanted += ["checkpoints/"] if saves is not None else []
+    kept = [] if saves is not None else program.saves_into  # where an option says where, they are its default
+    wanted += [posixpath.normpath(posixpath.join(inside, folder)) + "/" for folder in kept]
     for path in program.writes:
         folder, _, name = path.rpartition("/")
         is_elsewhere = posixpath.isabs(path) or path.startswith(("..", "~"))
@@ -229,7 +245,7 @@ def _outputs(program: Program, *, inside: str, into: Option | None, saves: Optio
         else:
             wanted.append(f"**/{name}" if "*" in folder else f"{place}/")
     for pattern in wanted:
-        if pattern not in seen and not pattern.startswith("/"):
+        if pattern not in seen and not pattern.startswith(("/", "..", "~")):
             seen.add(pattern)
             yield pattern
 

@@ -54,8 +54,19 @@ _WRITERS = frozenset(
         "write_bytes",
         "SummaryWriter",
         "dump",
+        "ModelCheckpoint",
+        "BackupAndRestore",
     ]
 )
+_WRITES_ITSELF = ("write_text", "write_bytes")
+"""Methods of a path: what they are given is what is written."""
+_SAVES_INTO = {
+    "TrainingArguments": "output_dir",
+    "Seq2SeqTrainingArguments": "output_dir",
+    "ModelCheckpoint": "dirpath",
+    "BackupAndRestore": "backup_dir",
+}
+"""What keeps checkpoints by itself (of transformers, lightning, keras), and the argument that says where."""
 _METRIC = re.compile(
     r"(val|valid|validation|eval|test|dev)[_/ -]?"
     r"(loss|acc|accuracy|per|wer|cer|bleu|f1|auc|auroc|nrmse|rmse|mse|mae|ppl|perplexity|top1|top5|iou|map|r2)"
@@ -95,6 +106,10 @@ class Program:
     """Paths that stand in the text and are read."""
     writes: tuple[str, ...] = ()
     """The same for what is written, as shell patterns: f-strings become ``ckpt_*.pt``."""
+    saves_into: tuple[str, ...] = ()
+    """Folders that its library is told to keep checkpoints in, where they stand in the text."""
+    has_trainer: bool = False
+    """The Trainer of transformers saves for it: ``checkpoint-<step>`` in its output folder."""
     metrics: tuple[str, ...] = ()
     """Names of validation metrics, as they are spelt."""
     is_part_of_package: bool = False
@@ -104,6 +119,8 @@ class Program:
     """It knows LAUNCH_METRICS_FILE."""
     knows_resume_variable: bool = False
     """It knows LAUNCH_RESUME_FROM."""
+    knows_checkpoint_variable: bool = False
+    """It knows LAUNCH_CHECKPOINT_DIR."""
 
     @property
     def trains(self) -> bool:
@@ -161,6 +178,8 @@ def _facts(path: str, text: str, tree: ast.Module, *, is_notebook: bool = False)
         imports=_imports(tree),
         reads=tuple(dict.fromkeys(_paths(calls, _READERS, writing=False))),
         writes=tuple(dict.fromkeys(_paths(calls, _WRITERS, writing=True))),
+        saves_into=tuple(dict.fromkeys(_saves_into(calls))),
+        has_trainer="transformers" in _imports(tree) and "TrainingArguments" in text,
         metrics=tuple(dict.fromkeys(_metrics(tree))),
         is_part_of_package=any(
             isinstance(node, ast.ImportFrom) and node.level > 0 for node in ast.walk(tree)
@@ -168,6 +187,7 @@ def _facts(path: str, text: str, tree: ast.Module, *, is_notebook: bool = False)
         handles_sigterm="SIGTERM" in text,
         reports_metrics="LAUNCH_METRICS_FILE" in text,
         knows_resume_variable="LAUNCH_RESUME_FROM" in text,
+        knows_checkpoint_variable="LAUNCH_CHECKPOINT_DIR" in text,
     )
 
 
@@ -229,7 +249,10 @@ def _paths(calls: Iterable[ast.Call], names: frozenset[str], *, writing: bool) -
             continue
         if _name_of(call) == "File" and writing:
             continue
-        for argument in (*call.args, *(word.value for word in call.keywords)):
+        given = (*call.args, *(word.value for word in call.keywords))
+        if _name_of(call) in _WRITES_ITSELF and isinstance(call.func, ast.Attribute):
+            given = (call.func.value,)
+        for argument in given:
             pattern = _pattern(argument)
             if pattern is not None and _looks_like_a_path(pattern):
                 yield pattern
@@ -242,13 +265,38 @@ def _opens_for_writing(call: ast.Call) -> bool:
 
 
 def _pattern(node: ast.expr | None) -> str | None:
-    """A text, with ``*`` for what is put into it."""
+    """A text or a path put together from some, with ``*`` for what is put into it."""
     if isinstance(node, ast.Constant) and isinstance(node.value, str):
-        return node.value
+        return re.sub(r"\{[^{}]*\}", "*", node.value)
+    if isinstance(node, ast.BinOp) and isinstance(node.op, ast.Div):
+        return _joined(node.left, node.right)
+    if isinstance(node, ast.Call) and _name_of(node) in ("join", "Path", "str", "joinpath"):
+        base = (
+            node.func.value if _name_of(node) == "joinpath" and isinstance(node.func, ast.Attribute) else None
+        )
+        return _joined(*([base] if base is not None else []), *node.args)
     if isinstance(node, ast.JoinedStr):
         parts = [part.value if isinstance(part, ast.Constant) else "*" for part in node.values]
         return re.sub(r"\*+", "*", "".join(str(part) for part in parts))
     return None
+
+
+def _joined(*parts: ast.expr) -> str | None:
+    """Parts of a path, ``*`` for each that is not known; None where none of them is."""
+    found = [_pattern(part) for part in parts]
+    if not any(found):
+        return None
+    return re.sub(r"\*+", "*", "/".join("*" if part is None else part.rstrip("/") for part in found))
+
+
+def _saves_into(calls: Iterable[ast.Call]) -> Iterator[str]:
+    for call in calls:
+        word = _SAVES_INTO.get(_name_of(call))
+        named = next((one.value for one in call.keywords if one.arg == word), None)
+        first = call.args[0] if call.args and word in ("output_dir", "backup_dir") else None
+        folder = _pattern(named or first) if word is not None else None
+        if folder and "*" not in folder and re.fullmatch(r"[\w./~-]+", folder):
+            yield folder
 
 
 def _looks_like_a_path(text: str) -> bool:

@@ -135,6 +135,7 @@ class _Play:
         second = watch.newest
         if after_notice is not None and second is not None and run.status().is_live:
             after_kill = self._kill(run, watch, second)
+        elsewhere = watch.saved_elsewhere() if not watch.saves else ()
         finished_early = run.status().state == "succeeded" and after_kill is None
         outputs, unmatched = self._bring_home(run)
         began = first.began_at_s if first is not None else None
@@ -145,6 +146,7 @@ class _Play:
             else None,
             saves=saves,
             watched_s=watched_s,
+            saved_elsewhere=elsewhere,
             written_in_place=tuple(sorted(watch.written_in_place)),
             leaving=leaving,
             after_notice=after_notice,

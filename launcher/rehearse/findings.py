@@ -111,9 +111,9 @@ def _findings(seen: Observed) -> Iterator[Finding]:
     if seen.leaving is not None:
         yield _reaction(seen.leaving)
     if seen.after_notice is not None:
-        yield _going_on("resume", "after a notice", seen.after_notice)
+        yield _going_on("resume", "after a notice", seen.after_notice, here=not seen.saved_elsewhere)
     if seen.after_kill is not None:
-        yield _going_on("kill", "after a kill without notice", seen.after_kill)
+        yield _going_on("kill", "after a kill without notice", seen.after_kill, here=not seen.saved_elsewhere)
     if seen.finished_early:
         words = "it was done before everything could be tried: give it more to do, or a longer smoke.run"
         yield Finding(check="length", grade=Grade.WARNING, words=words)
@@ -145,7 +145,18 @@ def _saving(seen: Observed) -> Iterator[Finding]:
     if not seen.saves and not saved_on_notice:
         if seen.setup_s is not None:
             words = f"no checkpoint in LAUNCH_CHECKPOINT_DIR within {duration(seen.watched_s)}: a loss costs everything"
-            yield Finding(check="checkpoints", grade=Grade.FAILED, words=words, fix=SAVE_BESIDE)
+            fix = SAVE_BESIDE
+            if seen.saved_elsewhere:
+                path = seen.saved_elsewhere[0]
+                words += f". It wrote {path}, and nobody looks for checkpoints there"
+                folder = path.rpartition("/")[0]
+                fix = (
+                    f"checkpoint: {{dir: {folder}}}     # in the job file; or let the program save to "
+                    "$LAUNCH_CHECKPOINT_DIR"
+                    if folder and folder != "outputs"
+                    else "give the program $LAUNCH_CHECKPOINT_DIR as the folder in which it saves"
+                )
+            yield Finding(check="checkpoints", grade=Grade.FAILED, words=words, fix=fix)
         return
     interval_s = save_interval_s(seen)
     if not seen.saves:
@@ -193,10 +204,11 @@ def _reaction(left: Leaving) -> Finding:
     return Finding(check="notice", grade=Grade.WARNING, words=words, fix=LISTEN)
 
 
-def _going_on(check: str, when: str, back: Return) -> Finding:
+def _going_on(check: str, when: str, back: Return, *, here: bool) -> Finding:
+    """``here``: it is not seen to save elsewhere, which another line mends."""
     if back.given is None:
         words = f"{when} there was no checkpoint to go on from: everything is done again"
-        return Finding(check=check, grade=Grade.FAILED, words=words, fix=SAVE_BESIDE)
+        return Finding(check=check, grade=Grade.FAILED, words=words, fix=SAVE_BESIDE if here else None)
     if back.first_step is None:
         words = f"{when} it was given {back.given}; it reports no steps, so whether it uses it cannot be seen"
         return Finding(check=check, grade=Grade.WARNING, words=words, fix=REPORT)

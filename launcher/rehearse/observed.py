@@ -53,6 +53,8 @@ class Observed:
     """While nobody disturbed the program: how often it saves by itself."""
     watched_s: float = 0.0
     """For how long it was left alone and watched."""
+    saved_elsewhere: tuple[str, ...] = ()
+    """Where nothing was saved in LAUNCH_CHECKPOINT_DIR: what looks like a checkpoint elsewhere, by its path in the working folder."""
     written_in_place: tuple[str, ...] = ()
     """Checkpoints that grew under their final name, where a kill would have left half of one."""
     leaving: Leaving | None = None

@@ -3,13 +3,19 @@
 from __future__ import annotations
 
 import json
+import os
 import threading
 import time
+from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass, field
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
+from launcher.project.command import CHECKPOINT_SUFFIXES
 from launcher.rehearse.observed import Save
+from launcher.remote.onboard.checkpoints import checkpoint_names
 from trainer.contract import Phase
 
 __all__ = ["Life", "Watch"]
@@ -17,7 +23,8 @@ __all__ = ["Life", "Watch"]
 EVERY_S = 0.05
 SETTLED_S = 1.0
 """A file that changes again after so long is saved anew; before that, it is still being written."""
-NOT_CHECKPOINTS = (".tmp", ".part", ".partial", "~", ".sha256")
+MOST_LOOKED_AT = 20_000
+"""Of files in the working folder: what was saved elsewhere is a hint, and no reason to read a disk."""
 
 
 @dataclass
@@ -43,6 +50,7 @@ class Watch:
     def __init__(self, run_folder: Path) -> None:
         self._folder = run_folder
         self._began = time.monotonic()
+        self._began_at = time.time()
         self._over = threading.Event()
         self._thread = threading.Thread(target=self._go_on, daemon=True)
         self._files: dict[str, tuple[_Shape, float]] = {}
@@ -71,6 +79,18 @@ class Watch:
     def newest(self) -> Life | None:
         """The start that began last."""
         return list(self.lives.values())[-1] if self.lives else None
+
+    def saved_elsewhere(self) -> tuple[str, ...]:
+        """Return what looks like a checkpoint and lies elsewhere in the working folder, relative to it; the newest first."""
+        found = []
+        places = [(work, "") for work in sorted(self._folder.glob("work/*"))]
+        for root, prefix in (*places, (self._folder / "outputs", "outputs/")):
+            for path in islice(_below(root), MOST_LOOKED_AT):
+                with suppress(OSError):
+                    changed = path.stat().st_mtime
+                    if path.name.endswith(CHECKPOINT_SUFFIXES) and changed >= self._began_at:
+                        found.append((-changed, prefix + path.relative_to(root).as_posix()))
+        return tuple(path for _, path in sorted(found))
 
     def _go_on(self) -> None:
         while not self._over.wait(EVERY_S):
@@ -123,12 +143,13 @@ class Watch:
 
     def _look_at_checkpoints(self) -> None:
         seen: dict[str, _Shape] = {}
+        folder = self._folder / "checkpoints"
         try:
-            entries = list((self._folder / "checkpoints").iterdir())
+            names = checkpoint_names(entry.name for entry in folder.iterdir())
         except OSError:
             return
-        for entry in entries:
-            if entry.name.startswith(".") or entry.name.endswith(NOT_CHECKPOINTS) or entry.is_symlink():
+        for entry in (folder / name for name in names):
+            if entry.is_symlink():
                 continue
             try:
                 seen[entry.name] = _Shape.of(entry)
@@ -154,6 +175,13 @@ class Watch:
         if not is_same or self.seconds - changed_at_s > SETTLED_S:
             self.saves.append(Save(name=name, size_bytes=shape.size_bytes, at_s=self.seconds))
         return self.seconds
+
+
+def _below(root: Path) -> Iterator[Path]:
+    """Files, without following links: what is linked there is data, or was looked at by itself."""
+    for folder, _, names in os.walk(root):
+        for name in names:
+            yield Path(folder, name)
 
 
 def _age(path: Path) -> float:

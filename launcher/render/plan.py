@@ -110,4 +110,4 @@ def findings_view(findings: tuple[Finding, ...]) -> RenderableType:
 
 
 def _marked(mark: str, text: str, colour: str) -> RenderableType:
-    return Padding(Text(f"{mark} {text}", style=colour), (0, 0, 0, 2))
+    return Padding(Text(f"{mark} {text}", style=colour, no_wrap=False, overflow="fold"), (0, 0, 0, 2))

@@ -5,13 +5,15 @@ from __future__ import annotations
 import os
 import re
 import time
-from typing import Any, Callable, Dict, Iterator, List, NamedTuple, Optional, Set, Tuple
+from typing import Any, Callable, Dict, Iterable, Iterator, List, NamedTuple, Optional, Set, Tuple
 
 from .background import Worker
 from .digests import DIGEST_SUFFIX, Files, digest_lines, fault_of, files_of, signature_of
 from .files import replace_file, utc
 
 MOST_TOLD = 100
+OF_LIBRARIES = ("runs", "logs", "lightning_logs", "tensorboard", "wandb")
+"""Where libraries write curves, beside the checkpoints that they are told to keep."""
 
 
 class Checkpoint(NamedTuple):
@@ -128,17 +130,16 @@ class Checkpoints:
 
     def _entries(self) -> Iterator[Tuple[str, Files]]:
         try:
-            names = sorted(os.listdir(self._folder))
+            names = os.listdir(self._folder)
         except OSError:
             return
-        for name in names:
-            if is_checkpoint_name(name):
-                try:
-                    files = [] if os.path.islink(self._path(name)) else files_of(self._path(name))
-                except OSError:
-                    continue
-                if any(info.st_size for _, info in files):
-                    yield name, files
+        for name in checkpoint_names(names):
+            try:
+                files = [] if os.path.islink(self._path(name)) else files_of(self._path(name))
+            except OSError:
+                continue
+            if any(info.st_size for _, info in files):
+                yield name, files
 
     def _settle(self, name: str, files: Files) -> None:
         if self._has_digest(name, files):
@@ -182,8 +183,19 @@ class Checkpoints:
 
 
 def is_checkpoint_name(name: str) -> bool:
-    """Digests, hidden names and the usual names of files in the making are none."""
-    return not name.startswith(".") and not name.endswith((DIGEST_SUFFIX, ".tmp", ".part", ".partial", "~"))
+    """Digests, hidden names, the usual names of files in the making and of folders of curves are none."""
+    is_made = not name.endswith((DIGEST_SUFFIX, ".tmp", ".part", ".partial", "~"))
+    return is_made and not name.startswith(".") and name not in OF_LIBRARIES
+
+
+def checkpoint_names(names: Iterable[str]) -> List[str]:
+    """Those of ``names`` that may be checkpoints, sorted.
+
+    Where some are called as the Trainer of transformers calls its own, they alone are: beside them lie its results.
+    """
+    found = sorted(name for name in names if is_checkpoint_name(name))
+    numbered = [name for name in found if re.match(r"checkpoint-\d+$", name)]
+    return numbered or found
 
 
 def natural(name: str) -> List[Tuple[int, str]]:

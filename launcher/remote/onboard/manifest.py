@@ -24,7 +24,7 @@ import sys
 from typing import Any, Iterator
 
 ENVIRONMENT_MARKS = ("pyvenv.cfg", "conda-meta")
-MACHINE_MADE = ("__pycache__", ".ipynb_checkpoints")
+MACHINE_MADE = ("__pycache__", ".ipynb_checkpoints", ".egg-info")
 LEADS_NOWHERE = (errno.ENOENT, errno.ENOTDIR, errno.ELOOP, errno.ENAMETOOLONG)
 """What following a link says that has no end: nothing behind it can be lost, and waiting for it would cost rent."""
 
@@ -110,7 +110,7 @@ class Listing:
                 self._take(entry, prefix + entry.name, (*above, identity))
 
     def _take(self, entry: os.DirEntry[str], name: str, above: tuple[tuple[int, int], ...]) -> None:
-        if self._is_input(entry) or (self.only_changed and entry.name in MACHINE_MADE):
+        if self._is_input(entry) or (self.only_changed and entry.name.endswith(MACHINE_MADE)):
             return
         if entry.is_symlink() and not self._is_inside(os.path.realpath(entry.path)):
             if self.wants(name) or self.wants(name + "/x"):

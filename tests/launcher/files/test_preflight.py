@@ -15,6 +15,7 @@ from launcher.job import Job
 from launcher.job.environments import environment_at_launch
 from launcher.job.files import missing_files
 from launcher.planning.preflight import Finding, Level, Preflight, install_line, preflight
+from launcher.planning.saving import saved_elsewhere
 from tests.launcher.files.trees import grow, repository
 
 
@@ -188,3 +189,55 @@ def test_requirements_are_read_at_launch(tmp_path: Path) -> None:
     (tmp_path / "requirements.txt").unlink()
     with pytest.raises(JobFileError, match=r"environment\.requirements: .* cannot be read: No such file"):
         environment_at_launch(job, job.environment)
+
+
+STAGED = """
+def main():
+    parser.add_argument("--checkpoints", default="checkpoints")
+    torch.save(state, Path("saved") / f"step_{step}.pt")
+    torch.save(model, "models/final.pt")
+"""
+
+
+@pytest.mark.parametrize(
+    ("run", "program", "checkpoint", "told"),
+    [
+        (
+            "python a.py",
+            STAGED,
+            "checkpoints",
+            ["a.py saves to saved/, and checkpoints are looked for in checkpoints/"],
+        ),
+        ("python a.py", STAGED, "saved", ["a.py (--checkpoints) saves to checkpoints/"]),
+        ("python a.py --checkpoints=saved/x", STAGED, "saved", []),
+        ("cd sub && torchrun a.py --save-dir ck", "", "checkpoints", ["--save-dir saves to sub/ck/"]),
+        ('python a.py --checkpoints "$LAUNCH_CHECKPOINT_DIR"', STAGED, "checkpoints", []),
+        ("python -m a", "x = os.environ['LAUNCH_CHECKPOINT_DIR']\ntorch.save(x, 'ck/step_1.pt')", "ck2", []),
+        ("python -m a", "TrainingArguments(output_dir='out')", "checkpoints", ["a.py saves to out/"]),
+        ("python a.py 'half", STAGED, "checkpoints", []),
+    ],
+)
+def test_who_saves_where_nobody_looks_is_told(
+    tmp_path: Path, run: str, program: str, checkpoint: str, told: list[str]
+) -> None:
+    grow(tmp_path, {"a.py": program})
+    job = Job.from_dict({"run": run, "checkpoint": {"dir": checkpoint}}, base_dir=tmp_path)
+    found = [one.words for one in saved_elsewhere(job)]
+    assert len(found) == len(told)
+    assert all(words.startswith(start) for words, start in zip(found, told, strict=True)), found
+
+
+def test_a_stage_has_a_folder_of_its_own(tmp_path: Path) -> None:
+    grow(tmp_path, {"a.py": STAGED})
+    stages = [
+        {"name": "one", "run": "python a.py"},
+        {"name": "two", "run": "python a.py --checkpoints checkpoints/two"},
+    ]
+    job = Job.from_dict({"stages": stages}, base_dir=tmp_path)
+    checked = preflight(job, environ={}, tools=())
+    (first, second) = [one for one in checked.findings if one.check == "checkpoints"]
+    assert first.message.startswith(
+        "stage one: a.py (--checkpoints) saves to checkpoints/, and checkpoints are looked for in checkpoints/one/"
+    )
+    assert second.message.startswith("stage one: a.py saves to saved/")
+    assert first.fix == 'give it "$LAUNCH_CHECKPOINT_DIR"'

@@ -51,6 +51,34 @@ def test_a_training_script() -> None:
     assert not program.reports_metrics
 
 
+SAVING = """
+import os, torch, keras
+from pathlib import Path
+from transformers import TrainingArguments
+torch.save(a, os.path.join("ck", f"step_{n}.pt"))
+torch.save(a, Path(folder) / "last.pt")
+(Path("out") / "score.json").write_text("a/b.c")
+keras.callbacks.ModelCheckpoint("weights/{epoch:02d}.keras")
+lightning.ModelCheckpoint(dirpath="lit/checkpoints")
+TrainingArguments(output_dir="out", logging_dir="x")
+TrainingArguments(args.output)
+"""
+
+
+def test_paths_that_are_put_together_and_libraries_that_save() -> None:
+    program = read_program("train.py", SAVING)
+    assert program is not None
+    assert program.writes == (
+        "ck/step_*.pt",
+        "*/last.pt",
+        "out/score.json",
+        "weights/*.keras",
+        "lit/checkpoints",
+    )
+    assert program.saves_into == ("lit/checkpoints", "out")
+    assert program.has_trainer
+
+
 def test_options_of_click() -> None:
     text = 'import click\n@click.option("--out", default="x/y")\n@click.option("--fast", is_flag=True)\ndef main(): ...\nmain()'
     program = read_program("a.py", text)

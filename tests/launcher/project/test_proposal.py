@@ -85,6 +85,20 @@ def test_the_programs_own_options_get_the_folders_of_the_run(tmp_path: Path) -> 
     }
 
 
+def test_what_a_trainer_of_transformers_keeps_is_looked_for_where_it_keeps_it(tmp_path: Path) -> None:
+    text = parser('"--output_dir"', '"--resume_from_checkpoint"').replace("torch", "transformers")
+    root = project(tmp_path, {"train.py": text + "transformers.TrainingArguments(args.output_dir)\n"})
+    fields = proposed(root).fields
+    assert fields["run"] == (
+        'python train.py --output_dir "$LAUNCH_CHECKPOINT_DIR"'
+        ' ${LAUNCH_RESUME_FROM:+--resume_from_checkpoint "$LAUNCH_RESUME_FROM"}'
+    )
+    assert fields["file_outputs"] == {"checkpoints/": "results/"}
+    (root / "train.py").write_text(f"import transformers\ntransformers.TrainingArguments('out')\n{MAIN}")
+    fields = proposed(root).fields
+    assert (fields["checkpoint"], fields["file_outputs"]) == ({"dir": "out"}, {"out/": "results/"})
+
+
 def test_a_default_that_is_right_is_left_alone(tmp_path: Path) -> None:
     text = parser('"--data", default="data/x.h5"', '"--resume", action="store_true"')
     root = project(tmp_path, {"train.py": text, "data/x.h5": 1000})

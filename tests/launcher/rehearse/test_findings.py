@@ -42,6 +42,15 @@ def test_a_program_that_does_it_all() -> None:
     assert save_interval_s(GOOD) == 10
 
 
+def test_where_it_saves_instead_is_told_with_the_line_that_takes_it_in() -> None:
+    seen = replace(GOOD, saves=(), leaving=None, saved_elsewhere=("models/step_3.pt",))
+    finding = found(seen, "checkpoints")
+    assert "It wrote models/step_3.pt" in finding.words
+    assert (finding.fix or "").startswith("checkpoint: {dir: models}")
+    nothing = replace(seen, after_notice=replace(BACK, given=None))
+    assert (found(nothing, "resume").grade, found(nothing, "resume").fix) == (Grade.FAILED, None)
+
+
 @pytest.mark.parametrize(
     ("changes", "grade", "words"),
     [

@@ -47,6 +47,20 @@ def test_saves_beside_and_in_place(folder: Path) -> None:
     assert [save.name for save in watch.saves] == ["step_1", "last"]
 
 
+def test_what_is_saved_elsewhere_is_found(folder: Path) -> None:
+    (folder / "work/project/models").mkdir(parents=True)
+    (folder / "outputs").mkdir()
+    (folder / "work/project/outputs").symlink_to(folder / "outputs")
+    old = folder / "work/project/models/old.pt"
+    old.write_bytes(b"1")
+    os.utime(old, (1, 1))
+    with Watch(folder) as watch:
+        for n, name in enumerate(("work/project/models/step_1.pt", "outputs/last.ckpt", "outputs/notes.txt")):
+            (folder / name).write_bytes(b"1")
+            os.utime(folder / name, (2e9 + n, 2e9 + n))
+        assert watch.saved_elsewhere() == ("outputs/last.ckpt", "models/step_1.pt")
+
+
 def test_what_lies_there_before_a_life_is_nobodys_save(folder: Path) -> None:
     (folder / "checkpoints/given").write_bytes(b"1")
     with Watch(folder) as watch:

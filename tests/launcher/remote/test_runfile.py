@@ -12,7 +12,7 @@ import pytest
 from launcher.errors import MachineError
 from launcher.remote import runfile
 from launcher.remote.layout import RunFolder, Start
-from launcher.remote.onboard.checkpoints import is_checkpoint_name, natural
+from launcher.remote.onboard.checkpoints import checkpoint_names, is_checkpoint_name, natural
 from launcher.remote.onboard.gpu import parse_nvidia, parse_rocm
 from launcher.remote.onboard.status import first_status
 from launcher.remote.tools import archive
@@ -107,8 +107,11 @@ def test_the_archive_is_the_same_for_the_same_sources() -> None:
 
 
 def test_names_in_the_making_are_no_checkpoints() -> None:
-    candidates = ["step_1.pt", ".x", "a.tmp", "a.part", "a.sha256", "a~", "folder"]
+    candidates = ["step_1.pt", ".x", "a.tmp", "a.part", "a.sha256", "a~", "folder", "runs"]
     assert [name for name in candidates if is_checkpoint_name(name)] == ["step_1.pt", "folder"]
+    assert checkpoint_names([*candidates, "config.json"]) == ["config.json", "folder", "step_1.pt"]
+    of_a_trainer = ["checkpoint-500", "runs", "config.json", "checkpoint-1000", "model.safetensors"]
+    assert checkpoint_names(of_a_trainer) == ["checkpoint-1000", "checkpoint-500"]
     assert sorted(["step_10", "step_9", "a2b10", "a2b9"], key=natural) == [
         "a2b9",
         "a2b10",
