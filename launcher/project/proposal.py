@@ -24,6 +24,8 @@ RESULTS = "results/"
 NO_ACCOUNT = ("fake", "local", "ssh")
 """Providers that nobody needs an account for."""
 PRINTED = r"step (?P<step>\d+)/(?P<total>\d+).*loss[ :=]+(?P<loss>\S+)"
+PRINTED_BY_TRAINER = r"""['(?P<step>\d+)/(?P<total>\d+) \[', '''loss'': ''?(?P<loss>[-+.\deE]+)']"""
+"""The bar and the dictionary that the Trainer of transformers prints."""
 _HIGHER_IS_BETTER = ("acc", "bleu", "f1", "auc", "top", "iou", "map", "r2")
 
 
@@ -237,8 +239,9 @@ def _suggestions(program: Program, metric: dict[str, str] | None, command: Comma
             "   # once the program writes it to $LAUNCH_METRICS_FILE, or progress finds it"
         )
     if not program.reports_metrics:
+        printed = PRINTED_BY_TRAINER if program.has_trainer else f"'{PRINTED}'"
         lines.append(
-            f"progress: '{PRINTED}'   # read from lines that it prints; name the groups for what they are"
+            f"progress: {printed}   # read from lines that it prints; name the groups for what they are"
         )
     if command.steps is None:
         lines.append(

@@ -173,14 +173,20 @@ def _saving(seen: Observed) -> Iterator[Finding]:
         )
         yield Finding(check="checkpoints", grade=Grade.OK, words=f"saves {often}, up to {large} each")
     if seen.written_in_place:
-        words = (
-            f"{', '.join(seen.written_in_place[:3])} grew under its final name: a kill in that moment leaves half a "
-            "checkpoint, and the run falls back to the one before"
-        )
-        yield Finding(check="whole files", grade=Grade.FAILED, words=words, fix=SAVE_BESIDE)
+        shown = ", ".join(seen.written_in_place[:3])
+        words = f"{shown} grew under {'their' if len(seen.written_in_place) > 1 else 'its'} final name: a kill in that moment leaves half a checkpoint"
+        again = [name for name in seen.written_in_place if _is_overwritten(name, seen)]
+        words += ", and nothing to fall back to" if again else ", and the run falls back to the one before"
+        grade = Grade.FAILED if again else Grade.WARNING
+        yield Finding(check="whole files", grade=grade, words=words, fix=SAVE_BESIDE)
     elif seen.saves:
         words = "half a checkpoint was never seen under its final name"
         yield Finding(check="whole files", grade=Grade.OK, words=words)
+
+
+def _is_overwritten(name: str, seen: Observed) -> bool:
+    """The next save takes its place; a name without a number is the same every time."""
+    return sum(save.name == name for save in seen.saves) > 1 or not any(letter.isdigit() for letter in name)
 
 
 def _reaction(left: Leaving) -> Finding:
@@ -208,7 +214,7 @@ def _going_on(check: str, when: str, back: Return, *, here: bool) -> Finding:
     """``here``: it is not seen to save elsewhere, which another line mends."""
     if back.given is None:
         words = f"{when} there was no checkpoint to go on from: everything is done again"
-        return Finding(check=check, grade=Grade.FAILED, words=words, fix=SAVE_BESIDE if here else None)
+        return Finding(check=check, grade=Grade.FAILED, words=words, fix=SAVE_BESIDE if here else "")
     if back.first_step is None:
         words = f"{when} it was given {back.given}; it reports no steps, so whether it uses it cannot be seen"
         return Finding(check=check, grade=Grade.WARNING, words=words, fix=REPORT)

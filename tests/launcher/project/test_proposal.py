@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import re
 import tempfile
 from pathlib import Path
 
@@ -283,9 +284,20 @@ def test_a_job_file_is_written_whole_or_not_at_all(tmp_path: Path) -> None:
 
 
 def test_what_it_suggests_reads_back(tmp_path: Path) -> None:
-    (tmp_path / "train.py").write_text("import torch\n" + MAIN)
-    proposal = propose(survey(tmp_path), Answers())
-    assert any(line.startswith("progress: ") for line in proposal.suggestions)
-    for line in proposal.suggestions:
-        (tmp_path / "launch.yaml").write_text(f"run: x\n{line}\n")
-        Job.from_yaml(tmp_path / "launch.yaml")
+    programs = {
+        "import torch\n" + MAIN: ["step 3/90  loss 0.5"],
+        "import transformers\ntransformers.TrainingArguments(x)\n" + MAIN: [
+            " 3%|▍         | 3/90 [00:01<00:29,  2.95it/s]",
+            "{'loss': '0.5', 'grad_norm': 1.5, 'epoch': 0.1}",
+        ],
+    }
+    for text, printed in programs.items():
+        (tmp_path / "train.py").write_text(text)
+        proposal = propose(survey(tmp_path), Answers())
+        found: dict[str, str] = {}
+        for line in proposal.suggestions:
+            (tmp_path / "launch.yaml").write_text(f"run: x\n{line}\n")
+            for pattern in Job.from_yaml(tmp_path / "launch.yaml").progress:
+                for said in printed:
+                    found |= {} if (match := re.search(pattern, said)) is None else match.groupdict()
+        assert found == {"step": "3", "total": "90", "loss": "0.5"}

@@ -46,9 +46,9 @@ def test_where_it_saves_instead_is_told_with_the_line_that_takes_it_in() -> None
     seen = replace(GOOD, saves=(), leaving=None, saved_elsewhere=("models/step_3.pt",))
     finding = found(seen, "checkpoints")
     assert "It wrote models/step_3.pt" in finding.words
-    assert (finding.fix or "").startswith("checkpoint: {dir: models}")
+    assert finding.fix.startswith("checkpoint: {dir: models}")
     nothing = replace(seen, after_notice=replace(BACK, given=None))
-    assert (found(nothing, "resume").grade, found(nothing, "resume").fix) == (Grade.FAILED, None)
+    assert (found(nothing, "resume").grade, found(nothing, "resume").fix) == (Grade.FAILED, "")
 
 
 @pytest.mark.parametrize(
@@ -89,8 +89,13 @@ def test_saving() -> None:
     only_when_asked = replace(GOOD, saves=())
     assert found(only_when_asked, "checkpoints").grade is Grade.WARNING
     halves = replace(GOOD, written_in_place=("s1",))
-    assert found(halves, "whole files").grade is Grade.FAILED
+    assert found(halves, "whole files").grade is Grade.WARNING, "the one before is still there"
     assert "os.replace" in found(halves, "whole files").fix
+    for overwritten in (
+        replace(halves, saves=(*SAVES, *SAVES)),
+        replace(GOOD, written_in_place=("last",)),
+    ):
+        assert found(overwritten, "whole files").grade is Grade.FAILED
 
 
 def test_results() -> None:
