@@ -141,6 +141,8 @@ class Rental:
     """Of the traffic, what mirrored checkpoints were."""
     compute_usd: float | None = None
     """As billed, where it stood still in between; None: hours times price."""
+    is_way_back: bool = False
+    """It was rented to go on with what was begun on another one."""
 
 
 def spans_of(moves: Sequence[tuple[datetime, str]], end: datetime) -> list[Span]:
@@ -193,8 +195,8 @@ def _by_item(spans: Sequence[Span], rentals: Sequence[Rental]) -> tuple[dict[str
     """Cut each rental at the moves of the run; what comes before the first and after the last belongs to the ends."""
     hours: dict[str, float] = {}
     usd: dict[str, float] = {}
-    for number, rental in enumerate(sorted(rentals, key=lambda item: item.start)):
-        pieces = _pieces(spans, rental, is_first=number == 0)
+    for rental in rentals:
+        pieces = _pieces(spans, rental)
         total_h = math.fsum(piece_h for _, piece_h in pieces)
         compute_usd = rental.compute_usd
         rate = rental.usd_per_hour if compute_usd is None or total_h <= 0.0 else compute_usd / total_h
@@ -204,7 +206,7 @@ def _by_item(spans: Sequence[Span], rentals: Sequence[Rental]) -> tuple[dict[str
     return hours, usd
 
 
-def _pieces(spans: Sequence[Span], rental: Rental, *, is_first: bool) -> list[tuple[str, float]]:
+def _pieces(spans: Sequence[Span], rental: Rental) -> list[tuple[str, float]]:
     pieces: list[tuple[str, float]] = []
     covered_h = 0.0
     for span in spans:
@@ -214,7 +216,7 @@ def _pieces(spans: Sequence[Span], rental: Rental, *, is_first: bool) -> list[tu
         piece_h = (end - start).total_seconds() / 3600.0
         covered_h += piece_h
         item = _ITEM_OF_STATE.get(span.state, _AFTER_THE_END)
-        if not is_first and item in ("boot", "data transfer", "setup"):
+        if rental.is_way_back and item in ("boot", "data transfer", "setup"):
             item = "interruptions"  # every further way back
         pieces.append((item, piece_h))
     rest_h = max(0.0, (rental.end - rental.start).total_seconds() / 3600.0 - covered_h)

@@ -53,7 +53,8 @@ def account_of(
         run = replace(run, step=None, total=None, steps_per_s=None)
     offer = from_json(Offer, instances[0].offer)
     spans = _spans(events, run.ended_at or now)
-    rentals = [_rental(row, plan.disk_gib, _mirrored_bytes(events), instances, now) for row in instances]
+    mirrored = _mirrored_bytes(events)
+    rentals = [_rental(row, plan.disk_gib, mirrored, attempts, instances, now) for row in instances]
     estimate = plan.estimate
     checkpoint_bytes, output_bytes = _checkpoint_bytes(run, events), _output_bytes(run, events)
     lines = account_lines(
@@ -87,8 +88,10 @@ def account_of(
         output_bytes=output_bytes,
         start_s=_start_s(run, attempts, spans, events),
         place_s=_place_s(spans, events),
-        leave_s=_leave_s(run, lines, output_bytes),
-        mirror_ratio=_mirror_ratio(plan.mirror_every_s, spans, events, checkpoint_bytes),
+        leave_s=_leave_s(run, spans, lines, output_bytes),
+        mirror_ratio=None  # each stage has checkpoints and an interval of its own
+        if run.stages
+        else _mirror_ratio(plan.mirror_every_s, spans, events, checkpoint_bytes),
         spot_hours=math.fsum(row.compute_s(now) for row in instances if row.offer.get("spot")) / 3600.0,
         interruptions=sum(
             1 for row in attempts if row.offer.get("spot") and row.ended_at and row.cause in _TAKEN_AWAY
@@ -124,7 +127,12 @@ def _spans(events: Sequence[Event], end: datetime) -> list[Span]:
 
 
 def _rental(
-    row: InstanceRow, disk_gib: float, mirrored: int, instances: Sequence[InstanceRow], now: datetime
+    row: InstanceRow,
+    disk_gib: float,
+    mirrored: int,
+    attempts: Sequence[AttemptRow],
+    instances: Sequence[InstanceRow],
+    now: datetime,
 ) -> Rental:
     compute_s = row.compute_s(now)
     offer = from_json(Offer, row.offer)
@@ -149,7 +157,14 @@ def _rental(
         egress_usd=costs.egress,
         mirrored_share=min(1.0, mirrored / traffic) if traffic else 0.0,
         compute_usd=costs.compute,
+        is_way_back=_is_way_back(row, attempts),
     )
+
+
+def _is_way_back(row: InstanceRow, attempts: Sequence[AttemptRow]) -> bool:
+    """Whether a machine was rented for a stage that had begun on another one: the next stage's own is in the plan."""
+    first = next((item.stage for item in attempts if item.n == row.attempt), row.stage)
+    return any(item.stage == first and item.n < row.attempt for item in attempts)
 
 
 def _mirrored_bytes(events: Sequence[Event]) -> int:
@@ -217,13 +232,16 @@ def _start_s(
     return None
 
 
-def _leave_s(run: RunRow, lines: Sequence[AccountLine], output_bytes: int | None) -> float | None:
-    """Of a run that did its work; what came home took its bytes' time at the pace that was measured."""
+def _leave_s(
+    run: RunRow, spans: Sequence[Span], lines: Sequence[AccountLine], output_bytes: int | None
+) -> float | None:
+    """Of a run that did its work, or of each of its stages: what came home took its bytes' time at the measured pace."""
     pulled = next((line.hours for line in lines if line.item == "output pull"), None)
     if run.state != "succeeded" or pulled is None:
         return None
     rate = run.measured.get("bytes_per_s")
-    return max(0.0, 3600.0 * pulled - ((output_bytes or 0) / rate if rate else 0.0))
+    pulls = max(1, sum(span.state == "pulling" for span in spans)) if run.stages else 1
+    return max(0.0, 3600.0 * pulled - ((output_bytes or 0) / rate if rate else 0.0)) / pulls
 
 
 def _mirror_ratio(

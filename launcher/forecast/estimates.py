@@ -25,6 +25,7 @@ from launcher.forecast.mirror_interval import (
 from launcher.forecast.money import GIB, HOURS_PER_MONTH
 from launcher.forecast.ranges import Range
 from launcher.forecast.throughput import EarlierRun, Source, Work, WorkTime, work_time
+from launcher.forecast.times import EarlierTime
 from launcher.quantities import bit_rate, duration, size
 from provisioning import Offer
 
@@ -60,6 +61,8 @@ class StageShare:
     source: Source
     basis: str
     """Of the time that its work takes."""
+    lines: tuple[Line, ...] = ()
+    """Its part of the bill; over all stages they sum to the lines of the whole."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -81,19 +84,14 @@ class Estimate:
     stages: tuple[StageShare, ...] = ()
     """Of a job with stages, in the order in which they run; their hours and dollars sum to the whole."""
 
+    @property
+    def offers(self) -> tuple[Offer, ...]:
+        """Everything that is rented, each once: of a job with stages the offers of all of them."""
+        return tuple(dict.fromkeys(stage.offer for stage in self.stages)) or (self.offer,)
+
     def to_json(self) -> dict[str, Any]:
         """Return the form that ``launch estimate --json`` prints; the lines' dollars sum to ``usd.likely``."""
-        lines = [
-            {"item": line.item, "usd": _cents(line.usd.likely), "basis": line.basis} for line in self.lines
-        ]
-        likely = _cents(math.fsum(_cents(line.usd.likely) for line in self.lines))
-        usd = {
-            "low": min(_cents(self.usd.low), likely),
-            "likely": likely,
-            "high": max(_cents(self.usd.high), likely),
-        }
-        hours = {name: round(getattr(self.hours, name), 4) for name in ("low", "likely", "high")}
-        document = {"offer": _offer_json(self.offer), "hours": hours, "usd": usd, "lines": lines}
+        document = {"offer": _offer_json(self.offer), **_amounts_json(self)}
         if self.stages:
             document["stages"] = [_stage_json(stage) for stage in self.stages]
         return document
@@ -104,10 +102,23 @@ def _stage_json(stage: StageShare) -> dict[str, Any]:
         "name": stage.name,
         "offer": _offer_json(stage.offer),
         "stays": stage.stays,
-        "hours": {name: round(getattr(stage.hours, name), 4) for name in ("low", "likely", "high")},
-        "usd": {name: _cents(getattr(stage.usd, name)) for name in ("low", "likely", "high")},
+        **_amounts_json(stage),
+        "source": stage.source.value,
         "basis": stage.basis,
     }
+
+
+def _amounts_json(item: Estimate | StageShare) -> dict[str, Any]:
+    """Hours, dollars and lines, of which the likely dollars sum up as they are printed."""
+    lines = [{"item": line.item, "usd": _cents(line.usd.likely), "basis": line.basis} for line in item.lines]
+    likely = _cents(math.fsum(_cents(line.usd.likely) for line in item.lines))
+    usd = {
+        "low": min(_cents(item.usd.low), likely),
+        "likely": likely,
+        "high": max(_cents(item.usd.high), likely),
+    }
+    hours = {name: round(getattr(item.hours, name), 4) for name in ("low", "likely", "high")}
+    return {"hours": hours, "usd": usd, "lines": lines}
 
 
 def _offer_json(offer: Offer) -> dict[str, Any]:
@@ -138,10 +149,13 @@ def estimate(
     sizes: Sizes,
     history: Sequence[EarlierRun] = (),
     benchmarks: Sequence[Benchmark] = (),
+    times: Sequence[EarlierTime] = (),
     max_duration_s: float | None = None,
 ) -> Estimate:
     """Price the whole run on ``offer``: every line that the bill will have, and the time that each one takes."""
-    time = work_time(offer, work, history=history, benchmarks=benchmarks, max_duration_s=max_duration_s)
+    time = work_time(
+        offer, work, history=history, benchmarks=benchmarks, times=times, max_duration_s=max_duration_s
+    )
     mirror, survives, notice = _mirroring(offer, conditions, sizes)
     time = _with_start(time, work, conditions)
     before = _before_work(offer, conditions, sizes)
@@ -169,7 +183,7 @@ def estimate(
 
 def _with_start(time: WorkTime, work: Work, conditions: Conditions) -> WorkTime:
     """Add the program's way to its first step to what comes beside the steps, unless the job says all of that itself."""
-    if work.evaluation_h is not None or not conditions.start_s:
+    if time.is_whole or work.evaluation_h is not None or not conditions.start_s:
         return time
     words = f"{duration(conditions.start_s.likely)} to the first step, as in {conditions.start_from}"
     both = f"{words}; {time.evaluation_basis}" if time.evaluation_basis else words

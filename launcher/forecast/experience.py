@@ -6,19 +6,35 @@ import math
 import statistics
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from typing import TypeVar
 
 from launcher.forecast.account import Account
 from launcher.forecast.conditions import Conditions, Sizes
 from launcher.forecast.ranges import Range
 from provisioning import Offer
 
-__all__ = ["ENOUGH_INTERRUPTIONS", "Calibration", "Experience", "calibration_of"]
+__all__ = ["ENOUGH_INTERRUPTIONS", "Calibration", "Experience", "StageRun", "calibration_of"]
 
 ENOUGH_INTERRUPTIONS = 5
 """So many recorded ones replace the published rate."""
 _ONE = (0.6, 1.6)
 _SEVERAL = (0.8, 1.25)
 _NEWEST = 20
+
+_Shown = TypeVar("_Shown", Account, "StageRun")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StageRun:
+    """What one stage of an earlier run showed beside its time."""
+
+    run_id: str
+    provider: str
+    stays: bool
+    """It went on where the stage before it had ended."""
+    setup_s: float | None
+    checkpoint_bytes: int | None
+    output_bytes: int | None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -27,16 +43,21 @@ class Experience:
 
     digest: str = ""
     accounts: tuple[Account, ...] = ()
+    stage_runs: tuple[StageRun, ...] = ()
+    """Of the stage that is priced, where it is one of several, newest first."""
 
-    def conditions(self, offer: Offer, assumed: Conditions) -> Conditions:
-        """Return the conditions with what was measured in place of what was assumed."""
+    def conditions(self, offer: Offer, assumed: Conditions, *, is_there: bool = False) -> Conditions:
+        """Return the conditions with what was measured in place of what was assumed.
+
+        ``is_there``: the stage goes on where the one before it has ended.
+        """
         there = [item for item in self.accounts if item.provider == offer.provider]
         alike = [item for item in there if item.instance_type == offer.instance_type] or there
         mine = [item for item in there if item.job_digest == self.digest]
         found = assumed
         if (boot := _seen(alike, lambda item: item.boot_s)) is not None:
             found = replace(found, boot_s=boot[0], boot_from=f"measured by {boot[1]}")
-        if (setup := _seen(mine, lambda item: item.setup_s)) is not None:
+        if (setup := self._setup(offer, mine, is_there=is_there)) is not None:
             found = replace(found, setup_s=setup[0], setup_from=f"measured by {setup[1]}")
         for runs in (mine, self._mine()):
             if not found.start_from and (start := _seen(runs, lambda item: item.start_s)) is not None:
@@ -57,6 +78,12 @@ class Experience:
         """Those of the job itself, wherever it ran."""
         return [item for item in self.accounts if item.job_digest == self.digest]
 
+    def _setup(self, offer: Offer, mine: Sequence[Account], *, is_there: bool) -> tuple[Range, str] | None:
+        """Of the stage itself, where it has run in the same way: on a machine that was new to it, or not."""
+        own = [item for item in self.stage_runs if (item.provider, item.stays) == (offer.provider, is_there)]
+        found = _seen(own, lambda item: item.setup_s)
+        return found if found is not None or is_there else _seen(mine, lambda item: item.setup_s)
+
     def _with_rate(self, offer: Offer, conditions: Conditions) -> Conditions:
         """Own interruptions count once there are enough: of this type, else of this GPU with this provider."""
         spot = [item for item in self.accounts if item.provider == offer.provider and item.spot_hours > 0.0]
@@ -72,24 +99,31 @@ class Experience:
         return conditions
 
     def sizes(self, assumed: Sizes) -> Sizes:
-        """Return the sizes with those of this job's newest run that showed them."""
-        mine = self._mine()
-        checkpoint = next((item for item in mine if item.checkpoint_bytes is not None), None)
-        output = next((item for item in mine if item.output_bytes is not None), None)
-        shown = checkpoint or output
-        if shown is None:
-            return assumed
-        return replace(
-            assumed,
-            checkpoint_bytes=assumed.checkpoint_bytes if checkpoint is None else checkpoint.checkpoint_bytes,
-            output_bytes=assumed.output_bytes if output is None else output.output_bytes,
-            seen_in=f"run {shown.run_id}",
-        )
+        """Return the sizes with those of the newest run of this job, or stage, that showed them."""
+        return _with_sizes(assumed, self.stage_runs) if self.stage_runs else self.sizes_of_all(assumed)
+
+    def sizes_of_all(self, assumed: Sizes) -> Sizes:
+        """Return the sizes of all stages together: what a disk has to hold."""
+        return _with_sizes(assumed, self._mine())
 
 
-def _seen(accounts: Sequence[Account], value: Callable[[Account], float | None]) -> tuple[Range, str] | None:
-    """Return the range that the newest accounts show of one value, and their words; None where they show nothing."""
-    shown = [(item, seen) for item in accounts if (seen := value(item)) is not None and seen >= 0.0][:_NEWEST]
+def _with_sizes(assumed: Sizes, mine: Sequence[Account] | Sequence[StageRun]) -> Sizes:
+    checkpoint = next((item for item in mine if item.checkpoint_bytes is not None), None)
+    output = next((item for item in mine if item.output_bytes is not None), None)
+    shown = checkpoint or output
+    if shown is None:
+        return assumed
+    return replace(
+        assumed,
+        checkpoint_bytes=assumed.checkpoint_bytes if checkpoint is None else checkpoint.checkpoint_bytes,
+        output_bytes=assumed.output_bytes if output is None else output.output_bytes,
+        seen_in=f"run {shown.run_id}",
+    )
+
+
+def _seen(earlier: Sequence[_Shown], value: Callable[[_Shown], float | None]) -> tuple[Range, str] | None:
+    """Return the range that the newest runs show of one value, and their words; None where they show nothing."""
+    shown = [(item, seen) for item in earlier if (seen := value(item)) is not None and seen >= 0.0][:_NEWEST]
     if not shown:
         return None
     values = [seen for _, seen in shown]

@@ -65,11 +65,14 @@ def _lines(stages: Sequence[PricedStage]) -> tuple[Line, ...]:
 
 
 def _basis(lines: Sequence[tuple[str, Line]]) -> str:
-    """One basis where all have the same, else that of each stage."""
-    if len({line.basis for _, line in lines}) == 1:
+    """One basis where all have the same, else the stages of each."""
+    names: dict[str, list[str]] = {}
+    for name, line in lines:
+        names.setdefault(line.basis, []).append(name)
+    if len(names) == 1:
         times = f", {len(lines)} times" if len(lines) > 1 else ""
         return f"{lines[0][1].basis}{times}"
-    return "; ".join(f"{name}: {line.basis}" for name, line in lines)
+    return "; ".join(f"{', '.join(stages)}: {basis}" for basis, stages in names.items())
 
 
 def _share(stage: PricedStage) -> StageShare:
@@ -82,6 +85,7 @@ def _share(stage: PricedStage) -> StageShare:
         usd=found.usd,
         source=found.source,
         basis=next((line.basis for line in found.lines if line.item == _WORK), ""),
+        lines=found.lines,
     )
 
 

@@ -1,30 +1,24 @@
 """How long the work itself takes on one offer, from the best source there is; the source is always named. Pure.
 
-What was measured on this hardware comes first: earlier runs and calibrations of this job, then the benchmarks. What was
-measured elsewhere, or said by the user, is carried over by `launcher.forecast.speeds`; of several such sources the one
-with the narrowest answer is taken. What is left is a number of steps at a typical pace, and at last nothing but the time
-limit: these two are called what they are, guesses.
+What was measured on this hardware comes first: the pace of earlier runs and calibrations of this job, then what earlier
+runs took by the clock (`launcher.forecast.times`), then the benchmarks. What was measured elsewhere, or said by the user,
+is carried over by `launcher.forecast.speeds`; of several such sources the one with the narrowest answer is taken. What is
+left is a number of steps at a typical pace, and at last nothing but the time limit: these two are called what they are,
+guesses.
 """
 
 from __future__ import annotations
 
-import enum
 import statistics
 from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from launcher.forecast.benchmarks import Benchmark
 from launcher.forecast.ranges import Range
-from launcher.forecast.speeds import (
-    Speed,
-    cpu_speed,
-    gpu_speed,
-    hardware_words,
-    known_gpus,
-    speed_of,
-    speed_ratio,
-)
+from launcher.forecast.speeds import Speed, cpu_speed, gpu_speed, hardware_words, known_gpus, speed_of
+from launcher.forecast.times import EarlierTime, timed_elsewhere, timed_here
+from launcher.forecast.worktime import Source, WorkTime, a_run_on, runs_words, slowed
 from launcher.quantities import duration
 from provisioning.catalog import nearest, parse_gpu, same_gpu
 
@@ -32,14 +26,6 @@ if TYPE_CHECKING:
     from provisioning import Offer
 
 __all__ = ["EarlierRun", "Source", "Work", "WorkTime", "work_time"]
-
-
-class Source(str, enum.Enum):
-    """Where a time comes from, best first."""
-
-    MEASURED = "measured"
-    SCALED = "scaled"
-    GUESS = "guess"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -95,28 +81,12 @@ class EarlierRun:
         )
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class WorkTime:
-    """How long the work takes, and how that is known."""
-
-    hours: Range
-    source: Source
-    basis: str
-    narrow_by: tuple[str, ...] = ()
-    """What would make the range narrower."""
-    evaluation: Range = field(default_factory=Range.zero)
-    """Hours beside the steps."""
-    evaluation_basis: str = ""
-
-
 _ONE_RUN = (0.85, 1.25)
 _SEVERAL_RUNS = (0.95, 1.1)
 _SAME_HARDWARE = (0.85, 1.3)
 _BENCHMARK = (0.7, 1.4)
 """The same workload on the same hardware, in another program's hands, with other data and another host."""
 _EVALUATION = (0.5, 2.0)
-_UNKNOWN_HARDWARE = Range(0.2, 1.0, 4.0)
-"""Ratio of speeds when one of the two is in no table."""
 
 _TYPICAL_GPU = "RTX 4090"
 _TYPICAL_GPU_STEP_S = Range(0.015, 0.1, 0.6)
@@ -133,24 +103,30 @@ def work_time(
     *,
     history: Sequence[EarlierRun] = (),
     benchmarks: Sequence[Benchmark] = (),
+    times: Sequence[EarlierTime] = (),
     max_duration_s: float | None = None,
 ) -> WorkTime:
     """Return how long ``work`` takes on ``offer``; there is always an answer, and it is never zero for real work.
 
-    ``history`` is newest first.
+    ``history`` and ``times`` are newest first.
     """
     alike = _alike(history)
     benchmarks = [item for item in benchmarks if item.workload == work.like]
-    measured = _measured_here(offer, work, alike) or _benchmarked_here(offer, work, benchmarks)
+    measured = (
+        _measured_here(offer, work, alike)
+        or timed_here(offer, work.steps, times)
+        or _benchmarked_here(offer, work, benchmarks)
+    )
     known = measured or _narrowest(
         (
             _from_hours(offer, work),
             _measured_elsewhere(offer, work, alike),
             _benchmarked(offer, work, benchmarks),
+            timed_elsewhere(offer, work.steps, times),
         )
     )
     found = known or _from_steps(offer, work) or _from_limit(max_duration_s)
-    return _with_evaluation(found, work, alike)
+    return found if found.is_whole else _with_evaluation(found, work, alike)
 
 
 def _alike(history: Sequence[EarlierRun]) -> list[EarlierRun]:
@@ -189,7 +165,7 @@ def _with_evaluation(found: WorkTime, work: Work, history: Sequence[EarlierRun])
     return replace(
         found,
         evaluation=hours,
-        evaluation_basis=f"{likely:.0%} of the time of the steps, as in {_runs_words(seen)}",
+        evaluation_basis=f"{likely:.0%} of the time of the steps, as in {runs_words([run.label for run in seen])}",
     )
 
 
@@ -203,13 +179,9 @@ def _measured_here(offer: Offer, work: Work, history: Sequence[EarlierRun]) -> W
     return WorkTime(
         hours=Range(min(hours), statistics.median(hours), max(hours)).spread(*spread),
         source=Source.MEASURED,
-        basis=f"{_steps(work, same[0]):,} steps at {pace:.3g}/s, measured by {_runs_words(same)}"
+        basis=f"{_steps(work, same[0]):,} steps at {pace:.3g}/s, measured by {runs_words([run.label for run in same])}"
         f" on {hardware_words(offer)}{_how_computed(same[0])}",
     )
-
-
-def _runs_words(runs: Sequence[EarlierRun]) -> str:
-    return f"run {runs[0].label}" if len(runs) == 1 else f"{len(runs)} earlier runs"
 
 
 def _how_computed(run: EarlierRun) -> str:
@@ -225,17 +197,12 @@ def _measured_elsewhere(offer: Offer, work: Work, history: Sequence[EarlierRun])
     run = known[0]
     hours_there = Range.exactly(_steps(work, run) / run.steps_per_s / 3600.0)
     return WorkTime(
-        hours=_slowed(hours_there, offer, run.speed),
+        hours=slowed(hours_there, offer, run.speed),
         source=Source.SCALED,
         basis=f"{_steps(work, run):,} steps, scaled from {run.steps_per_s:.3g}/s on {run.gpu_name or 'CPU'}"
         f" ({run.label}) by clock, bandwidth and compute",
-        narrow_by=(_a_run_on(offer),),
+        narrow_by=(a_run_on(offer),),
     )
-
-
-def _a_run_on(offer: Offer) -> str:
-    how = f"launch calibrate --provider {offer.provider} --instance {offer.instance_type}"
-    return f"a few minutes on {hardware_words(offer)}: {how}"
 
 
 def _benchmarked_here(offer: Offer, work: Work, benchmarks: Sequence[Benchmark]) -> WorkTime | None:
@@ -247,7 +214,7 @@ def _benchmarked_here(offer: Offer, work: Work, benchmarks: Sequence[Benchmark])
         hours=Range(min(hours), statistics.median(hours), max(hours)).spread(*_BENCHMARK),
         source=Source.MEASURED,
         basis=f"{work.steps:,} steps at {same[0].steps_per_s:.3g}/s, {same[0].words}",
-        narrow_by=(_a_run_on(offer),),
+        narrow_by=(a_run_on(offer),),
     )
 
 
@@ -258,10 +225,10 @@ def _benchmarked(offer: Offer, work: Work, benchmarks: Sequence[Benchmark]) -> W
     there = known[0]
     hours_there = Range.exactly(work.steps / there.steps_per_s / 3600.0)
     return WorkTime(
-        hours=_slowed(hours_there, offer, there.speed),
+        hours=slowed(hours_there, offer, there.speed),
         source=Source.SCALED,
         basis=f"{work.steps:,} steps, scaled from {there.steps_per_s:.3g}/s, {there.words}",
-        narrow_by=(_a_run_on(offer),),
+        narrow_by=(a_run_on(offer),),
     )
 
 
@@ -289,10 +256,10 @@ def _from_hours(offer: Offer, work: Work) -> WorkTime | None:
         else "and nothing is known about one of the two GPUs"
     )
     return WorkTime(
-        hours=_slowed(Range.exactly(work.hours), offer, there),
+        hours=slowed(Range.exactly(work.hours), offer, there),
         source=Source.SCALED if known else Source.GUESS,
         basis=f"{work.hours:g} h on {work.on}, {how} to {hardware_words(offer)}",
-        narrow_by=(_a_run_on(offer),) if there is not None else (_unknown_gpu(work.on), _a_run_on(offer)),
+        narrow_by=(a_run_on(offer),) if there is not None else (_unknown_gpu(work.on), a_run_on(offer)),
     )
 
 
@@ -305,15 +272,15 @@ def _from_steps(offer: Offer, work: Work) -> WorkTime | None:
     if work.steps is None:
         return None
     if offer.gpu_name is None:
-        step_s = _slowed(_TYPICAL_CPU_STEP_S, offer, cpu_speed(_TYPICAL_CORES))
+        step_s = slowed(_TYPICAL_CPU_STEP_S, offer, cpu_speed(_TYPICAL_CORES))
     else:
-        step_s = _slowed(_TYPICAL_GPU_STEP_S, offer, gpu_speed(_TYPICAL_GPU))
+        step_s = slowed(_TYPICAL_GPU_STEP_S, offer, gpu_speed(_TYPICAL_GPU))
     return WorkTime(
         hours=step_s * (work.steps / 3600.0),
         source=Source.GUESS,
         basis=f"a guess: {work.steps:,} steps at a typical {step_s.low:.2g} to {step_s.high:.2g} s each"
         f" on {hardware_words(offer)}",
-        narrow_by=(_a_run_on(offer), "work: {hours: …, on: …} in the job file"),
+        narrow_by=(a_run_on(offer), "work: {hours: …, on: …} in the job file"),
     )
 
 
@@ -341,10 +308,3 @@ def _same_hardware(offer: Offer, run: EarlierRun) -> bool:
         same_type = not run.instance_type or offer.instance_type == run.instance_type
         return offer.gpu_name is None and run.gpu_name is None and offer.vcpus == run.vcpus and same_type
     return same_gpu(run.gpu_name, offer.gpu_name, offer.gpu_memory_gib)
-
-
-def _slowed(time: Range, offer: Offer, there: Speed | None) -> Range:
-    """Carry a time over from the hardware ``there`` to the offer's."""
-    here = speed_of(offer)
-    faster = speed_ratio(here, there) if here and there else _UNKNOWN_HARDWARE
-    return Range(time.low / faster.high, time.likely / faster.likely, time.high / faster.low)

@@ -9,7 +9,7 @@ from pathlib import Path, PurePosixPath
 from launcher.errors import LaunchError, MachineError
 from launcher.events import Kind
 from launcher.forecast.bookkeeping import account_of, hours_beside_steps
-from launcher.forecast.history import account_row, speed_row
+from launcher.forecast.history import account_row, speed_row, work_row
 from launcher.judging import missing_metrics, verdict_of_run
 from launcher.orchestrate.attention import LAST_CHANCE
 from launcher.orchestrate.budget import cost_of_attempt, deadlines_now
@@ -26,7 +26,7 @@ from launcher.records import from_json
 from launcher.results import LOGS_DIR
 from launcher.runners.base import Progress
 from launcher.store import AttemptRow, Intent
-from provisioning import InstanceState, Offer, WhenUnattended
+from provisioning import InstanceState, WhenUnattended
 from trainer.contract import Cause
 
 __all__ = ["bring_home", "close_attempt", "close_stage", "decide_end", "finish"]
@@ -271,7 +271,10 @@ def _keep_books(context: RunContext) -> None:
     context.store.put(account_row(account))
     if context.job.stages:  # each of them was remembered when it was over
         return
-    beside_h = hours_beside_steps(run, context.attempts, events, now) if account.finished else None
-    row = speed_row(run, attempt, from_json(Offer, attempt.offer), now, beside_h=beside_h)
+    offer, beside_h = context.offer_of(attempt), None
+    if account.finished:
+        beside_h = hours_beside_steps(run, context.attempts, events, now)
+        context.store.put(work_row(run, context.attempts, run.job["fields"], offer, now))
+    row = speed_row(run, attempt, offer, now, beside_h=beside_h)
     if row is not None:
         context.store.put(row)

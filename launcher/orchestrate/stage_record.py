@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from launcher.events import Kind
-from launcher.forecast.history import speed_row
+from launcher.forecast.history import speed_row, work_row
 from launcher.job.stages import stage_named
 from launcher.orchestrate.context import RunContext
 from launcher.policy.stages import StageRecord, StageState, blocked
@@ -16,7 +16,6 @@ from launcher.promotion import Candidate, promote
 from launcher.records import from_json
 from launcher.runners.base import Progress
 from launcher.store import AttemptRow
-from provisioning import Offer
 
 __all__ = ["conclude", "skip_blocked"]
 
@@ -53,7 +52,7 @@ def conclude(context: RunContext, attempt: AttemptRow, reason: Reason, words: st
         files = f", its outputs are home ({number} file{'s' * (number > 1)})" if number else ""
         data = {"action": "stage_over", "stage": attempt.stage, "state": record.state.value}
         context.report(Kind.DECISION, said + files, **data)
-        _learn(context, attempt)
+        _learn(context, attempt, is_whole=state is StageState.SUCCEEDED)
         skip_blocked(context)
     return record
 
@@ -111,14 +110,29 @@ def _lacking(context: RunContext, name: str, record: StageRecord) -> str:
     return f"it ended without {', '.join(missing)} (its outputs), which {', '.join(needed_by)} needs"
 
 
-def _learn(context: RunContext, attempt: AttemptRow) -> None:
-    """Remember how fast the stage went, for the next estimate."""
+def _learn(context: RunContext, attempt: AttemptRow, *, is_whole: bool) -> None:
+    """Remember how fast the stage went and, where it did all its work, how long it took and what it left."""
     if context.machine_of(attempt) is None:
         return
-    fields = context.job_of(attempt).to_dict()
-    row = speed_row(context.run, attempt, from_json(Offer, attempt.offer), context.clock(), fields=fields)
-    if row is not None:
-        context.store.put(row)
+    fields, offer, now = context.job_of(attempt).to_dict(), context.offer_of(attempt), context.clock()
+    name = attempt.stage
+    if is_whole:
+        work = work_row(
+            context.run,
+            context.of_the_same_stage(attempt),
+            fields,
+            offer,
+            now,
+            stage=name,
+            stays=any(row.n == attempt.n and row.stage != name for row in context.attempts),
+            output_bytes=context.store.output_bytes(context.run_id, name),
+        )
+        known = context.store.works(work.work_digest)
+        if work.work_s is not None or not any(row.run_id == work.run_id for row in known):
+            context.store.put(work)  # done again in pieces, it says no more than it did the first time
+    speed = speed_row(context.run, attempt, offer, now, fields=fields, stage=name)
+    if speed is not None:
+        context.store.put(speed)
 
 
 def skip_blocked(context: RunContext) -> None:

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 
-from launcher.errors import LaunchError, NothingToRent
+from launcher.errors import LaunchError
 from launcher.forecast.estimates import Estimate
 from launcher.forecast.ranges import Range
 from launcher.home import Home
@@ -16,11 +16,10 @@ from launcher.job import Job
 from launcher.planning.earlier import one_stage
 from launcher.planning.fits import Fit, fit_of
 from launcher.planning.nothing import nothing_to_rent
-from launcher.planning.plan import Wants, market_words, price
+from launcher.planning.plan import Plan, Wants, make_plan, market_words, price
 from launcher.planning.preflight import preflight
 from launcher.planning.preparation import others_of, plan_for, plan_whole, wants_of, with_options
 from launcher.planning.prices import (
-    ON_THIS_COMPUTER,
     Market,
     Miss,
     ask_everyone,
@@ -28,6 +27,7 @@ from launcher.planning.prices import (
     clouds_of,
     what_is_missing,
 )
+from launcher.planning.stages import what_fits
 from launcher.policy.limits import default_limits
 from launcher.store import Store
 from provisioning import BadOption, Capabilities, CloudError, DeadlineKind, MissingDependency
@@ -55,6 +55,8 @@ class Comparison:
     """Of each estimate, how it fits into the limits on money and time that were named."""
     market: str = ""
     """Of a job that names its provider: what the first estimate would be on the other market."""
+    notes: tuple[str, ...] = ()
+    """Of a job with stages and a time to be done by: which will hardly have theirs."""
     now: datetime = field(default_factory=utc_now)
 
 
@@ -132,31 +134,81 @@ def _in_stages(
 ) -> Comparison:
     """Price a job with stages where it would go; where its provider is open, all of it on each provider in turn."""
     clouds, now = clouds_of(job), utc_now()
+    asking = _Asking(home=home, environ=environ, store=store, offline=offline)
     if clouds is not None:
-        known = {cloud: capabilities_of(cloud, job.provider_options.get(cloud, {})) for cloud in clouds}
-        plan = plan_whole(job, wants, known, home, environ, store=store)
-        return Comparison(estimates=(plan.estimate,), fits=_fits((plan.estimate,), wants, now), now=now)
+        plan = asking.plan(job, wants)
+        notes = what_fits(job, plan.estimate, wants.until, now) if wants.until is not None else ()
+        return Comparison(
+            estimates=(plan.estimate,),
+            misses=tuple(asking.misses.values()),
+            lacking=asking.lacking,
+            fits=_fits((plan.estimate,), wants, now),
+            market=plan.market,
+            notes=notes,
+            now=now,
+        )
     found: list[Estimate] = []
-    misses: list[Miss] = []
     for cloud in provider_names():
         try:
-            if offline and cloud not in ON_THIS_COMPUTER:
-                raise NothingToRent("was not asked (--offline)")
-            there = with_options(job, {"provider": cloud})
-            known = {cloud: capabilities_of(cloud, job.provider_options.get(cloud, {}))}
-            found.append(plan_whole(there, wants, known, home, environ, store=store).estimate)
+            found.append(asking.plan(with_options(job, {"provider": cloud}), wants).estimate)
         except (CloudError, LaunchError) as err:
-            misses.append(Miss(provider=cloud, message=err.message, hint=err.hint))
+            asking.misses[cloud] = Miss(provider=cloud, message=err.message, hint=err.hint)
+    misses = tuple(asking.misses.values())
     if not found:
         raise nothing_to_rent(job, misses, home=home.root, environ=environ)
     pairs = sorted(zip(found, _fits(found, wants, now), strict=True), key=lambda pair: _order(*pair))
     return Comparison(
         estimates=tuple(item for item, _ in pairs),
         fits=tuple(fit for _, fit in pairs),
-        misses=tuple(misses),
+        misses=misses,
+        lacking=asking.lacking,
         is_open=True,
         now=now,
     )
+
+
+@dataclass
+class _Asking:
+    """Plans the stages of a job, from dated tables where a provider cannot be asked; remembers what kept us from it."""
+
+    home: Home
+    environ: Mapping[str, str]
+    store: Store
+    offline: bool
+    misses: dict[str, Miss] = field(default_factory=dict)
+    """By provider."""
+    lacking: dict[str, str] = field(default_factory=dict)
+
+    def plan(self, job: Job, wants: Wants) -> Plan:
+        """Plan a whole job; raises as `launcher.prepare` does, where there is no table either."""
+        known = {cloud: _capabilities(cloud, job) for cloud in clouds_of(job) or ()}
+
+        def plan_one(one: Job, wanted: Wants) -> Plan:
+            if not self.offline:
+                try:
+                    return plan_for(one, wanted, known, self.home, self.environ)
+                except BadOption:
+                    raise
+                except CloudError as err:
+                    market = self._from_tables(one, err)
+            else:
+                market = ask_everyone(one, home=self.home.root, environ=self.environ, offline=True)
+            self.misses |= {miss.provider: miss for miss in market.misses}
+            self.lacking |= market.lacking
+            if not market.offers:
+                raise nothing_to_rent(one, market.misses, home=self.home.root, environ=self.environ)
+            return make_plan(market.offers, wanted, capabilities=known, now=utc_now())
+
+        return plan_whole(job, wants, known, self.home, self.environ, store=self.store, plan_one=plan_one)
+
+    def _from_tables(self, one: Job, err: CloudError) -> Market:
+        """What dated tables hold for a stage; raises what kept us from asking where they hold nothing."""
+        clouds = clouds_of(one) or ()
+        miss = Miss(provider=", ".join(clouds), message=err.message, hint=err.hint)
+        market = ask_offline(one, clouds, lacks=what_is_missing(err), miss=miss)
+        if not market.offers:
+            raise err
+        return market
 
 
 def _ranked(job: Job, market: Market, wants: Wants, now: datetime, *, is_open: bool) -> Comparison:

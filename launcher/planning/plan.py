@@ -16,6 +16,7 @@ from launcher.forecast.estimates import Estimate, estimate, idle_gpus
 from launcher.forecast.experience import Experience
 from launcher.forecast.ranges import Range
 from launcher.forecast.throughput import EarlierRun, Source, Work
+from launcher.forecast.times import EarlierTime
 from launcher.planning.choose import Asked, Choice, choose
 from launcher.policy.limits import Limits, default_limits
 from launcher.policy.unattended import (
@@ -27,7 +28,19 @@ from launcher.quantities import duration, offer_words, usd
 from launcher.records import from_json, to_json
 from provisioning import Capabilities, HostKeyOrigin, Offer, WhenUnattended
 
-__all__ = ["Alternative", "Plan", "StagePlan", "Wants", "make_plan", "market_words", "price"]
+__all__ = [
+    "MARKETS",
+    "Alternative",
+    "Plan",
+    "StagePlan",
+    "Wants",
+    "against",
+    "limit_warnings",
+    "make_plan",
+    "market_words",
+    "price",
+    "twin_of",
+]
 
 STALE_DAYS = 60
 CHEAPER = 0.95
@@ -42,6 +55,8 @@ class Wants:
     sizes: Sizes = field(default_factory=Sizes)
     history: tuple[EarlierRun, ...] = ()
     """Newest first."""
+    times: tuple[EarlierTime, ...] = ()
+    """What earlier runs took by the clock, newest first."""
     experience: Experience = field(default_factory=Experience)
     """What accounts of earlier runs have shown."""
     gpus_used: int | None = None
@@ -110,6 +125,8 @@ class Plan:
     mirror_reason: str
     market: str
     """On demand or spot, and what the other would cost."""
+    twin: Offer | None = None
+    """The same machine on the other market, where that whole run is cheapest; None where it is not offered there."""
     if_asleep: str
     """What happens while this computer sleeps."""
     needs_client_deadline: bool
@@ -166,7 +183,8 @@ class Plan:
 
 def price(offer: Offer, wants: Wants, capabilities: Capabilities, *, is_there: bool = False) -> Estimate:
     """Estimate the whole run on one offer; ``is_there``: the machine runs already, with code and data on it."""
-    conditions, sizes = _conditions(offer, wants, capabilities), wants.experience.sizes(wants.sizes)
+    conditions = _conditions(offer, wants, capabilities, is_there=is_there)
+    sizes = wants.experience.sizes(wants.sizes)
     if is_there:
         conditions = replace(conditions, boot_s=Range.zero())
         sizes = replace(sizes, code_bytes=0, data_bytes=0, fetched_bytes=0)
@@ -177,6 +195,7 @@ def price(offer: Offer, wants: Wants, capabilities: Capabilities, *, is_there: b
         sizes=sizes,
         history=wants.history,
         benchmarks=benchmarks() if wants.work.like else (),
+        times=wants.times,
         max_duration_s=wants.max_duration_s,
     )
 
@@ -254,6 +273,7 @@ def _plan_for(
         max_usd_per_hour=wants.max_usd_per_hour,
         until=wants.until,
     )
+    twin = twin_of(chosen, known)
     return Plan(
         candidates=choice.candidates,
         estimate=chosen,
@@ -266,6 +286,7 @@ def _plan_for(
         if chosen.mirror
         else "checkpoints stay on the machine until the end",
         market=market_words(chosen, known),
+        twin=twin.offer if twin is not None else None,
         if_asleep=if_this_computer_sleeps(
             chosen.offer,
             capabilities,
@@ -290,7 +311,9 @@ def _when_unattended(wants: Wants, capabilities: Capabilities) -> WhenUnattended
     )
 
 
-def _conditions(offer: Offer, wants: Wants, capabilities: Capabilities) -> Conditions:
+def _conditions(
+    offer: Offer, wants: Wants, capabilities: Capabilities, *, is_there: bool = False
+) -> Conditions:
     base = default_conditions(
         offer.provider,
         has_environment=wants.has_environment,
@@ -299,12 +322,12 @@ def _conditions(offer: Offer, wants: Wants, capabilities: Capabilities) -> Condi
         down_bytes_per_s=wants.down_bytes_per_s,
     )
     disk = disk_of(
-        wants.experience.sizes(wants.sizes),
+        wants.experience.sizes_of_all(wants.sizes),
         rented=not capabilities.claimed and not base.on_this_computer,
         keep_checkpoints=wants.keep_checkpoints,
         linked=base.on_this_computer,
     )
-    known = over_links_of(offer, wants.experience.conditions(offer, base))
+    known = over_links_of(offer, wants.experience.conditions(offer, base, is_there=is_there))
     return replace(
         known,
         save_every_s=wants.save_every_s or 0.0,
@@ -352,9 +375,8 @@ def _alternative(kind: str, item: Estimate, chosen: Estimate) -> Alternative:
     return Alternative(kind=kind, offer=item.offer, words=words)
 
 
-def market_words(chosen: Estimate, known: Sequence[Estimate]) -> str:
-    """Name the market, and what the whole run would cost on the other one with its interruptions priced in."""
-    mine, other = ("spot", "on demand") if chosen.offer.spot else ("on demand", "spot")
+def twin_of(chosen: Estimate, known: Sequence[Estimate]) -> Estimate | None:
+    """Return the cheapest whole run on the same machine from the other market; None where it is not offered there."""
     twins = [
         item
         for item in known
@@ -362,16 +384,30 @@ def market_words(chosen: Estimate, known: Sequence[Estimate]) -> str:
         and (item.offer.provider, item.offer.instance_type)
         == (chosen.offer.provider, chosen.offer.instance_type)
     ]
-    if not twins:
-        return "free" if not chosen.usd else mine
-    twin = min(twins, key=lambda item: item.usd.likely)
-    spot, steady = (chosen, twin) if chosen.offer.spot else (twin, chosen)
-    if spot.usd.likely >= steady.usd.likely:
-        return f"{mine}; spot is not cheaper here: {usd(spot.usd.likely)} against {usd(steady.usd.likely)}"
-    saving = 1.0 - spot.usd.likely / steady.usd.likely
-    verb = "saves" if chosen.offer.spot else "would save"
+    return min(twins, key=lambda item: item.usd.likely, default=None)
+
+
+def market_words(chosen: Estimate, known: Sequence[Estimate]) -> str:
+    """Name the market, and what the whole run would cost on the other one with its interruptions priced in."""
+    twin = twin_of(chosen, known)
+    if twin is None:
+        return "free" if not chosen.usd else MARKETS[chosen.offer.spot]
+    return against(chosen.usd.likely, twin.usd.likely, spot=chosen.offer.spot)
+
+
+MARKETS = {False: "on demand", True: "spot"}
+"""By whether an offer is spot."""
+
+
+def against(mine_usd: float, other_usd: float, *, spot: bool) -> str:
+    """Say what a run costs on its market and on the other one; ``spot``: its own is the spot market."""
+    spot_usd, steady_usd = (mine_usd, other_usd) if spot else (other_usd, mine_usd)
+    if spot_usd >= steady_usd:
+        return f"{MARKETS[spot]}; spot is not cheaper here: {usd(spot_usd)} against {usd(steady_usd)}"
+    saving = 1.0 - spot_usd / steady_usd
+    verb = "saves" if spot else "would save"
     amount = f"{saving:.0%}, interruptions included"
-    return f"{mine} at {usd(chosen.usd.likely)}; {other} {usd(twin.usd.likely)}: spot {verb} {amount}"
+    return f"{MARKETS[spot]} at {usd(mine_usd)}; {MARKETS[not spot]} {usd(other_usd)}: spot {verb} {amount}"
 
 
 def _warnings(chosen: Estimate, limits: Limits, now: datetime, gpus_used: int | None) -> tuple[str, ...]:
@@ -380,12 +416,7 @@ def _warnings(chosen: Estimate, limits: Limits, now: datetime, gpus_used: int | 
         found.append(
             "the time is a guess; narrower with " + " or ".join(chosen.narrow_by or ("an earlier run",))
         )
-    if limits.max_cost_usd is not None and chosen.usd.high > limits.max_cost_usd:
-        found.append(f"it may need up to {usd(chosen.usd.high)} and is stopped at {usd(limits.max_cost_usd)}")
-    if chosen.hours.likely * 3600.0 > limits.max_duration_s:
-        found.append(
-            f"it needs about {duration(3600 * chosen.hours.likely)} and is stopped after {duration(limits.max_duration_s)}"
-        )
+    found += limit_warnings(chosen, limits)
     if limits.until is not None and now + timedelta(hours=chosen.hours.likely) > limits.until:
         found.append(f"it will hardly be done by {limits.until:%Y-%m-%d %H:%M %Z}")
     if idle := idle_gpus(offer, gpus_used):
@@ -396,6 +427,20 @@ def _warnings(chosen: Estimate, limits: Limits, now: datetime, gpus_used: int | 
     if age > timedelta(days=STALE_DAYS):
         found.append(f"the price is {age.days} days old ({offer.price_source})")
     return (*found, *(note for note in offer.notes if not note.endswith("GPUs would idle")))
+
+
+def limit_warnings(estimate: Estimate, limits: Limits) -> list[str]:
+    """Say which of the limits on money and time a run may meet before it is done."""
+    found = []
+    if limits.max_cost_usd is not None and estimate.usd.high > limits.max_cost_usd:
+        found.append(
+            f"it may need up to {usd(estimate.usd.high)} and is stopped at {usd(limits.max_cost_usd)}"
+        )
+    if estimate.hours.likely * 3600.0 > limits.max_duration_s:
+        found.append(
+            f"it needs about {duration(3600 * estimate.hours.likely)} and is stopped after {duration(limits.max_duration_s)}"
+        )
+    return found
 
 
 def _about_access(offer: Offer, capabilities: Capabilities) -> tuple[str, ...]:

@@ -14,7 +14,7 @@ from launcher.buckets.sources import is_in_bucket
 from launcher.buckets.stores import Stores
 from launcher.errors import LaunchError, UsageError
 from launcher.forecast.estimates import Estimate
-from launcher.forecast.history import earlier_runs, experience
+from launcher.forecast.history import earlier_runs, earlier_times, experience, stage_runs
 from launcher.forecast.sizes import sizes_of
 from launcher.forecast.throughput import Work
 from launcher.home import Home
@@ -27,7 +27,7 @@ from launcher.planning.plan import Plan, Wants, make_plan, price
 from launcher.planning.preflight import Finding, Level, preflight
 from launcher.planning.prices import ON_THIS_COMPUTER, ask, clouds_of, refuse_unknown_providers
 from launcher.planning.resolving import look_at_requirements
-from launcher.planning.stages import by_then, plan_stages
+from launcher.planning.stages import PlanOne, by_then, plan_stages
 from launcher.planning.trust import for_strangers
 from launcher.results import require_at_home
 from launcher.runners.base import Carried
@@ -311,16 +311,23 @@ def plan_whole(
     environ: Mapping[str, str],
     *,
     store: Store,
+    plan_one: PlanOne | None = None,
 ) -> Plan:
-    """Plan a job, stage by stage where it has several; raises as `prepare` does. ``wants`` are of the whole job."""
+    """Plan a job, stage by stage where it has several; raises as `prepare` does. ``wants`` are of the whole job.
+
+    ``plan_one`` plans one stage; without it the providers that it names are asked.
+    """
     if not job.stages:
         return plan_for(job, wants, capabilities, home, environ)
 
-    def wants_of_stage(one: Job) -> Wants:
+    def wants_of_stage(name: str, one: Job) -> Wants:
+        fields = one.to_dict()
         return replace(
             wants,
             work=_work(one),
-            history=earlier_runs(store, one.to_dict()),
+            history=earlier_runs(store, fields, name),
+            times=earlier_times(store, fields, name),
+            experience=replace(wants.experience, stage_runs=stage_runs(store, fields, name)),
             gpus_used=one.resources.gpus_wanted or 1,
             has_environment=one.environment.is_made,
             has_setup=one.setup is not None,
@@ -331,11 +338,11 @@ def plan_whole(
             max_usd_per_hour=one.resources.max_hourly_cost,
         )
 
-    def plan_one(one: Job, wanted: Wants) -> Plan:
+    def asked(one: Job, wanted: Wants) -> Plan:
         return plan_for(one, wanted, capabilities, home, environ)
 
     now = utc_now()
-    return by_then(plan_stages(job, wants_of_stage, plan_one, capabilities), job, wants.until, now)
+    return by_then(plan_stages(job, wants_of_stage, plan_one or asked, capabilities), job, wants.until, now)
 
 
 def plan_again(job: Job, *, store: Store, home: Home, environ: Mapping[str, str]) -> Plan:
@@ -365,6 +372,7 @@ def wants_of(
         work=_work(job),
         sizes=sizes_of(job, manifest, in_buckets_bytes=in_buckets_bytes),
         history=earlier_runs(store, job.to_dict()),
+        times=earlier_times(store, job.to_dict()),
         experience=experience(store, job.to_dict()),
         gpus_used=job.resources.gpus_wanted or 1,
         has_environment=job.environment.is_made,

@@ -2,25 +2,35 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+import math
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime
 
 from launcher.errors import NothingToRent, OverBudget
+from launcher.forecast.estimates import Estimate
 from launcher.forecast.stages import PricedStage, likely_s_of, together
 from launcher.forecast.throughput import Source
 from launcher.job import Job
 from launcher.job.parts import Stage
 from launcher.job.resources import Resources
 from launcher.job.stages import job_of_stage
-from launcher.planning.plan import Plan, StagePlan, Wants, price
-from launcher.policy.limits import Limits, default_limits
-from launcher.policy.stages import StageRecord, StageState, dropped_in_time, next_stage
-from launcher.quantities import usd
+from launcher.planning.plan import MARKETS, Plan, StagePlan, Wants, against, limit_warnings, price
+from launcher.policy.limits import Limits, default_limits, kept_back_s
+from launcher.policy.reserve import Measured, reserve_for
+from launcher.policy.stages import (
+    StageRecord,
+    StageState,
+    closing,
+    dropped_in_time,
+    next_stage,
+    room_for_closing,
+)
+from launcher.quantities import duration, usd
 from provisioning import Capabilities, Offer
 from provisioning.catalog import matches
 
-__all__ = ["by_then", "in_order", "meets", "plan_stages"]
+__all__ = ["PlanOne", "by_then", "in_order", "markets_words", "meets", "plan_stages", "what_fits"]
 
 PlanOne = Callable[[Job, Wants], Plan]
 """Plans one stage as a job of its own: asks the providers that it names, and chooses."""
@@ -51,7 +61,7 @@ def meets(offer: Offer, resources: Resources, *, image_id: str | None) -> bool:
 
 def plan_stages(
     job: Job,
-    wants_of_stage: Callable[[Job], Wants],
+    wants_of_stage: Callable[[str, Job], Wants],
     plan_one: PlanOne,
     capabilities: Mapping[str, Capabilities],
 ) -> Plan:
@@ -66,35 +76,108 @@ def plan_stages(
     plans: list[Plan] = []
     priced: list[PricedStage] = []
     known: dict[str, Plan] = {}
+    twins: list[Estimate] = []
     present: tuple[Offer, str | None] | None = None
+    twin: Offer | None = None
     for stage in stages:
         one = job_of_stage(job, stage.name)
-        wanted = _share_of_limit(wants_of_stage(one), len(stages))
+        wanted = _share_of_limit(wants_of_stage(stage.name, one), len(stages))
         key = repr((one.resources, wanted))
         plan = known[key] = known.get(key) or _planned(stage.name, one, wanted, plan_one)
         stays = present is not None and meets(present[0], one.resources, image_id=present[1])
         if not stays or present is None:
-            present = (plan.offer, one.resources.image_id)
+            present, twin = (plan.offer, one.resources.image_id), plan.twin
         offer = present[0]
         found = price(offer, wanted, capabilities[offer.provider], is_there=stays)
         plans.append(plan)
         priced.append(PricedStage(name=stage.name, estimate=found, stays=stays))
-    return _together(job, plans, priced)
+        twins.append(price(twin, wanted, capabilities[twin.provider], is_there=stays) if twin else found)
+    return replace(_together(job, plans, priced), market=markets_words(priced, twins))
+
+
+def markets_words(priced: Sequence[PricedStage], twins: Sequence[Estimate]) -> str:
+    """Name the markets that the stages are rented on, and what all of them would cost on the other one.
+
+    ``twins``: each stage on the same machine from the other market; as it is where that is not offered.
+    """
+    paid = [
+        (stage.name, stage.estimate, twin)
+        for stage, twin in zip(priced, twins, strict=True)
+        if stage.estimate.usd
+    ]
+    if not paid:
+        return "free"
+    has_one = [mine.offer.spot != twin.offer.spot for _, mine, twin in paid]
+    on_spot = [mine.offer.spot for _, mine, _ in paid]
+    if len(set(on_spot)) == 1:
+        (spot,) = set(on_spot)
+        if not any(has_one):
+            return MARKETS[spot]
+        words = against(
+            _likely_usd(mine for _, mine, _ in paid), _likely_usd(twin for *_, twin in paid), spot=spot
+        )
+        only = [name for (name, *_), has in zip(paid, has_one, strict=True) if not has]
+        return words + (f"; {', '.join(only)} {MARKETS[spot]} in any case" if only else "")
+    names = {
+        spot: ", ".join(name for name, mine, _ in paid if mine.offer.spot is spot) for spot in (True, False)
+    }
+    found = (
+        f"{names[True]} on spot, {names[False]} on demand at {usd(_likely_usd(mine for _, mine, _ in paid))}"
+    )
+    for spot in (False, True):
+        all_there = [twin if mine.offer.spot is not spot else mine for _, mine, twin in paid]
+        if all(item.offer.spot is spot for item in all_there):
+            found += f"; all {MARKETS[spot]} {usd(_likely_usd(all_there))}"
+    return found
+
+
+def _likely_usd(estimates: Iterable[Estimate]) -> float:
+    return math.fsum(item.usd.likely for item in estimates)
 
 
 def by_then(plan: Plan, job: Job, until: datetime | None, now: datetime) -> Plan:
-    """Return the plan with ``until`` as a limit, and a warning that says which stages will hardly have their time."""
+    """Return the plan with ``until`` as a limit, and warnings that say what will become of its stages by then."""
     plan = replace(plan, limits=replace(plan.limits, until=until))
     if until is None:
         return plan
-    left_s = (until - now).total_seconds()
-    run, dropped = dropped_in_time(job.every_stage, likely_s_of(plan.estimate), left_s)
-    if not dropped:
-        return plan
-    names = ", ".join(stage.name for stage in dropped)
-    left = ", ".join(stage.name for stage in run) or "nothing"
-    words = f"by {until.astimezone():%H:%M} there is hardly time for {names}: dropped then; {left} will run"
-    return replace(plan, warnings=(*plan.warnings, words))
+    return replace(plan, warnings=(*plan.warnings, *what_fits(job, plan.estimate, until, now)))
+
+
+def what_fits(job: Job, estimate: Estimate, until: datetime, now: datetime) -> tuple[str, ...]:
+    """Say which stages will hardly have their time, and of which nobody knows; nothing where all of them will run.
+
+    It is reckoned as it will be then: what is kept back for saving and bringing home is no time for a stage.
+    """
+    stages, likely_s = job.every_stage, likely_s_of(estimate)
+    left_s = max(0.0, (until - now).total_seconds())
+    end = reserve_for(Measured())
+    left_s -= kept_back_s(left_s, save_s=end.save_s, pull_s=end.pull_s)
+    run, dropped = dropped_in_time(stages, likely_s, left_s)
+    unknown = [stage.name for stage in run if stage.name not in likely_s]
+    last = [stage.name for stage in closing(stages, {})]
+    kept = _kept_words(last, likely_s, room_for_closing(stages, {}, "", likely_s, left_s))
+    by, found = f"by {until.astimezone():%H:%M}", []
+    if dropped:
+        names = ", ".join(stage.name for stage in dropped)
+        left = ", ".join(stage.name for stage in run) or "nothing"
+        found.append(f"{by} there is hardly time for {names}: dropped then; {left} will run{kept}")
+    if any(name not in last for name in unknown):
+        names = ", ".join(name for name in unknown if name not in last)
+        verb = "begins" if names in unknown else "begin"
+        found.append(
+            f"nobody knows how long {names} will take: it {verb} while there is time, and is saved and stopped {by}"
+            + ("" if dropped else kept)
+        )
+    return tuple(found)
+
+
+def _kept_words(last: Sequence[str], likely_s: Mapping[str, float], room_s: float) -> str:
+    """Say how much time belongs to the stages that run in any case, and how that is known."""
+    if not last:
+        return ""
+    unknown = [name for name in last if name not in likely_s]
+    doubt = f" (nobody knows how long {', '.join(unknown)} will take)" if unknown else ""
+    return f"; {duration(room_s)} are kept for {', '.join(last)}{doubt}"
 
 
 def _planned(name: str, one: Job, wants: Wants, plan_one: PlanOne) -> Plan:
@@ -114,11 +197,11 @@ def _share_of_limit(wants: Wants, stages: int) -> Wants:
 
 def _together(job: Job, plans: Sequence[Plan], priced: Sequence[PricedStage]) -> Plan:
     total, first = together(priced), plans[0]
-    duration = job.max_duration
+    longest = job.max_duration
     limits = default_limits(
         total.hours,
         total.usd,
-        max_duration_s=duration.total_seconds() if duration is not None else None,
+        max_duration_s=longest.total_seconds() if longest is not None else None,
         max_cost_usd=job.max_cost,
         max_usd_per_hour=_dearest([plan.limits.max_usd_per_hour for plan in plans]),
     )
@@ -130,20 +213,17 @@ def _together(job: Job, plans: Sequence[Plan], priced: Sequence[PricedStage]) ->
             left_behind="nothing: nothing was rented",
             hint=f"raise --max-cost to {total.usd.high:.2f}, or give the job less to do",
         )
-    rented = [plan for plan, stage in zip(plans, priced, strict=True) if not stage.stays]
     return replace(
         first,
         estimate=total,
         alternatives=(),
+        twin=None,
         limits=limits,
         disk_gib=max(plan.disk_gib for plan in plans),
         if_asleep=" · ".join(dict.fromkeys(plan.if_asleep for plan in plans)),
-        market=" · ".join(dict.fromkeys("spot" if plan.offer.spot else "on demand" for plan in rented))
-        if any(plan.bills for plan in plans)
-        else first.market,
         needs_client_deadline=any(plan.needs_client_deadline for plan in plans),
         bills=any(plan.bills for plan in plans),
-        warnings=(*_warnings(plans, limits, total.usd.high), *_while_away(plans)),
+        warnings=(*_warnings(plans, limits, total), *_while_away(plans)),
         stages=tuple(
             StagePlan(
                 name=stage.name,
@@ -164,15 +244,15 @@ def _dearest(prices: Sequence[float | None]) -> float | None:
     return max(named) if len(named) == len(prices) else None
 
 
-def _warnings(plans: Sequence[Plan], limits: Limits, high_usd: float) -> list[str]:
+_OF_LIMITS = ("it may need up to", "it needs about")
+"""Begin what a plan warns of its limits: those of a stage are those of all stages together."""
+
+
+def _warnings(plans: Sequence[Plan], limits: Limits, total: Estimate) -> list[str]:
     found = list(dict.fromkeys(words for plan in plans for words in plan.warnings))
     guesses = [words for words in found if words.startswith("the time is a guess")]
-    found = [
-        words for words in found if not words.startswith("it may need up to") and words not in guesses[1:]
-    ]
-    if limits.max_cost_usd is not None and high_usd > limits.max_cost_usd:
-        found.append(f"it may need up to {usd(high_usd)} and is stopped at {usd(limits.max_cost_usd)}")
-    return found
+    found = [words for words in found if not words.startswith(_OF_LIMITS) and words not in guesses[1:]]
+    return [*found, *limit_warnings(total, limits)]
 
 
 def _while_away(plans: Sequence[Plan]) -> list[str]:

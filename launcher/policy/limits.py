@@ -27,6 +27,7 @@ __all__ = [
     "deadlines_of",
     "default_limits",
     "forecast_usd",
+    "kept_back_s",
     "new_warnings",
     "raise_max_cost",
 ]
@@ -130,11 +131,13 @@ def deadlines_of(
     if money_s is not None and timedelta(seconds=money_s) < by_time - now:
         ends.append((now + timedelta(seconds=money_s), Reason.BUDGET))
     hard, reason = min(ends, key=lambda end: end[0])
-    reserve_s = max(LEAST_RESERVE_S, save_s + pull_s)
-    left_s = (hard - now).total_seconds()
-    return Deadlines(
-        soft=hard - timedelta(seconds=min(reserve_s, RESERVE_SHARE * left_s)), hard=hard, reason=reason
-    )
+    kept_s = kept_back_s((hard - now).total_seconds(), save_s=save_s, pull_s=pull_s)
+    return Deadlines(soft=hard - timedelta(seconds=kept_s), hard=hard, reason=reason)
+
+
+def kept_back_s(left_s: float, *, save_s: float, pull_s: float) -> float:
+    """Return how much of the time that is left belongs to saving and bringing home."""
+    return min(max(LEAST_RESERVE_S, save_s + pull_s), RESERVE_SHARE * left_s)
 
 
 def _money_lasts_s(

@@ -317,6 +317,7 @@ def _status(told: Mapping[str, Any], seen_at: datetime) -> Status:
         warned=told.get("warned") or "",
         resumed_from=told["resumed_from"],
         setup_s=told["setup_s"],
+        run_s=told.get("run_s"),
         fault=Fault(told["fault"]) if told.get("fault") else None,
         repeated=told.get("repeated") is True,
         out_of_memory=MemoryKind(told["out_of_memory"]["of"]) if told.get("out_of_memory") else None,

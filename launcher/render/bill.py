@@ -58,6 +58,7 @@ def estimates_view(name: str, found: Comparison) -> RenderableType:
     parts: list[RenderableType] = [Text.assemble(head, "  ", source), Padding(bill(first), (1, 0, 0, 2))]
     if found.market:
         parts.append(Text(f"  market: {found.market}"))
+    parts += [Text(f"! {note}", style=style.WARNING) for note in found.notes]
     if len(estimates) > 1:
         parts.append(Padding(ranked(estimates), (1, 0, 0, 2)))
     return Group(*parts)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from launcher.render.rows import age_days
+from launcher.render.rows import missing_of, oldest_age_days
 
 if TYPE_CHECKING:
     from launcher import Prepared
@@ -17,7 +17,7 @@ __all__ = ["estimates_document", "plan_document"]
 
 def estimates_document(found: Comparison) -> dict[str, Any]:
     """Return the document of ``launch estimate``; the oldest price decides ``prices_as_of``."""
-    oldest = min((estimate.offer.priced_at for estimate in found.estimates), default=None)
+    oldest = min((offer.priced_at for item in found.estimates for offer in item.offers), default=None)
     fits = found.fits or (None,) * len(found.estimates)
     return {
         "estimates": [
@@ -25,13 +25,14 @@ def estimates_document(found: Comparison) -> dict[str, Any]:
                 **item.to_json(),
                 "basis": item.source.value,
                 "narrow_by": list(item.narrow_by),
-                "price_age_days": round(age_days(item.offer, found.now), 2),
-                "missing": found.lacking.get(item.offer.provider),
+                "price_age_days": round(oldest_age_days(found, item), 2),
+                "missing": missing_of(found, item) or None,
                 "fits": None if fit is None else {"share": round(fit.share, 4), "is_sure": fit.is_sure},
             }
             for item, fit in zip(found.estimates, fits, strict=True)
         ],
         "market": found.market or None,
+        "notes": list(found.notes),
         "prices_as_of": oldest.isoformat() if oldest else None,
         "without_offer": [
             {"provider": miss.provider, "message": miss.message, "hint": miss.hint} for miss in found.misses

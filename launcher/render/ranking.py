@@ -17,7 +17,7 @@ from launcher.render import style, words
 from launcher.render.bill import gpus, hours_range, one_per_machine, usd_range
 from launcher.render.facts import Fact
 from launcher.render.fitted import Fitted, Mark
-from launcher.render.rows import age_days
+from launcher.render.rows import age_days, oldest_age_days
 from launcher.render.runs import fact_grid
 
 if TYPE_CHECKING:
@@ -76,11 +76,11 @@ def _ranked(found: Comparison, *, everything: bool) -> RenderableType:
 def _row(item: Estimate, elsewhere: int, found: Comparison) -> dict[str, str]:
     offer = item.offer
     return {
-        "OFFER": _name(offer),
+        "OFFER": f"{_name(offer)}{_and_more(item)}",
         "GPU": gpus(offer),
         "PLACE": f"{offer.zone or offer.region}{f' +{elsewhere}' if elsewhere else ''}",
         "PRICE": words.usd_per_hour(offer.usd_per_hour),
-        "AGE": words.age((found.now - offer.priced_at).total_seconds()),
+        "AGE": words.age(86_400.0 * oldest_age_days(found, item)),
         "TIME": words.roughly(3600 * item.hours.likely),
         "COST": words.usd(item.usd.likely),
         "UP TO": words.usd(item.usd.high),
@@ -91,6 +91,12 @@ def _row(item: Estimate, elsewhere: int, found: Comparison) -> dict[str, str]:
 
 def _name(offer: Offer) -> str:
     return f"{offer.provider} {offer.instance_type}{' spot' if offer.spot else ''}"
+
+
+def _and_more(item: Estimate) -> str:
+    """How many other kinds of machine the stages of a job need."""
+    kinds = {(offer.provider, offer.instance_type, offer.spot) for offer in item.offers}
+    return f" and {len(kinds) - 1} more" if len(kinds) > 1 else ""
 
 
 def _missing(offer: Offer, lacking: Mapping[str, str]) -> str:
@@ -134,12 +140,13 @@ def _pick(item: Estimate, found: Comparison) -> str:
 
 def misses_view(found: Comparison) -> RenderableType:
     """Say what providers lack that offer nothing or could not be asked, and which prices are old."""
+    offers = list(dict.fromkeys(offer for item in found.estimates for offer in item.offers))
     ages = {
-        name: max(age_days(item.offer, found.now) for item in found.estimates if item.offer.provider == name)
+        name: max(age_days(offer, found.now) for offer in offers if offer.provider == name)
         for name in found.lacking
     }
     parts: list[RenderableType] = [_misses(found.misses, ages)] if found.misses else []
-    stale = [item.offer for item in found.estimates if age_days(item.offer, found.now) > STALE_DAYS]
+    stale = [offer for offer in offers if age_days(offer, found.now) > STALE_DAYS]
     if stale:
         oldest = min(offer.priced_at for offer in stale)
         some = f"{len(stale)} of these prices are" if len(stale) > 1 else "one of these prices is"

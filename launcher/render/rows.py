@@ -9,11 +9,19 @@ from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from launcher.forecast.estimates import Estimate
+    from launcher.forecast.estimates import Estimate, StageShare
     from launcher.planning.comparison import Comparison
     from provisioning import Offer
 
-__all__ = ["OFFER_COLUMNS", "age_days", "as_csv", "estimate_rows", "offer_row"]
+__all__ = [
+    "OFFER_COLUMNS",
+    "age_days",
+    "as_csv",
+    "estimate_rows",
+    "missing_of",
+    "offer_row",
+    "oldest_age_days",
+]
 
 
 OFFER_COLUMNS = (
@@ -71,17 +79,57 @@ def offer_row(offer: Offer, now: datetime, missing: str = "") -> dict[str, Any]:
 
 
 def estimate_rows(found: Comparison) -> Iterable[dict[str, Any]]:
-    """Yield what each whole run would take, in the order of the comparison."""
+    """Yield what each whole run would take, in the order of the comparison.
+
+    Of a job with stages a row per stage, on its machine, and then one of all of them, whose ``stage`` is ``all``: of
+    the machines it has what is the same for all.
+    """
     for item, fit in zip(found.estimates, found.fits or (None,) * len(found.estimates), strict=True):
+        fits = "" if fit is None else round(fit.share, 4)
+        if not item.stages:
+            yield {**_machine(found, item.offer), **_amounts(item), "fits": fits}
+            continue
+        machines = [_machine(found, stage.offer) for stage in item.stages]
+        for stage, machine in zip(item.stages, machines, strict=True):
+            yield {"stage": stage.name, **machine, **_amounts(stage), "fits": ""}
+        shared = {name: _if_shared([row[name] for row in machines]) for name in machines[0]}
         yield {
-            **offer_row(item.offer, found.now, found.lacking.get(item.offer.provider, "")),
-            **_ranges(item),
-            "basis": item.source.value,
-            "fits": "" if fit is None else round(fit.share, 4),
+            "stage": ALL_STAGES,
+            **shared,
+            "missing": missing_of(found, item),
+            **_amounts(item),
+            "fits": fits,
         }
 
 
-def _ranges(item: Estimate) -> dict[str, float]:
+ALL_STAGES = "all"
+
+
+def missing_of(found: Comparison, item: Estimate) -> str:
+    """Return what is missing to rent what a run needs; empty where nothing is."""
+    return ", ".join(
+        dict.fromkeys(words for offer in item.offers if (words := found.lacking.get(offer.provider)))
+    )
+
+
+def oldest_age_days(found: Comparison, item: Estimate) -> float:
+    """Return how old the oldest price is that an estimate rests on."""
+    return max(age_days(offer, found.now) for offer in item.offers)
+
+
+def _machine(found: Comparison, offer: Offer) -> dict[str, Any]:
+    return offer_row(offer, found.now, found.lacking.get(offer.provider, ""))
+
+
+def _if_shared(values: Sequence[Any]) -> Any:
+    return values[0] if len(set(values)) == 1 else ""
+
+
+def _amounts(item: Estimate | StageShare) -> dict[str, Any]:
+    return {**_ranges(item), "basis": item.source.value}
+
+
+def _ranges(item: Estimate | StageShare) -> dict[str, float]:
     return {
         f"{name}_{case}": round(getattr(value, case), digits)
         for name, value, digits in (("hours", item.hours, 4), ("usd", item.usd, 4))

@@ -359,6 +359,8 @@ class Progress:
     """Name of the checkpoint that this start was given."""
     setup_s: float | None = None
     """How long ``setup`` took, once it is over."""
+    run_s: float | None = None
+    """How long the job itself took, once it and all that it started are over; time asleep does not count."""
     fault: Fault | None = None
     """Of a start that ended before the job began, where that is known; ``reason`` has the words."""
     repeated: bool = False

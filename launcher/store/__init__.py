@@ -10,6 +10,7 @@ from launcher.store.rows import (
     SpeedRow,
     TryOutcome,
     TryRow,
+    WorkRow,
 )
 
 __all__ = [
@@ -22,4 +23,5 @@ __all__ = [
     "Store",
     "TryOutcome",
     "TryRow",
+    "WorkRow",
 ]

@@ -19,11 +19,12 @@ from launcher.store.rows import (
     SpeedRow,
     TryOutcome,
     TryRow,
+    WorkRow,
 )
 
 __all__ = ["COLUMNS", "KEYS", "TABLES", "Row", "encode", "read", "readable", "values_of"]
 
-Row = TypeVar("Row", RunRow, AttemptRow, TryRow, InstanceRow, SpeedRow, AccountRow)
+Row = TypeVar("Row", RunRow, AttemptRow, TryRow, InstanceRow, SpeedRow, WorkRow, AccountRow)
 
 TABLES: dict[type, str] = {
     RunRow: "runs",
@@ -31,6 +32,7 @@ TABLES: dict[type, str] = {
     TryRow: "tries",
     InstanceRow: "instances",
     SpeedRow: "speeds",
+    WorkRow: "works",
     AccountRow: "accounts",
 }
 KEYS: dict[type, tuple[str, ...]] = {

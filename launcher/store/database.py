@@ -29,6 +29,7 @@ from launcher.store.rows import (
     SpeedRow,
     TryOutcome,
     TryRow,
+    WorkRow,
 )
 
 __all__ = ["Store"]
@@ -156,7 +157,7 @@ class Store:
 
     # Attempts, tries, instances
 
-    def put(self, row: AttemptRow | TryRow | InstanceRow | SpeedRow | AccountRow) -> None:
+    def put(self, row: AttemptRow | TryRow | InstanceRow | SpeedRow | WorkRow | AccountRow) -> None:
         """Write a row, replacing the one with the same key."""
         self._database.insert(row, replace=True)
 
@@ -301,6 +302,11 @@ class Store:
             (os.fsdecode(path), stage, digest) for path, stage, digest in self._database.query(query, run_id)
         ]
 
+    def output_bytes(self, run_id: str, stage: str) -> int:
+        """Return the bytes of the files that a stage of a run has brought home; ``""`` where the job has no stages."""
+        query = "SELECT coalesce(sum(size_bytes), 0) FROM outputs WHERE run_id = ? AND stage = ?"
+        return int(self._database.query(query, run_id, stage)[0][0])
+
     def outputs(self, run_id: str) -> list[tuple[str, int, str]]:
         """Return the files of a run that are home: (absolute path, bytes, sha256)."""
         query = "SELECT path, size_bytes, sha256 FROM outputs WHERE run_id = ? ORDER BY path"
@@ -312,6 +318,12 @@ class Store:
         """Return how fast a job has gone, newest first."""
         return self._database.select(
             SpeedRow, "job_digest = ? ORDER BY measured_at DESC LIMIT ?", job_digest, limit
+        )
+
+    def works(self, work_digest: str, limit: int = 20) -> Sequence[WorkRow]:
+        """Return what a job, or a stage, took when it had done all its work, newest first."""
+        return self._database.select(
+            WorkRow, "work_digest = ? ORDER BY measured_at DESC LIMIT ?", work_digest, limit
         )
 
     def accounts(self, job_digest: str | None = None, limit: int = 100) -> Sequence[AccountRow]:

@@ -8,7 +8,17 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 
-__all__ = ["AccountRow", "AttemptRow", "InstanceRow", "Intent", "RunRow", "SpeedRow", "TryOutcome", "TryRow"]
+__all__ = [
+    "AccountRow",
+    "AttemptRow",
+    "InstanceRow",
+    "Intent",
+    "RunRow",
+    "SpeedRow",
+    "TryOutcome",
+    "TryRow",
+    "WorkRow",
+]
 
 
 class Intent(str, enum.Enum):
@@ -214,6 +224,32 @@ class SpeedRow:
     """Hours at work beside the steps per hour of steps; None where nobody saw the whole of it."""
     batch_size: float | None = None
     precision: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class WorkRow:
+    """What a job, or one of its stages, took and left when it had done all its work."""
+
+    run_id: str
+    stage: str
+    work_digest: str
+    """Names what it runs, and with what (`launcher.forecast.history.work_digest`)."""
+    provider: str
+    instance_type: str
+    gpu_name: str | None
+    gpu_count: int
+    gpu_memory_gib: float
+    vcpus: float
+    measured_at: datetime
+    work_s: float | None = None
+    """From the beginning of ``run`` to its end; None where it was not done in one piece."""
+    steps: int | None = None
+    """How many the job said that it has."""
+    stays: bool = False
+    """It went on where the stage before it had ended: its environment may have been there."""
+    setup_s: float | None = None
+    checkpoint_bytes: int | None = None
+    output_bytes: int | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

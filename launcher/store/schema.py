@@ -122,6 +122,18 @@ MIGRATIONS: tuple[str, ...] = (
     """
     ALTER TABLE runs ADD COLUMN log_parts TEXT NOT NULL DEFAULT '[]';
     """,
+    # 11: what jobs and stages took by the clock, and what each stage left
+    """
+    CREATE TABLE works (
+        run_id TEXT NOT NULL, stage TEXT NOT NULL, work_digest TEXT NOT NULL,
+        provider TEXT NOT NULL, instance_type TEXT NOT NULL,
+        gpu_name TEXT, gpu_count INTEGER NOT NULL, gpu_memory_gib REAL NOT NULL, vcpus REAL NOT NULL,
+        measured_at TEXT NOT NULL, work_s REAL, steps INTEGER, stays INTEGER NOT NULL,
+        setup_s REAL, checkpoint_bytes INTEGER, output_bytes INTEGER,
+        PRIMARY KEY (run_id, stage)
+    );
+    CREATE INDEX works_of_job ON works(work_digest, measured_at);
+    """,
 )
 
 

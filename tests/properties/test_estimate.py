@@ -14,6 +14,7 @@ from launcher.forecast.conditions import Conditions, Sizes, default_conditions
 from launcher.forecast.estimates import Estimate, estimate
 from launcher.forecast.ranges import Range
 from launcher.forecast.throughput import EarlierRun, Source, Work
+from launcher.forecast.times import EarlierTime
 from provisioning import Offer
 from tests.launcher.core.builders import NOON, offer
 
@@ -61,6 +62,18 @@ HISTORIES = st.lists(
     ),
     max_size=4,
 )
+TIMES = st.lists(
+    st.builds(
+        EarlierTime,
+        work_s=st.floats(1e-2, 1e6),
+        gpu_name=st.none() | GPUS,
+        gpu_count=st.integers(0, 8),
+        instance_type=st.sampled_from(["", "g4dn.xlarge", "elsewhere"]),
+        vcpus=st.floats(0.0, 64.0),
+        steps=st.none() | st.integers(1, 10**6),
+    ),
+    max_size=3,
+)
 SIZES = st.builds(
     Sizes,
     code_bytes=BYTES,
@@ -95,16 +108,25 @@ def dearer_or_equal(more: Range, less: Range) -> bool:
     return all(high >= low - 1e-9 * max(1.0, abs(low)) for high, low in pairs)
 
 
-@given(offers(), WORKS, CONDITIONS, SIZES, HISTORIES, LIMITS)
+@given(offers(), WORKS, CONDITIONS, SIZES, HISTORIES, TIMES, LIMITS)
 def test_every_estimate_is_ordered_finite_and_never_promises_work_in_no_time(
     of: Offer,
     work: Work,
     conditions: Conditions,
     sizes: Sizes,
     history: list[EarlierRun],
+    times: list[EarlierTime],
     limit_s: float | None,
 ) -> None:
-    made = estimate(of, work, conditions=conditions, sizes=sizes, history=history, max_duration_s=limit_s)
+    made = estimate(
+        of,
+        work,
+        conditions=conditions,
+        sizes=sizes,
+        history=history,
+        times=times,
+        max_duration_s=limit_s,
+    )
     for quantity in (made.hours, made.usd, *(line.usd for line in made.lines)):
         assert 0.0 <= quantity.low <= quantity.likely <= quantity.high < math.inf
     assert made.hours.low > 0.0
@@ -128,12 +150,19 @@ def test_lines_sum_to_the_total(
     assert json.loads(json.dumps(document)) == document
 
 
-@given(offers(), st.integers(1, 10**7), st.integers(1, 10**7), CONDITIONS, SIZES, HISTORIES)
+@given(offers(), st.integers(1, 10**7), st.integers(1, 10**7), CONDITIONS, SIZES, HISTORIES, TIMES)
 def test_more_steps_never_cost_less(
-    of: Offer, steps: int, more: int, conditions: Conditions, sizes: Sizes, history: list[EarlierRun]
+    of: Offer,
+    steps: int,
+    more: int,
+    conditions: Conditions,
+    sizes: Sizes,
+    history: list[EarlierRun],
+    times: list[EarlierTime],
 ) -> None:
     def priced(count: int) -> Estimate:
-        return estimate(of, Work(steps=count), conditions=conditions, sizes=sizes, history=history)
+        work = Work(steps=count)
+        return estimate(of, work, conditions=conditions, sizes=sizes, history=history, times=times)
 
     assert dearer_or_equal(priced(steps + more).usd, priced(steps).usd)
     assert dearer_or_equal(priced(steps + more).hours, priced(steps).hours)

@@ -174,6 +174,14 @@ def test_the_overnight_example_what_is_dropped_what_comes_later_and_what_is_prom
         run.status().stages[3].metrics["val_nrmse"],
     )
 
+    priced = house.command("estimate", str(file), "--provider", "local", "--json")
+    assert priced.returncode == 0, priced.stderr
+    bases = {stage["name"]: stage for stage in json.loads(priced.stdout)["estimates"][0]["stages"]}
+    for name in ("features", "baseline", "compare"):  # report no steps, and teach what they took
+        assert f"by the clock in run {run.id}" in bases[name]["basis"], bases[name]
+        assert bases[name]["source"] == "measured" and bases[name]["hours"]["low"] > 0
+    assert bases["hybrid"]["basis"].startswith("a guess: 150 steps"), "what was dropped teaches nothing"
+
     later = house.command(
         str(file), "--provider", "local", "--stage", "hybrid", "--from", run.id, "--yes", timeout_s=180
     )  # fmt: skip

@@ -78,6 +78,7 @@ def first_status(orders: Dict[str, Any]) -> Dict[str, Any]:
         "warned": None,
         "resumed_from": None,
         "setup_s": None,
+        "run_s": None,
         "fault": None,
         "repeated": False,
         "out_of_memory": None,

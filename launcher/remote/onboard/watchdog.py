@@ -59,6 +59,7 @@ class Watchdog:
         self._over = False
         self._faults = 0
         self._began = time.monotonic()
+        self._job_began: Optional[float] = None
         self._oom_kills = out_of_memory_kills()
         self._soft_deadline = epoch(orders["soft_deadline"])
         self._hard_deadline = epoch(orders["hard_deadline"])
@@ -233,7 +234,8 @@ class Watchdog:
             self._end_steps(EXIT_CANNOT_START, "%s cannot be started: %s" % (step["name"], error))
             return
         if is_job:
-            self._status.fields["setup_s"] = round(time.monotonic() - self._began, 3)
+            self._job_began = time.monotonic()
+            self._status.fields["setup_s"] = round(self._job_began - self._began, 3)
             self._gpu.job_began()
             if self._orders["record"] is not None:
                 self._recorder.submit(lambda: digest_data(self._orders), self._recorded)
@@ -347,6 +349,8 @@ class Watchdog:
             pass
         if not self._final_scan:
             self._final_scan = True
+            if self._job_began is not None:
+                self._status.fields["run_s"] = round(time.monotonic() - self._job_began, 3)
             self._look_at_arrivals()
             ended_well = self._status.fields["exit_code"] in (0, EXIT_INTERRUPTED)
             self._checkpoints.final_scan(nobody_was_writing=ended_well)

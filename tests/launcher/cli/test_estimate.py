@@ -131,6 +131,48 @@ def test_a_named_provider_is_priced_offline_too_with_what_the_other_market_would
     assert here.document["market"] == "free" and len(here.document["estimates"]) == 1
 
 
+STAGES = """
+name: night
+stages:
+  - {name: features, run: python features.py, outputs: f.h5, resources: {cpus: 2+}}
+  - {name: train, run: python train.py, needs: features, work: {hours: 1, on: T4}, resources: {accelerators: T4}}
+  - {name: compare, run: python compare.py, after: train}
+"""
+
+
+def test_a_job_with_stages_is_priced_offline_too_and_all_its_numbers_sum_up(shop: Cli) -> None:
+    (shop.cwd / "launch.yaml").write_text(STAGES)
+    wish = ("estimate", "--offline", "--provider", "aws")
+    shown = shop(*wish)
+    assert shown.code == 0, shown.err
+    assert "market: on demand at" in shown.out and "spot would save" in shown.out
+    assert "priced from its dated table" in shown.out
+    asked = shop(*(word for word in wish if word != "--offline"), "--json")
+    assert asked.code == 0, asked.err
+    assert asked.document["estimates"][0]["missing"] == "credentials", (
+        "asked in vain, and priced all the same"
+    )
+    (whole,) = shop(*wish, "--json").document["estimates"]
+    assert whole["missing"] == "network" and [stage["name"] for stage in whole["stages"]] == [
+        "features", "train", "compare",
+    ]  # fmt: skip
+    assert [stage["stays"] for stage in whole["stages"]] == [False, False, True]
+    for item in (whole, *whole["stages"]):
+        assert sum(line["usd"] for line in item["lines"]) == pytest.approx(item["usd"]["likely"], abs=1e-6)
+    for unit in ("usd", "hours"):
+        for case in ("low", "likely", "high"):
+            parts = sum(stage[unit][case] for stage in whole["stages"])
+            assert parts == pytest.approx(whole[unit][case], abs=2e-4)
+    rows = list(csv.DictReader(shop(*wish, "--csv").out.splitlines()))
+    assert [row["stage"] for row in rows] == ["features", "train", "compare", "all"]
+    assert [row["gpu"] for row in rows] == ["", "T4", "T4", ""]
+    assert sum(float(row["usd_likely"]) for row in rows[:3]) == pytest.approx(
+        float(rows[3]["usd_likely"]), abs=2e-4
+    )
+    ranked = shop("estimate", "--offline", "--json")
+    assert {item["offer"]["provider"] for item in ranked.document["estimates"]} >= {"aws", "fake", "gcp"}
+
+
 def test_what_fits_comes_first_and_nothing_fits_is_exit_5(shop: Cli) -> None:
     found = shop("estimate", "--offline", "--json", "--gpu", "T4", "--max-cost", "1")
     assert found.code == 0

@@ -16,7 +16,12 @@ from launcher.forecast.account import Account
 from launcher.forecast.bookkeeping import account_of, hours_beside_steps
 from launcher.forecast.conditions import Sizes, default_conditions
 from launcher.forecast.estimates import estimate
-from launcher.forecast.experience import ENOUGH_INTERRUPTIONS, Experience, calibration_of
+from launcher.forecast.experience import (
+    ENOUGH_INTERRUPTIONS,
+    Experience,
+    StageRun,
+    calibration_of,
+)
 from launcher.forecast.ranges import Range
 from launcher.forecast.throughput import EarlierRun, Work
 from launcher.planning.plan import Plan, Wants, make_plan
@@ -147,6 +152,29 @@ def test_ways_back_and_work_done_twice_are_interruptions() -> None:
     assert found.spot_hours == pytest.approx(99 / 60)
 
 
+def test_the_machine_of_the_next_stage_is_no_interruption_and_one_in_its_place_is() -> None:
+    of = offer()
+    promised = plan(of)
+    moves = [
+        (0, "provisioning"), (2, "running"), (12, "pulling"), (13, "provisioning"), (16, "syncing"), (18, "running"),
+        (28, "interrupted"), (29, "provisioning"), (33, "running"), (43, "pulling"),
+    ]  # fmt: skip
+    events = [moved(minutes, state) for minutes, state in moves]
+    attempts = [
+        attempt(of, stage="features"),
+        attempt(of, 2, stage="train", started_at=after(13)),
+        attempt(of, 3, stage="train", started_at=after(29)),
+        attempt(of, 3, stage="compare", started_at=after(43)),
+    ]
+    rows = [machine(of, 0, 13), machine(of, 13, 29, n=2), machine(of, 29, 44, n=3)]
+    found = account_of(run(promised, ended_at=after(44)), promised, attempts, rows, events, after(44))
+    assert found is not None
+    hours = {line.item: line.hours * 60 for line in found.lines if line.hours}
+    assert hours == pytest.approx(
+        {"boot": 5, "data transfer": 2, "training": 30, "interruptions": 5, "output pull": 2}
+    )
+
+
 @given(
     moves=st.lists(st.tuples(st.floats(0, 500), st.sampled_from(STATES)), max_size=12),
     rentals=st.lists(
@@ -208,6 +236,24 @@ def test_what_was_measured_replaces_what_was_assumed() -> None:
     assert other.sizes(Sizes()).checkpoint_bytes is None
     elsewhere = known.conditions(offer(provider="gcp"), default_conditions("gcp"))
     assert elsewhere.boot_from == "assumed"
+
+
+def test_a_stage_is_priced_by_what_it_showed_itself_there_and_in_the_same_way() -> None:
+    of_all = (account(checkpoint_bytes=123, output_bytes=456),)
+    one = StageRun(
+        run_id="night-x4k2", provider="aws", stays=False, setup_s=90.0, checkpoint_bytes=0, output_bytes=7
+    )
+    known = Experience(
+        digest="same", accounts=of_all, stage_runs=(one, replace(one, stays=True, setup_s=2.0))
+    )
+    assumed = default_conditions("aws")
+    assert known.conditions(offer(), assumed).setup_s.likely == 90.0
+    assert known.conditions(offer(), assumed, is_there=True).setup_s.likely == 2.0
+    never_stayed = replace(known, stage_runs=(one,))
+    assert never_stayed.conditions(offer(), assumed, is_there=True).setup_from == "assumed"
+    sizes = known.sizes(Sizes())
+    assert (sizes.checkpoint_bytes, sizes.output_bytes, sizes.seen_in) == (0, 7, "run night-x4k2")
+    assert known.sizes_of_all(Sizes()).output_bytes == 456, "a disk holds what all stages leave"
 
 
 def test_five_interruptions_of_ones_own_replace_the_published_rate() -> None:

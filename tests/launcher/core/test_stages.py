@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import itertools
+from dataclasses import replace
+from datetime import timedelta
 from pathlib import Path
 
 import pytest
@@ -10,10 +12,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from launcher.errors import UsageError
+from launcher.forecast.estimates import Estimate, StageShare
+from launcher.forecast.ranges import Range
+from launcher.forecast.stages import PricedStage
+from launcher.forecast.throughput import Source, Work
 from launcher.job import Job, Stage
 from launcher.job.stages import alone, job_of_stage
 from launcher.planning.earlier import one_stage
-from launcher.planning.stages import in_order, meets
+from launcher.planning.plan import Wants, price
+from launcher.planning.stages import in_order, markets_words, meets, what_fits
 from launcher.policy.stages import (
     StageRecord,
     StageState,
@@ -28,9 +35,10 @@ from launcher.policy.stages import (
     to_redo,
 )
 from launcher.policy.states import Reason
+from launcher.quantities import usd
 from launcher.records import to_json
 from launcher.store import RunRow, Store
-from provisioning import Offer
+from provisioning import Capabilities, DeadlineKind, Offer
 from provisioning.models import utc_now
 
 OVER = [StageState.SUCCEEDED, StageState.FAILED, StageState.DROPPED]
@@ -235,6 +243,82 @@ def test_a_stage_of_unknown_length_begins_and_leaves_room() -> None:
     assert (found[0].name, found[1]) == (
         "hybrid",
         "it takes about 2 h; time left: 1 h, of which 5 min are kept for what comes after",
+    )
+
+
+def planned(**stages: float) -> Estimate:
+    """An estimate of which only the stages' likely seconds matter; those without any are guesses."""
+    of = priced(offer(), Wants(work=Work(hours=1.0, on="T4")))
+    shares = tuple(
+        StageShare(
+            name=name,
+            offer=offer(),
+            stays=False,
+            hours=Range.exactly(seconds / 3600.0),
+            usd=Range.zero(),
+            source=Source.MEASURED if seconds else Source.GUESS,
+            basis="",
+        )
+        for name, seconds in stages.items()
+    )
+    return replace(of, stages=shares)
+
+
+def priced(of: Offer, wants: Wants) -> Estimate:
+    return price(of, wants, Capabilities(deadline=DeadlineKind.BOOT))
+
+
+def test_the_plan_says_what_will_be_dropped_and_what_nobody_knows() -> None:
+    job = Job.from_dict(
+        {
+            "stages": [
+                {"name": "features", "run": "f"},
+                {"name": "hybrid", "run": "h", "needs": "features"},
+                {"name": "compare", "run": "c", "after": "hybrid"},
+            ]
+        }
+    )
+    now = utc_now()
+
+    def said(seconds: float, **likely_s: float) -> str:
+        return " | ".join(what_fits(job, planned(**likely_s), now + timedelta(seconds=seconds), now))
+
+    known = {"features": 600.0, "hybrid": 3600.0, "compare": 240.0}
+    assert said(4440 + 120, **known) == "", "all fits, what is kept for the end of the run beside it"
+    assert "there is hardly time for hybrid: dropped then; features, compare will run; 4 min are kept for compare" in said(
+        4440 + 119, **known
+    )  # fmt: skip
+    unknown = said(7200, **{**known, "hybrid": 0.0, "compare": 0.0})
+    assert "nobody knows how long hybrid will take: it begins while there is time" in unknown
+    assert "5 min are kept for compare (nobody knows how long compare will take)" in unknown
+
+
+def test_the_market_is_told_of_all_stages() -> None:
+    wants = Wants(work=Work(hours=1.0, on="T4"))
+    cpu = offer(gpu_name=None, gpu_count=0, gpu_memory_gib=0.0, instance_type="cpu.4x", usd_per_hour=0.1)
+    free = offer(provider="local", usd_per_hour=0.0)
+
+    def stage(name: str, of: Offer) -> PricedStage:
+        return PricedStage(name=name, estimate=priced(of, wants), stays=False)
+
+    def on(of: Offer, *, spot: bool = True) -> Estimate:
+        return priced(replace(of, spot=spot, usd_per_hour=0.3 * of.usd_per_hour), wants)
+
+    here, features, train = stage("here", free), stage("features", cpu), stage("train", offer())
+    assert markets_words([here], [here.estimate]) == "free"
+    both = [here, features, train]
+    total = sum(item.estimate.usd.likely for item in both)
+    words = markets_words(both, [here.estimate, on(cpu), on(offer())])
+    assert words.startswith(f"on demand at {usd(total)}; spot ") and "spot would save 70%" in words
+    words = markets_words(both, [here.estimate, features.estimate, on(offer())])
+    assert words.endswith("interruptions included; features on demand in any case")
+    assert markets_words(both, [item.estimate for item in both]) == "on demand"
+    mixed = [features, PricedStage(name="train", estimate=on(offer()), stays=False)]
+    words = markets_words(mixed, [on(cpu), train.estimate])
+    assert words.startswith("train on spot, features on demand at $")
+    assert (
+        f"; all on demand {usd(features.estimate.usd.likely + train.estimate.usd.likely)}; all spot $"
+        in words
     )
 
 
