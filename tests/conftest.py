@@ -7,6 +7,10 @@ import signal
 
 from hypothesis import HealthCheck, settings
 
+from tests.forking import cache, fork, forker
+
+__all__ = ["cache", "fork", "forker"]
+
 # The same examples on every machine, and no verdict by the clock: two busy cores must not fail a law.
 settings.register_profile(
     "suite", deadline=None, derandomize=True, database=None, suppress_health_check=[HealthCheck.too_slow]

@@ -4,16 +4,17 @@ from __future__ import annotations
 
 import csv
 import json
-import os
 import signal
-import subprocess
-import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
 from launcher import Job
+from tests.forking import Fork, Forked
 from tests.system.house import eventually
+
+Program = Callable[..., Forked]
 
 ROOT = Path(__file__).resolve().parents[2]
 EXAMPLES = ROOT / "examples"
@@ -41,23 +42,18 @@ for words in {both!r}:
 """
 
 
-def program(name: str, *arguments: str, code: str | None = None) -> subprocess.Popen[str]:
-    """Start it in its own folder, on one thread: then numbers do not depend on the machine's cores."""
-    environ = {**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
-    environ.pop("LAUNCH_METRICS_FILE", None)
-    what = ["train.py"] if code is None else ["-c", code]
-    return subprocess.Popen(
-        [sys.executable, *what, *arguments],
-        cwd=EXAMPLES / name,
-        env=environ,
-        text=True,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-    )
+@pytest.fixture
+def program(fork: Fork) -> Program:
+    """Start one in its own folder, on one thread: then numbers do not depend on the machine's cores."""
+
+    def start(name: str, *arguments: str, code: str = "") -> Forked:
+        return fork(["-c" if code else "train.py", *arguments], folder=EXAMPLES / name, code=code)
+
+    return start
 
 
-def ended(process: subprocess.Popen[str]) -> tuple[int, str]:
-    said, _ = process.communicate(timeout=240)
+def ended(process: Forked) -> tuple[int | None, str]:
+    said = process.wait(240)
     return process.returncode, said
 
 
@@ -74,14 +70,14 @@ def losses(folder: Path) -> list[float]:
     return [row["loss"] for row in history]
 
 
-def test_the_translator_learns_and_resumes_exactly(tmp_path: Path) -> None:
+def test_the_translator_learns_and_resumes_exactly(tmp_path: Path, program: Program) -> None:
     alone, cut = tmp_path / "alone", tmp_path / "cut"
     code, said = ended(program("seq2seq", *folders(alone), "--steps", "50"))
     assert code == 0, said
     process = program("seq2seq", *folders(cut), "--steps", "50")
     lines = cut / "out/metrics.jsonl"
     eventually(lambda: lines.exists() and lines.read_text().count("\n") >= 10, "ten steps", 120)
-    process.send_signal(signal.SIGTERM)
+    process.send(signal.SIGTERM)
     code, said = ended(process)
     assert code == 75, said
     code, said = ended(program("seq2seq", *folders(cut), "--steps", "50", "--resume", newest(cut)))
@@ -95,7 +91,7 @@ def test_the_translator_learns_and_resumes_exactly(tmp_path: Path) -> None:
     assert (alone / "out/translations.tsv").read_text().count("\n") == 200
 
 
-def test_the_text_model_survives_errors_and_small_memories(tmp_path: Path) -> None:
+def test_the_text_model_survives_errors_and_small_memories(tmp_path: Path, program: Program) -> None:
     arguments = ("--steps", "12", "--save-every", "2")
     alone, cut = tmp_path / "alone", tmp_path / "cut"
     code, said = ended(program("gpt", *folders(alone), *arguments))
@@ -123,7 +119,7 @@ def test_every_job_file_reads(path: Path) -> None:
         assert Job.from_yaml(path).every_stage
 
 
-def test_the_reader_of_signs_begins_with_the_encoder_of_its_letters(tmp_path: Path) -> None:
+def test_the_reader_of_signs_begins_with_the_encoder_of_its_letters(tmp_path: Path, program: Program) -> None:
     def words_of(stage: str, *more: str) -> tuple[str, ...]:
         return (
             stage,
@@ -135,10 +131,9 @@ def test_the_reader_of_signs_begins_with_the_encoder_of_its_letters(tmp_path: Pa
         )
 
     process = program("signs", *words_of("letters", "--steps", "5000"))
-    assert process.stdout is not None
-    line = process.stdout.readline()
-    assert line.startswith("letters: step 20/"), line
-    process.send_signal(signal.SIGTERM)
+    eventually(lambda: "\n" in process.output() or not process.lives(), "the first line", 120)
+    assert process.output().startswith("letters: step 20/"), process.output()
+    process.send(signal.SIGTERM)
     code, said = ended(process)
     assert code == 75, said
     encoder = ("--encoder", str(tmp_path / "letters/encoder.pt"))

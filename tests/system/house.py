@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import io
 import json
 import os
 import shutil
@@ -11,7 +12,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterable, Mapping
-from contextlib import suppress
+from contextlib import redirect_stdout, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -21,6 +22,7 @@ from launcher.home import Home
 from launcher.store import InstanceRow, Store
 from launcher.supervise import supervisor_pid
 from provisioning import InstanceRef, ProviderContext, processes
+from provisioning.fake.__main__ import main as fake_console
 from provisioning.registry import provider
 
 REPOSITORY = Path(__file__).resolve().parents[2]
@@ -128,9 +130,9 @@ class House:
 
     def machines(self) -> list[dict[str, Any]]:
         """Every machine that the fake cloud ever rented out, from its own books."""
-        console = [sys.executable, "-m", "provisioning.fake", "ls", "--json"]
-        told = subprocess.run(console, env=self.environ, capture_output=True, text=True, check=True)
-        return list(json.loads(told.stdout)["machines"])
+        with redirect_stdout(io.StringIO()) as told:
+            assert fake_console(["ls", "--json", "--home", str(self.state)]) == 0
+        return list(json.loads(told.getvalue())["machines"])
 
     def machine_environ(self, run: Run) -> dict[str, str]:
         """The mark of the run's newest machine."""

@@ -14,7 +14,8 @@ import numpy as np
 import pytest
 import torch
 
-from tests.trainer.conftest import REPOSITORY, Fork, wait_until
+from tests.forking import REPOSITORY, Fork
+from tests.trainer.conftest import wait_until
 from trainer.checkpoint import Checkpointer, load, newest_good, step_files
 from trainer.durable import digest_path, file_digest, link_into_place, publish, remove_stale
 from trainer.errors import CheckpointCorrupt, CheckpointNotSaved, NoCheckpoint

@@ -12,17 +12,8 @@ from pathlib import Path
 import pytest
 import torch
 
-from tests.trainer.conftest import (
-    SESSIONS,
-    Fork,
-    Runs,
-    Start,
-    command,
-    last_step,
-    trainer,
-    wait_until,
-    write_split,
-)
+from tests.forking import Fork
+from tests.trainer.conftest import SESSIONS, Runs, Start, command, last_step, trainer, wait_until, write_split
 from trainer.checkpoint import load, step_files
 from trainer.cli import main
 from trainer.peers import interface_to

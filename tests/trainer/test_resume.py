@@ -16,12 +16,11 @@ import numpy as np
 import pytest
 import torch
 
+from tests.forking import Fork, Forked
 from tests.trainer.conftest import (
     CHANNELS,
     SESSIONS,
     TINY,
-    Fork,
-    Forked,
     Runs,
     command,
     last_step,

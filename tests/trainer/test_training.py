@@ -19,7 +19,8 @@ import pytest
 import torch
 import yaml
 
-from tests.trainer.conftest import SESSIONS, Fork, Runs, Start, command, last_step, trainer, wait_until
+from tests.forking import Fork
+from tests.trainer.conftest import SESSIONS, Runs, Start, command, last_step, trainer, wait_until
 from trainer.checkpoint import load, step_files
 from trainer.cli import main
 from trainer.metrics import StepRow
