@@ -7,8 +7,6 @@ from __future__ import annotations
 
 import getpass
 import os
-import secrets
-import socket
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -125,7 +123,7 @@ class Home:
                 f"LAUNCH_HOME {root} is not writable",
                 hint="set LAUNCH_HOME to a folder that you can write to",
             )
-        return cls(root, home_id, f"{_user(env)}@{socket.gethostname()}")
+        return cls(root, home_id, f"{_user(env)}@{os.uname().nodename}")
 
 
 def _root(env: Mapping[str, str]) -> Path:
@@ -150,6 +148,8 @@ def _home_id(root: Path) -> str:
     try:
         return path.read_text().strip()
     except FileNotFoundError:
+        import secrets  # once in the life of a home
+
         beside = root / f".home-id.{os.getpid()}.{secrets.token_hex(4)}"
         beside.write_text(secrets.token_hex(8) + "\n")
         try:

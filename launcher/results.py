@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import contextlib
 import os
-import secrets
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -151,7 +150,9 @@ def claim(folder: Path, run_id: str) -> Path:
 
 def _mark(marker: Path, run_id: str) -> None:
     """Write the marker whole or not at all, unless somebody has; the disk may be full, and we may be killed."""
-    beside = marker.with_name(f"{MARKER}.{secrets.token_hex(4)}")
+    from secrets import token_hex  # on use: looking at results needs none
+
+    beside = marker.with_name(f"{MARKER}.{token_hex(4)}")
     try:
         beside.write_text(run_id + "\n", encoding="utf-8")
         with contextlib.suppress(FileExistsError):  # ours from before, or another process was faster
@@ -168,7 +169,9 @@ def point_latest(folder: Path) -> str | None:
     link = folder.parent / LATEST
     if os.path.lexists(link) and not link.is_symlink():
         return f"{link} is not ours to replace; the results are in {folder}"
-    beside = link.with_name(f".{LATEST}-{secrets.token_hex(4)}")
+    from secrets import token_hex
+
+    beside = link.with_name(f".{LATEST}-{token_hex(4)}")
     try:
         beside.symlink_to(folder.name, target_is_directory=True)
         beside.replace(link)

@@ -6,8 +6,10 @@ same form: ``name = package.module:Class``.
 
 from __future__ import annotations
 
+import sys
 from dataclasses import dataclass
 from importlib import import_module
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
 from provisioning.errors import CloudError, MissingDependency
@@ -31,15 +33,27 @@ class _BuiltIn:
     """``module:Class``."""
     extra: str | None = None
     """The extra of this distribution that installs what the module needs."""
+    abilities: str | None = None
+    """``module:CONSTANT`` of its capabilities, where they stand apart from all that the class needs."""
 
 
 _BUILT_IN = {
-    "aws": _BuiltIn("provisioning.aws.provider:AwsProvider", extra="aws"),
+    "aws": _BuiltIn(
+        "provisioning.aws.provider:AwsProvider",
+        extra="aws",
+        abilities="provisioning.aws.abilities:CAPABILITIES",
+    ),
     "fake": _BuiltIn("provisioning.fake.provider:FakeProvider"),
-    "gcp": _BuiltIn("provisioning.gcp.provider:GcpProvider", extra="gcp"),
+    "gcp": _BuiltIn(
+        "provisioning.gcp.provider:GcpProvider",
+        extra="gcp",
+        abilities="provisioning.gcp.abilities:CAPABILITIES",
+    ),
     "local": _BuiltIn("provisioning.local.provider:LocalProvider"),
     "ssh": _BuiltIn("provisioning.ssh.provider:SshProvider"),
-    "vast": _BuiltIn("provisioning.vast.provider:VastProvider"),
+    "vast": _BuiltIn(
+        "provisioning.vast.provider:VastProvider", abilities="provisioning.vast.abilities:CAPABILITIES"
+    ),
 }
 
 
@@ -80,15 +94,33 @@ def capabilities_of(name: str, options: Mapping[str, Any]) -> Capabilities:
     Most can do the same whatever the options are: those declare ``capabilities`` alone. One that cannot has a class
     method ``capabilities_with(options)`` too.
     """
+    built_in = _BUILT_IN.get(name)
+    if built_in and built_in.abilities and not options:
+        module_name, _, constant = built_in.abilities.partition(":")
+        return cast("Capabilities", getattr(import_module(module_name), constant))
     found = provider_class(name)
     vary = getattr(found, "capabilities_with", None)
     return found.capabilities if vary is None else cast("Capabilities", vary(options))
 
 
 def _foreign() -> dict[str, EntryPoint]:
-    from importlib.metadata import entry_points  # a slow import that a built-in name does not need
+    if not _may_have_foreign():
+        return {}
+    from importlib.metadata import entry_points  # slow, and slower the more packages there are
 
     return {point.name: point for point in entry_points(group=ENTRY_POINTS) if point.name not in _BUILT_IN}
+
+
+def _may_have_foreign() -> bool:
+    """Whether anything that is installed may name the group: its metadata, read as text, answers in a tenth of the time."""
+    needle = ENTRY_POINTS.encode()
+    for folder in map(Path, dict.fromkeys(sys.path)):
+        if folder.is_file() or any(folder.glob("*.egg")):
+            return True  # only the library can look into an archive
+        for kind in ("dist-info", "egg-info"):
+            if any(needle in found.read_bytes() for found in folder.glob(f"*.{kind}/entry_points.txt")):
+                return True
+    return False
 
 
 def _load(name: str, target: str, extra: str | None) -> ProviderClass:

@@ -9,14 +9,14 @@ from pathlib import PurePosixPath
 from typing import TYPE_CHECKING
 
 from launcher.errors import UsageError
-from launcher.runners.base import SignedFile
+from launcher.runners.mounts import SignedFile
 from provisioning.storage import SCHEMES, Place
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from launcher.buckets.stores import Stores
-    from launcher.runners.base import Mount
+    from launcher.runners.mounts import Mount
     from provisioning.storage import StoredObject
 
 __all__ = ["MOST_OBJECTS", "Listed", "is_in_bucket", "list_source", "signed"]

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import csv
 from dataclasses import dataclass
 from functools import cache
-from importlib import resources
 from typing import TYPE_CHECKING
 
 from launcher.forecast.speeds import Speed, cpu_speed, gpu_speed
@@ -52,6 +50,9 @@ class Benchmark:
 @cache
 def benchmarks() -> tuple[Benchmark, ...]:
     """Return the table, GPUs before CPUs and the newest first: a GPU's pace says more about another GPU's."""
+    import csv  # a job that names no workload needs neither
+    from importlib import resources
+
     text = resources.files("launcher").joinpath("data/paces.csv").read_text(encoding="utf-8")
     rows = csv.DictReader(line for line in text.splitlines() if not line.startswith("#"))
     found = [

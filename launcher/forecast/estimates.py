@@ -386,6 +386,8 @@ def _mirrored_gib(at_work: Range, every_s: float, conditions: Conditions, sizes:
     first_s = 0.0 if ratio is not None else conditions.save_every_s or _FIRST_SAVE_S
     seconds = [3600.0 * hours for hours in (at_work.low, at_work.likely, at_work.high)]
     copies = Range(*(copies_of(working_s, every_s, first_s=first_s) for working_s in seconds))
+    if ratio is None and not conditions.save_every_s:  # perhaps it saves nothing at all
+        copies = replace(copies, low=seconds[0] / every_s)
     return copies * ((1.0 if ratio is None else ratio) * sizes.checkpoint.likely / GIB)
 
 

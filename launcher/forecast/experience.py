@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import statistics
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import TypeVar
@@ -129,7 +128,7 @@ def _seen(earlier: Sequence[_Shown], value: Callable[[_Shown], float | None]) ->
     values = [seen for _, seen in shown]
     spread = _ONE if len(values) == 1 else _SEVERAL
     runs = f"run {shown[0][0].run_id}" if len(shown) == 1 else f"{len(shown)} earlier runs"
-    return Range(min(values), statistics.median(values), max(values)).spread(*spread), runs
+    return Range.seen(values).spread(*spread), runs
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -156,6 +155,6 @@ def calibration_of(accounts: Sequence[Account]) -> Calibration:
     return Calibration(
         runs=len(done),
         inside=sum(item.is_inside for item in done),
-        median_error=statistics.median(errors) if errors else None,
+        median_error=Range.seen(errors).likely if errors else None,
         by_source=by_source,
     )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 __all__ = ["Range"]
@@ -32,6 +32,13 @@ class Range:
     def zero(cls) -> Range:
         """Nothing at all."""
         return _ZERO
+
+    @classmethod
+    def seen(cls, values: Sequence[float]) -> Range:
+        """What was measured, at least once: the least, the median and the most."""
+        from statistics import median  # before anything ran there is nothing that needs it
+
+        return cls(min(values), median(values), max(values))
 
     @classmethod
     def sum(cls, ranges: Iterable[Range]) -> Range:

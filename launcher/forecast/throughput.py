@@ -9,7 +9,6 @@ guesses.
 
 from __future__ import annotations
 
-import statistics
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
@@ -157,15 +156,14 @@ def _with_evaluation(found: WorkTime, work: Work, history: Sequence[EarlierRun])
     if not seen or found.source is Source.GUESS:
         return found
     shares = [run.beside_share or 0.0 for run in seen]
-    likely = statistics.median(shares)
-    spread = Range(min(shares), likely, max(shares)).spread(0.8, 1.25)
+    spread = Range.seen(shares).spread(0.8, 1.25)
     hours = Range(
         found.hours.low * spread.low, found.hours.likely * spread.likely, found.hours.high * spread.high
     )
     return replace(
         found,
         evaluation=hours,
-        evaluation_basis=f"{likely:.0%} of the time of the steps, as in {runs_words([run.label for run in seen])}",
+        evaluation_basis=f"{spread.likely:.0%} of the time of the steps, as in {runs_words([run.label for run in seen])}",
     )
 
 
@@ -175,9 +173,9 @@ def _measured_here(offer: Offer, work: Work, history: Sequence[EarlierRun]) -> W
         return None
     hours = [_steps(work, run) / run.steps_per_s / 3600.0 for run in same]
     spread = _ONE_RUN if len(same) == 1 else _SEVERAL_RUNS
-    pace = statistics.median(run.steps_per_s for run in same)
+    pace = Range.seen([run.steps_per_s for run in same]).likely
     return WorkTime(
-        hours=Range(min(hours), statistics.median(hours), max(hours)).spread(*spread),
+        hours=Range.seen(hours).spread(*spread),
         source=Source.MEASURED,
         basis=f"{_steps(work, same[0]):,} steps at {pace:.3g}/s, measured by {runs_words([run.label for run in same])}"
         f" on {hardware_words(offer)}{_how_computed(same[0])}",
@@ -211,7 +209,7 @@ def _benchmarked_here(offer: Offer, work: Work, benchmarks: Sequence[Benchmark])
         return None
     hours = [work.steps / item.steps_per_s / 3600.0 for item in same]
     return WorkTime(
-        hours=Range(min(hours), statistics.median(hours), max(hours)).spread(*_BENCHMARK),
+        hours=Range.seen(hours).spread(*_BENCHMARK),
         source=Source.MEASURED,
         basis=f"{work.steps:,} steps at {same[0].steps_per_s:.3g}/s, {same[0].words}",
         narrow_by=(a_run_on(offer),),

@@ -9,7 +9,6 @@ its likely value is never shorter than what was seen.
 from __future__ import annotations
 
 import math
-import statistics
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -81,7 +80,7 @@ def timed_here(offer: Offer, steps: int | None, times: Sequence[EarlierTime]) ->
     if not same:
         return None
     hours = [time.hours(steps) for time in same]
-    seen = Range(min(hours), statistics.median(hours), max(hours))
+    seen = Range.seen(hours)
     spread = seen.spread(*(_ONE_RUN if len(same) == 1 else _SEVERAL_RUNS))
     words = _clock(seen.likely)
     if len(same) > 1:

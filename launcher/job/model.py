@@ -48,7 +48,7 @@ from launcher.job.special import NodesRule, ProviderOptionsRule, name_problem, v
 from provisioning.models import WhenUnattended
 
 if TYPE_CHECKING:
-    from launcher.runners.base import Mount
+    from launcher.runners.mounts import Mount
 
 __all__ = ["Job"]
 
@@ -288,8 +288,7 @@ class Job(Record):
     @property
     def mounts(self) -> tuple[Mount, ...]:
         """``file_mounts`` with local sources made absolute."""
-        # Half of what reading a job would cost, and only a launch needs it.
-        from launcher.runners.base import Mount
+        from launcher.runners.mounts import Mount
 
         return tuple(
             Mount(target=target, source=source if "://" in source else str(self.home_path(source)))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import re
 from typing import TYPE_CHECKING
 
@@ -53,7 +52,9 @@ def nearest(name: str, valid: Iterable[str]) -> str | None:
     """Return the valid name that was probably meant, or None when none is close."""
     by_shape = {_shape(candidate): candidate for candidate in valid}
     shape = _shape(name)
-    close = difflib.get_close_matches(shape, by_shape, n=1, cutoff=0.65)
+    from difflib import get_close_matches  # a slow import that only a mistake needs
+
+    close = get_close_matches(shape, by_shape, n=1, cutoff=0.65)
     longer = [other for other in by_shape if len(other) > 2 and shape.startswith(other)]
     return next((by_shape[found] for found in (*close, *longer)), None)
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import Any
 
@@ -30,7 +30,7 @@ from launcher.planning.prices import (
 from launcher.planning.stages import what_fits
 from launcher.policy.limits import default_limits
 from launcher.store import Store
-from provisioning import BadOption, Capabilities, CloudError, DeadlineKind, MissingDependency
+from provisioning import BadOption, Capabilities, CloudError, DeadlineKind, MissingDependency, Offer
 from provisioning.models import utc_now
 from provisioning.registry import capabilities_of
 from provisioning.registry import names as provider_names
@@ -215,11 +215,8 @@ def _ranked(job: Job, market: Market, wants: Wants, now: datetime, *, is_open: b
     """Price a market: what fits first, then the cheapest whole run."""
     spot = job.resources.use_spot
     can = {name: _capabilities(name, job) for name in {offer.provider for offer in market.offers}}
-    both = [
-        price(offer, wants, can[offer.provider])
-        for offer in market.offers
-        if spot is None or offer.spot is spot or not is_open
-    ]
+    wanted = [offer for offer in market.offers if spot is None or offer.spot is spot or not is_open]
+    both = _priced(wanted, wants, can)
     estimates = [item for item in both if spot is None or item.offer.spot is spot]
     pairs = list(zip(estimates, _fits(estimates, wants, now), strict=True))
     pairs.sort(key=lambda pair: _order(*pair))
@@ -234,6 +231,18 @@ def _ranked(job: Job, market: Market, wants: Wants, now: datetime, *, is_open: b
         market=market_words(pairs[0][0], both) if pairs and not is_open else "",
         now=now,
     )
+
+
+def _priced(offers: Sequence[Offer], wants: Wants, can: Mapping[str, Capabilities]) -> list[Estimate]:
+    """Price every offer; the same machine costs the same wherever its rates are the same, and is priced once."""
+    known: dict[Offer, Estimate] = {}
+    found = []
+    for offer in offers:
+        alike = replace(offer, location="", region="", zone=None, offer_id=None)
+        if alike not in known:
+            known[alike] = price(offer, wants, can[offer.provider])
+        found.append(replace(known[alike], offer=offer))
+    return found
 
 
 def _order(item: Estimate, fit: Fit | None) -> tuple[float, float, float, str]:

@@ -4,15 +4,17 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from launcher.errors import UsageError
 from launcher.job import Job
 from launcher.job.stages import alone, stage_named
 from launcher.planning.preflight import Finding, Level
-from launcher.policy.stages import StageRecord, StageState
 from launcher.records import from_json
-from launcher.runners.base import Carried
 from launcher.store import RunRow, Store
+
+if TYPE_CHECKING:
+    from launcher.runners.base import Carried
 
 __all__ = ["OneStage", "one_stage"]
 
@@ -57,6 +59,11 @@ def one_stage(job: Job, name: str | None, earlier: str | None, store: Store) -> 
         )
     if earlier is None:
         return OneStage(job=alone(job, name))
+    from launcher.policy.stages import (
+        StageRecord,
+        StageState,
+    )  # with all of a runner, which other jobs do not need
+
     run = store.find_run(earlier)
     records = {key: from_json(StageRecord, stored) for key, stored in run.stages.items()}
     done = [key for key in after if key in records and records[key].state is StageState.SUCCEEDED]
@@ -70,6 +77,9 @@ def one_stage(job: Job, name: str | None, earlier: str | None, store: Store) -> 
 
 def _carried(run: RunRow, name: str) -> Carried:
     """Return what a stage of an earlier run has left."""
+    from launcher.policy.stages import StageRecord, StageState
+    from launcher.runners.base import Carried
+
     named = [str(stage["name"]) for stage in run.job.get("fields", {}).get("stages", ())]
     if name not in named:
         has = f"it has {', '.join(named)}" if named else "it has no stages"

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from launcher import results
 from launcher.buckets.sources import is_in_bucket
@@ -20,17 +20,12 @@ from launcher.forecast.throughput import Work
 from launcher.home import Home
 from launcher.job import Job, format_duration
 from launcher.job.variables import Variables
-from launcher.planning.buckets import look_at_mirror, look_at_sources
 from launcher.planning.earlier import one_stage
 from launcher.planning.nothing import nothing_to_rent
 from launcher.planning.plan import Plan, Wants, make_plan, price
 from launcher.planning.preflight import Finding, Level, preflight
 from launcher.planning.prices import ON_THIS_COMPUTER, ask, clouds_of, refuse_unknown_providers
-from launcher.planning.resolving import look_at_requirements
-from launcher.planning.stages import PlanOne, by_then, plan_stages
-from launcher.planning.trust import for_strangers
 from launcher.results import require_at_home
-from launcher.runners.base import Carried
 from launcher.snapshot import Manifest
 from launcher.store import Store
 from provisioning import Capabilities, CloudError, WhenUnattended
@@ -38,6 +33,10 @@ from provisioning.models import utc_now
 from provisioning.registry import capabilities_of
 from provisioning.registry import names as provider_names
 from provisioning.storage import provider_of
+
+if TYPE_CHECKING:
+    from launcher.planning.stages import PlanOne
+    from launcher.runners.base import Carried
 
 __all__ = [
     "FIELDS",
@@ -174,6 +173,9 @@ def prepare(
         "max_cost": max_cost,
         "name": name,
     }
+    from launcher.planning.buckets import look_at_mirror, look_at_sources  # an estimate looks at neither
+    from launcher.planning.trust import for_strangers
+
     store = Store(home.database)
     chosen = one_stage(
         with_options(job, told, host=host, max_duration_s=max_duration_s), stage, from_run, store
@@ -214,7 +216,11 @@ def prepare(
     # Here a machine that finds out costs nothing, unless stages have run before; anywhere else somebody waits, or pays.
     is_found_out_at_once = plan.offer.provider == "local" and len(job.stages) < 2
     asks = not is_found_out_at_once and not checked.errors and resolve is not False
-    resolved = tuple(look_at_requirements(job, env)) if asks else ()
+    resolved: tuple[Finding, ...] = ()
+    if asks:
+        from launcher.planning.resolving import look_at_requirements
+
+        resolved = tuple(look_at_requirements(job, env))
     return Prepared(
         job=job,
         plan=plan,
@@ -319,6 +325,8 @@ def plan_whole(
     """
     if not job.stages:
         return plan_for(job, wants, capabilities, home, environ)
+    # With all of a runner, which other jobs do not need.
+    from launcher.planning.stages import by_then, plan_stages
 
     def wants_of_stage(name: str, one: Job) -> Wants:
         fields = one.to_dict()

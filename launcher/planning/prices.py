@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -136,8 +135,7 @@ def ask_everyone(job: Job, *, home: Path, environ: Mapping[str, str], offline: b
             return _from_table(cloud, wanted, miss, what_is_missing(err))
         return _Answer(found, miss)
 
-    with ThreadPoolExecutor(max_workers=len(wishes)) as pool:
-        answers = list(pool.map(answer, wishes))
+    answers = [answer(wish) for wish in wishes] if offline else _at_once(answer, wishes)
     return Market(
         offers=tuple(offer for item in answers for offer in item.offers),
         misses=tuple(dict.fromkeys(item.miss for item in answers if item.miss is not None)),
@@ -147,6 +145,15 @@ def ask_everyone(job: Job, *, home: Path, environ: Mapping[str, str], offline: b
             if item.lacks and item.offers
         },
     )
+
+
+def _at_once(
+    answer: Callable[[tuple[str, Resources]], _Answer], wishes: Sequence[tuple[str, Resources]]
+) -> list[_Answer]:
+    from concurrent.futures import ThreadPoolExecutor  # where nobody is asked there is nothing to wait for
+
+    with ThreadPoolExecutor(max_workers=len(wishes)) as pool:
+        return list(pool.map(answer, wishes))
 
 
 @dataclass(frozen=True, slots=True)

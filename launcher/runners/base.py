@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 from launcher.events import keep_going, unreported
 from launcher.job.lock_format import LockFormat
 from launcher.runners.areas import Area
+from launcher.runners.mounts import Mount, SignedFile
 from provisioning import NoticeProbe, SelfDestroy
 from trainer.contract import Cause, Phase
 
@@ -82,31 +83,6 @@ class Signal(str, enum.Enum):
     """SIGTERM: save and leave; SIGKILL after the grace period."""
     KILL = "kill"
     """SIGKILL at once."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class SignedFile:
-    """One object that the machine may read for some time."""
-
-    name: str
-    """Of a single object its key; of one below a prefix, its name from there on."""
-    link: SignedUrl
-    size_bytes: int
-    etag: str | None = None
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Mount:
-    """One entry of ``file_mounts``: a source, and where the job expects it."""
-
-    target: str
-    """Relative to the working folder, or absolute on the machine."""
-    source: str
-    """An absolute local path, or an ``https://`` address or object, which may end in ``#sha256=<hex digits>``."""
-    files: tuple[SignedFile, ...] = ()
-    """For a source in an object store: what the machine fetches."""
-    is_folder: bool = False
-    """With ``files``: they are what lies below a prefix, and keep their names."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

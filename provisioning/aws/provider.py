@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, ClassVar
 
 from provisioning import address
 from provisioning.aws import convert, userdata
+from provisioning.aws.abilities import CAPABILITIES
 from provisioning.aws.advisor import Advisor
 from provisioning.aws.carrier import DEVICE, MOUNTED_AFTER, KeptKeys, attached_at, carrier_request
 from provisioning.aws.client import client_for
@@ -25,8 +26,6 @@ from provisioning.errors import BadOption, NoCapacity, NoOffer, PermissionDenied
 from provisioning.models import (
     Capabilities,
     Command,
-    DeadlineKind,
-    HostKeyOrigin,
     HttpRequest,
     InstanceState,
     NoticeProbe,
@@ -55,14 +54,7 @@ class AwsProvider:
     """EC2 in the account that AWS's usual configuration names."""
 
     name: ClassVar[str] = "aws"
-    capabilities: ClassVar[Capabilities] = Capabilities(
-        deadline=DeadlineKind.BOOT,
-        park=True,
-        firewall=True,
-        live_prices=True,
-        stop_start=True,
-        host_keys=HostKeyOrigin.INJECTED,
-    )
+    capabilities: ClassVar[Capabilities] = CAPABILITIES
 
     def __init__(self, context: ProviderContext) -> None:
         self._options = read_options(Options, context.options, "provider_options.aws")

@@ -13,6 +13,7 @@ from provisioning.errors import (
     Unreachable,
 )
 from provisioning.gcp import convert
+from provisioning.gcp.abilities import CAPABILITIES
 from provisioning.gcp.client import client_for
 from provisioning.gcp.convert import last_part
 from provisioning.gcp.greetings import Greetings
@@ -25,7 +26,7 @@ from provisioning.gcp.options import Options
 from provisioning.gcp.pricelist import PriceList
 from provisioning.gcp.quotas import gpu_quota
 from provisioning.gcp.request import NOTICE_S, carrier_body, insert_body
-from provisioning.models import Capabilities, DeadlineKind, InstanceRef, InstanceState, NoticeProbe, Remark
+from provisioning.models import Capabilities, InstanceRef, InstanceState, NoticeProbe, Remark
 from provisioning.options import read_options
 from provisioning.prices import refuse_dearer
 
@@ -49,9 +50,7 @@ class GcpProvider:
     """Compute Engine in the project that Google's usual configuration names."""
 
     name: ClassVar[str] = "gcp"
-    capabilities: ClassVar[Capabilities] = Capabilities(
-        deadline=DeadlineKind.CLOUD, park=True, firewall=True, live_prices=True, stop_start=True
-    )
+    capabilities: ClassVar[Capabilities] = CAPABILITIES
 
     def __init__(self, context: ProviderContext) -> None:
         self._options = read_options(Options, context.options, "provider_options.gcp")

@@ -17,7 +17,6 @@ from provisioning.errors import (
 from provisioning.models import (
     Capabilities,
     Command,
-    DeadlineKind,
     HostKeyOrigin,
     Instance,
     InstanceRef,
@@ -26,6 +25,7 @@ from provisioning.models import (
 from provisioning.newcomers import Newcomers
 from provisioning.options import did_you_mean, read_options
 from provisioning.vast import convert, onstart
+from provisioning.vast.abilities import CAPABILITIES
 from provisioning.vast.client import Client
 from provisioning.vast.errors import BILLING, Refusal, create_error
 from provisioning.vast.gpus import type_name
@@ -57,15 +57,7 @@ class VastProvider:
     """Vast.ai with the key that ``VAST_API_KEY`` or Vast's own tool has."""
 
     name: ClassVar[str] = "vast"
-    capabilities: ClassVar[Capabilities] = Capabilities(
-        deadline=DeadlineKind.BOOT,
-        park=True,
-        live_prices=True,
-        stop_start=True,
-        host_keys=HostKeyOrigin.INJECTED,
-        takes_unannounced=True,
-        strangers=True,
-    )
+    capabilities: ClassVar[Capabilities] = CAPABILITIES
 
     def __init__(self, context: ProviderContext) -> None:
         self._options = read_options(Options, context.options, "provider_options.vast")

@@ -74,15 +74,42 @@ def test_json_is_written_without_rich(tmp_path: Path) -> None:
     assert done.returncode == 0, done.stderr
 
 
-def test_the_list_of_runs_needs_the_record_alone(tmp_path: Path) -> None:
+RECORD_ALONE = (
+    "launcher.orchestrate",
+    "launcher.runners",
+    "launcher.run",
+    "launcher.job",
+    "launcher.planning.plan",
+    "yaml",
+)
+NO_ESTIMATE_NEEDS = (
+    "launcher.runners.base",
+    "launcher.policy.stages",
+    "provisioning.aws.client",
+    "provisioning.gcp.client",
+    "provisioning.vast.client",
+    "concurrent.futures",
+    "importlib.metadata",
+    "statistics",
+)
+
+
+@pytest.mark.parametrize(
+    ("args", "heavy"),
+    [(["ls"], RECORD_ALONE), (["estimate", "--offline", "--", "true"], NO_ESTIMATE_NEEDS)],
+    ids=["ls", "estimate"],
+)
+def test_what_is_slow_to_import_and_not_needed_is_not_imported(
+    args: list[str], heavy: tuple[str, ...], tmp_path: Path
+) -> None:
     code = (
-        "import sys; from launcher.cli import main; assert main(['ls']) == 0\n"
-        "heavy = ('launcher.orchestrate', 'launcher.runners', 'launcher.run', 'launcher.job', 'launcher.planning.plan', 'yaml')\n"
-        "print(*(name for name in heavy if name in sys.modules), file=sys.stderr)"
+        f"import sys; from launcher.cli import main; assert main({args!r}) == 0\n"
+        f"print(*(name for name in {heavy!r} if name in sys.modules), file=sys.stderr)"
     )
     done = subprocess.run(
         [sys.executable, "-c", code],
-        env={"PYTHONPATH": str(ROOT), "LAUNCH_HOME": str(tmp_path), "PATH": "/usr/bin:/bin"},
+        cwd=tmp_path,
+        env={"PYTHONPATH": str(ROOT), "LAUNCH_HOME": str(tmp_path / "home"), "PATH": "/usr/bin:/bin"},
         capture_output=True,
         text=True,
         check=False,

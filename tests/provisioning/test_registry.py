@@ -57,6 +57,13 @@ def test_facts_need_no_context() -> None:
     assert registry.provider_class("local").capabilities.claimed
 
 
+def test_what_stands_apart_from_a_provider_is_what_it_says_of_itself() -> None:
+    apart = [name for name, entry in registry._BUILT_IN.items() if entry.abilities is not None]
+    assert {"aws", "gcp", "vast"} <= set(apart)
+    for name in apart:
+        assert registry.capabilities_of(name, {}) is registry.provider_class(name).capabilities, name
+
+
 def test_an_unknown_name_is_refused_with_the_nearest() -> None:
     with pytest.raises(BadOption, match="did you mean 'local'"):
         registry.provider("locla", CONTEXT)

@@ -1,0 +1,17 @@
+"""What Vast.ai can do, apart from the code that does it: an estimate from dated tables needs no more."""
+
+from __future__ import annotations
+
+from provisioning.models import Capabilities, DeadlineKind, HostKeyOrigin
+
+__all__ = ["CAPABILITIES"]
+
+CAPABILITIES = Capabilities(
+    deadline=DeadlineKind.BOOT,
+    park=True,
+    live_prices=True,
+    stop_start=True,
+    host_keys=HostKeyOrigin.INJECTED,
+    takes_unannounced=True,
+    strangers=True,
+)
