@@ -13,7 +13,6 @@ from launcher.forecast.experience import Experience, StageRun
 from launcher.forecast.throughput import EarlierRun
 from launcher.forecast.times import EarlierTime
 from launcher.records import from_json, to_json
-from launcher.runners.base import Progress
 from launcher.store import AccountRow, AttemptRow, RunRow, SpeedRow, Store, WorkRow
 from provisioning import Offer
 
@@ -125,6 +124,8 @@ def work_row(
     ``attempts``: all that there were at it. Work that was done in several pieces has no time: how much of it was done
     twice, and what a killed machine had done, is not known to the second.
     """
+    from launcher.runners.base import Progress  # with all of a runner, which no first estimate needs
+
     last = attempts[-1]
     progress = None if last.progress is None else from_json(Progress, last.progress)
     in_one_piece = len(attempts) == 1 and last.starts == 1

@@ -27,7 +27,6 @@ from launcher.planning.prices import (
     clouds_of,
     what_is_missing,
 )
-from launcher.planning.stages import what_fits
 from launcher.policy.limits import default_limits
 from launcher.store import Store
 from provisioning import BadOption, Capabilities, CloudError, DeadlineKind, MissingDependency, Offer
@@ -133,6 +132,8 @@ def _in_stages(
     job: Job, wants: Wants, home: Home, environ: Mapping[str, str], store: Store, *, offline: bool
 ) -> Comparison:
     """Price a job with stages where it would go; where its provider is open, all of it on each provider in turn."""
+    from launcher.planning.stages import what_fits  # with all of a runner, which other jobs do not need
+
     clouds, now = clouds_of(job), utc_now()
     asking = _Asking(home=home, environ=environ, store=store, offline=offline)
     if clouds is not None:
