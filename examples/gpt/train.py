@@ -9,7 +9,6 @@ perplexity per character of text that was held out. Without --text it writes its
 
 import argparse
 import json
-import math
 import random
 import sys
 from dataclasses import asdict, dataclass
@@ -17,6 +16,7 @@ from pathlib import Path
 
 import torch
 from torch import nn
+from torchmetrics.functional.text import perplexity
 
 from trainer.checkpoint import Checkpointer
 from trainer.interrupt import Exit, Interrupt
@@ -165,7 +165,7 @@ def main() -> None:
                 row = {"step": step, "loss": loss}
                 if is_due:
                     with torch.no_grad():
-                        row["val_perplexity"] = math.exp(loss_of(model, judged).item())
+                        row["val_perplexity"] = perplexity(model(judged[:, :-1]), judged[:, 1:]).item()
                     print(
                         f"step {step}/{options.steps}  loss {loss:.3f}  perplexity {row['val_perplexity']:.2f}",
                         flush=True,

@@ -17,8 +17,13 @@ def read(path):
 
 def nrmse(said, true):
     """Root mean square error over the standard deviation of what was to be said: 1 is no better than the mean."""
-    said, true = np.asarray(said, dtype=np.float64), np.asarray(true, dtype=np.float64)
-    return float(np.sqrt(np.mean((said - true) ** 2)) / np.std(true))
+    import torch
+    from torchmetrics.functional.regression import (
+        normalized_root_mean_squared_error,  # here: the comparison judges nothing anew, and needs neither
+    )
+
+    said, true = (torch.as_tensor(np.asarray(values, dtype=np.float64)) for values in (said, true))
+    return normalized_root_mean_squared_error(said, true, normalization="std").item()
 
 
 def tell(**numbers):

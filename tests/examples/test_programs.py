@@ -18,27 +18,29 @@ Program = Callable[..., Forked]
 
 ROOT = Path(__file__).resolve().parents[2]
 EXAMPLES = ROOT / "examples"
-FAULT = """\
-import train
-whole = train.windows
-train.windows = lambda *given, seed: whole(*given, seed=seed) if seed < 7 else 1 / 0
-train.main()
-"""
-LITTLE_MEMORY = """\
-import torch, train
-whole = train.loss_of
-def little(model, pieces):
-    if pieces.shape[0] == 32:
-        raise torch.OutOfMemoryError("CUDA out of memory")
-    return whole(model, pieces)
-train.loss_of = little
-train.main()
-"""
 IN_TURN = """\
 import sys, train
 for words in {both!r}:
     sys.argv[1:] = words
     train.main()
+"""
+ALONE_AND_WITH_LITTLE_MEMORY_AND_WITH_A_FAULT = """\
+import sys, torch, train
+def ours(words):
+    sys.argv[1:] = words
+    train.main()
+alone, parts, cut = {all!r}
+ours(alone)
+loss_of, windows = train.loss_of, train.windows
+def little(model, pieces):
+    if pieces.shape[0] == 32:
+        raise torch.OutOfMemoryError("CUDA out of memory")
+    return loss_of(model, pieces)
+train.loss_of = little
+ours(parts)
+train.loss_of = loss_of
+train.windows = lambda *given, seed: windows(*given, seed=seed) if seed < 7 else 1 / 0
+ours(cut)
 """
 
 
@@ -72,15 +74,14 @@ def losses(folder: Path) -> list[float]:
 
 def test_the_translator_learns_and_resumes_exactly(tmp_path: Path, program: Program) -> None:
     alone, cut = tmp_path / "alone", tmp_path / "cut"
-    code, said = ended(program("seq2seq", *folders(alone), "--steps", "50"))
-    assert code == 0, said
     process = program("seq2seq", *folders(cut), "--steps", "50")
     lines = cut / "out/metrics.jsonl"
     eventually(lambda: lines.exists() and lines.read_text().count("\n") >= 10, "ten steps", 120)
     process.send(signal.SIGTERM)
     code, said = ended(process)
     assert code == 75, said
-    code, said = ended(program("seq2seq", *folders(cut), "--steps", "50", "--resume", newest(cut)))
+    both = [(*folders(cut), "--steps", "50", "--resume", newest(cut)), (*folders(alone), "--steps", "50")]
+    code, said = ended(program("seq2seq", code=IN_TURN.format(both=both)))
     assert code == 0, said
     assert (cut / "out/history.csv").read_text() == (alone / "out/history.csv").read_text()
     rows = list(csv.DictReader((alone / "out/history.csv").read_text().splitlines()))
@@ -93,24 +94,25 @@ def test_the_translator_learns_and_resumes_exactly(tmp_path: Path, program: Prog
 
 def test_the_text_model_survives_errors_and_small_memories(tmp_path: Path, program: Program) -> None:
     arguments = ("--steps", "12", "--save-every", "2")
-    alone, cut = tmp_path / "alone", tmp_path / "cut"
-    code, said = ended(program("gpt", *folders(alone), *arguments))
-    assert code == 0, said
+    alone, cut, parts = (tmp_path / name for name in ("alone", "cut", "parts"))
+    everything = [
+        (*folders(alone), *arguments),
+        (*folders(parts), "--steps", "3"),
+        (*folders(cut), *arguments),
+    ]
+    code, said = ended(
+        program("gpt", code=ALONE_AND_WITH_LITTLE_MEMORY_AND_WITH_A_FAULT.format(all=everything))
+    )
+    assert (code, "ZeroDivisionError" in said) == (1, True), said
+    assert said.count("in 2 parts from now on") == 1
+    assert losses(parts) == pytest.approx(losses(alone)[:3], rel=1e-4)
     kept = sorted(path.name for path in (alone / "saved").glob("*.pt"))
     assert kept == ["best.pt", *(f"step_{step:08d}.pt" for step in (6, 8, 10, 12))]
-    code, said = ended(program("gpt", *folders(cut), *arguments, code=FAULT))
-    assert code == 1
-    assert "ZeroDivisionError" in said
     assert newest(cut).endswith("step_00000007.pt"), "the last whole step"
     code, said = ended(program("gpt", *folders(cut), *arguments))
     assert (code, "goes on after step 7" in said) == (0, True), said
     for file in ("training_history.json", "sample.txt", "final_model/config.json"):
         assert (cut / "out" / file).read_text() == (alone / "out" / file).read_text()
-    parts = tmp_path / "parts"
-    code, said = ended(program("gpt", *folders(parts), "--steps", "3", code=LITTLE_MEMORY))
-    assert code == 0, said
-    assert said.count("in 2 parts from now on") == 1
-    assert losses(parts) == pytest.approx(losses(alone)[:3], rel=1e-4)
 
 
 @pytest.mark.parametrize("path", sorted(EXAMPLES.glob("*.yaml")), ids=lambda path: path.name)
