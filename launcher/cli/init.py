@@ -104,5 +104,9 @@ def _show_next(screen: Screen, proposal: Proposal, target: Path) -> None:
         screen.say(f"  fill in   {words}")
     for words in proposal.truths:
         screen.say(f"  !         {words}")
-    screen.say("  next      launch estimate        the bill, on every provider that is set up")
-    screen.say("            launch --provider local --set resources=null      here, as it is")
+    here = " --set resources=null" if "resources" in proposal.fields else ""
+    screen.say(
+        "  next      launch rehearse        your program, interrupted and killed at home: does it survive?"
+    )
+    screen.say("            launch estimate        the bill, on every provider that is set up")
+    screen.say(f"            launch --provider local{here}      here, as it is")

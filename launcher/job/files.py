@@ -65,7 +65,7 @@ def _notebook(path: pathlib.Path, field: Path) -> Iterator[FieldError]:
     if not path.is_file():
         yield _error(path, "does not exist", field)
     elif (problem := notebook_problem(path)) is not None:
-        yield FieldError(f"{path} {problem}", path=field)
+        yield FieldError(f"{path} {problem}", path=field, hint="open it in Jupyter, and save it again")
 
 
 def _error(path: pathlib.Path, what: str, field: Path) -> FieldError:

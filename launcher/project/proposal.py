@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from launcher.errors import UsageError
+from launcher.job.notebook import PACKAGES
 from launcher.project.command import Command, command_for
 from launcher.project.programs import Program
 from launcher.project.survey import OFFICIAL_CONFIG, OFFICIAL_PROGRAM, Project
@@ -255,6 +256,18 @@ def _suggestions(program: Program, metric: dict[str, str] | None, command: Comma
 
 
 def _truths(project: Project, program: Program, command: Command) -> list[str]:
+    found = _truths_of_notebook(program) if program.is_notebook else _truths_of_program(program, command)
+    needed = program.imports - {*project.modules, *project.modules_in_src}
+    needed |= set(PACKAGES) if program.is_notebook else set()
+    if not project.environment and needed:
+        found.append(
+            f"no requirements file: the machine's own packages are used, and it needs {', '.join(sorted(needed))}. "
+            "Write requirements.txt, and environment: {requirements: requirements.txt}"
+        )
+    return [*found, *_not_used(project)]
+
+
+def _truths_of_program(program: Program, command: Command) -> list[str]:
     found = []
     if not (command.resumes or program.knows_resume_variable):
         found.append(
@@ -271,16 +284,22 @@ def _truths(project: Project, program: Program, command: Command) -> list[str]:
             f"{program.path} does not write to $LAUNCH_METRICS_FILE: progress is shown by time alone. One JSON "
             'line {"step": 1, "total": 100, "loss": 0.5} each step is enough; `progress` reads it from what it prints'
         )
-    if not project.environment and program.imports:
-        packages = ", ".join(sorted(program.imports - {*project.modules, *project.modules_in_src}))
-        if packages:
-            found.append(
-                f"no requirements file: the machine's own packages are used, and it needs {packages}. "
-                "Write requirements.txt and name it under environment"
-            )
-    found += [f"{path} {reason}" for path, reason in project.unusable]
-    found += [f"{path} does not parse as Python 3 and was not looked at" for path in project.unreadable]
     return found
+
+
+def _truths_of_notebook(program: Program) -> list[str]:
+    if program.knows_resume_variable:
+        return []
+    words = (
+        f"{program.path} begins at its first cell after an interruption. Let a cell save to $LAUNCH_CHECKPOINT_DIR and "
+        "look at $LAUNCH_RESUME_FROM; when a machine is taken away the running cell sees a KeyboardInterrupt"
+    )
+    return [words]
+
+
+def _not_used(project: Project) -> list[str]:
+    """Files that were found and cannot be used, each with its reason."""
+    return [f"{path} {reason}" for path, reason in (*project.unusable, *project.unreadable)]
 
 
 def _official(project: Project, answers: Answers) -> Proposal:
@@ -335,11 +354,7 @@ def _without_program(project: Project, answers: Answers) -> Proposal:
     missing = (
         () if script else ("run: no program was found that can be started; write the command that trains",)
     )
-    truths = (
-        *(f"{path} {reason}" for path, reason in project.unusable),
-        *(f"{path} does not parse as Python 3 and was not looked at" for path in project.unreadable),
-    )
-    return Proposal(fields=fields, reasons=reasons, to_fill_in=missing, truths=truths)
+    return Proposal(fields=fields, reasons=reasons, to_fill_in=missing, truths=tuple(_not_used(project)))
 
 
 def _count(number: int, noun: str) -> str:

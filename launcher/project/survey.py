@@ -11,6 +11,7 @@ from pathlib import Path, PurePosixPath
 
 from launcher.errors import UsageError
 from launcher.job.names import derive_name
+from launcher.job.notebook import notebook_problem
 from launcher.project.environments import environment_files, python_of
 from launcher.project.programs import Program, read_notebook, read_program
 
@@ -131,8 +132,8 @@ class Project:
     """The largest first."""
     results: tuple[str, ...] = ()
     """Folders that look like results of earlier runs."""
-    unreadable: tuple[str, ...] = ()
-    """Programs that do not parse."""
+    unreadable: tuple[tuple[str, str], ...] = ()
+    """Programs that do not parse, and why."""
     is_official_b2t25: bool = False
     """A checkout of the Brain-to-Text '25 baseline."""
 
@@ -231,9 +232,9 @@ def _linked(folder: Path) -> Iterator[tuple[str, int]]:
                     yield str(path), path.stat().st_size
 
 
-def _programs(root: Path, files: Iterable[tuple[str, int]]) -> tuple[list[Program], list[str]]:
+def _programs(root: Path, files: Iterable[tuple[str, int]]) -> tuple[list[Program], list[tuple[str, str]]]:
     found: list[Program] = []
-    broken: list[str] = []
+    broken: list[tuple[str, str]] = []
     for path, size in files:
         if not path.endswith((".py", ".ipynb")) or (path.endswith(".py") and size > READ_BYTES):
             continue
@@ -242,7 +243,8 @@ def _programs(root: Path, files: Iterable[tuple[str, int]]) -> tuple[list[Progra
         text = (root / path).read_text(encoding="utf-8", errors="replace")
         program = read_notebook(path, text) if path.endswith(".ipynb") else read_program(path, text)
         if program is None:
-            broken.append(path)
+            problem = notebook_problem(root / path) if path.endswith(".ipynb") else None
+            broken.append((path, problem or "does not parse as Python 3 and was not looked at"))
         elif program.runs_alone and not _is_aside(path):
             found.append(program)
     return found, broken

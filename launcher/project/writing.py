@@ -96,5 +96,8 @@ def _value(value: Any) -> str:
 def _scalar(value: Any) -> str:
     import yaml
 
-    text = yaml.safe_dump(value, default_flow_style=True, allow_unicode=True, width=10_000).strip()
+    style = '"' if isinstance(value, str) and value.startswith("'") else None  # '''a b.ipynb''' reads badly
+    text = yaml.safe_dump(
+        value, default_flow_style=True, default_style=style, allow_unicode=True, width=10_000
+    ).strip()
     return text.removesuffix("...").strip()

@@ -32,7 +32,7 @@ def project_lines(project: Project) -> Iterator[str]:
     if project.results:
         yield _line("results", _some([f"{name}/" for name in project.results]) + ", of earlier runs")
     if project.unreadable:
-        yield _line("unreadable", _some(list(project.unreadable)))
+        yield _line("unreadable", _some([path for path, _ in project.unreadable]))
 
 
 def _line(what: str, words: str) -> str:

@@ -193,6 +193,18 @@ def test_what_a_program_lacks_is_told(tmp_path: Path) -> None:
         assert words in told
 
 
+def test_a_notebook_is_told_what_holds_for_notebooks(tmp_path: Path) -> None:
+    cells = '{"cells": [{"cell_type": "code", "source": "import torch"}]}'
+    root = project(tmp_path, {"my train.ipynb": cells, "broken.ipynb": '{"cells": ['})
+    proposal = proposed(root)
+    told = "\n".join(proposal.truths)
+    assert "begins at its first cell after an interruption" in told
+    assert "needs ipykernel, nbclient, torch." in told
+    assert "broken.ipynb is no notebook: " in told
+    assert "SIGTERM" not in told
+    assert "run: \"'my train.ipynb'\"\n" in job_file(proposal)
+
+
 def test_no_folder_and_no_files_are_refused(tmp_path: Path) -> None:
     for folder in (tmp_path / "none", tmp_path):
         with pytest.raises(UsageError):
