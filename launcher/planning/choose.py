@@ -149,6 +149,6 @@ def _over_budget(rentable: Sequence[Estimate], asked: Asked) -> OverBudget:
     return OverBudget(
         f"the cheapest way, {offer_words(cheapest.offer)}, would cost about ${usd.likely:.2f}"
         f" (${usd.low:.2f} to ${usd.high:.2f}) and the limit is ${limit:.2f}",
-        left_behind="nothing: nothing was rented",
+        left_behind="nothing was rented",
         hint=f"raise --max-cost to {usd.high:.2f}, give the job less to do, or look at `launch estimate`",
     )

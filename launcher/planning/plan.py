@@ -249,7 +249,7 @@ def _for_secrets(
         raise NothingToRent(
             f"the job has secrets, and a machine of {names} cannot prove that it is the one that was rented: "
             "its host key is only known from the first contact",
-            left_behind="nothing: nothing was rented",
+            left_behind="nothing was rented",
             hint="another --provider, or a job without secrets",
         )
     return known

@@ -210,7 +210,7 @@ def _together(job: Job, plans: Sequence[Plan], priced: Sequence[PricedStage]) ->
         raise OverBudget(
             f"the {len(plans)} stages together would cost about {usd(expected)}"
             f" and the limit is {usd(limits.max_cost_usd)}",
-            left_behind="nothing: nothing was rented",
+            left_behind="nothing was rented",
             hint=f"raise --max-cost to {total.usd.high:.2f}, or give the job less to do",
         )
     return replace(

@@ -67,6 +67,8 @@ _SAVES_INTO = {
     "BackupAndRestore": "backup_dir",
 }
 """What keeps checkpoints by itself (of transformers, lightning, keras), and the argument that says where."""
+_WORK = ("train", "fit", "run", "main")
+"""What a script calls for its work, also where it keeps the result: ``metrics = trainer.train()``."""
 _METRIC = re.compile(
     r"(val|valid|validation|eval|test|dev)[_/ -]?"
     r"(loss|acc|accuracy|per|wer|cer|bleu|f1|auc|auroc|nrmse|rmse|mse|mae|ppl|perplexity|top1|top5|iou|map|r2)"
@@ -184,7 +186,7 @@ def _facts(path: str, text: str, tree: ast.Module, *, is_notebook: bool = False)
         is_part_of_package=any(
             isinstance(node, ast.ImportFrom) and node.level > 0 for node in ast.walk(tree)
         ),
-        handles_sigterm="SIGTERM" in text,
+        handles_sigterm="SIGTERM" in text and not re.search(r"SIGTERM\s*,\s*(signal\.)?SIG_IGN", text),
         reports_metrics="LAUNCH_METRICS_FILE" in text,
         knows_resume_variable="LAUNCH_RESUME_FROM" in text,
         knows_checkpoint_variable="LAUNCH_CHECKPOINT_DIR" in text,
@@ -198,6 +200,11 @@ def _has_main(tree: ast.Module) -> bool:
     return any(
         isinstance(node, (ast.For, ast.While, ast.With))
         or (isinstance(node, ast.Expr) and isinstance(node.value, ast.Call))
+        or (
+            isinstance(node, ast.Assign)
+            and isinstance(node.value, ast.Call)
+            and _name_of(node.value) in _WORK
+        )
         for node in tree.body
     )
 

@@ -16,11 +16,14 @@ from launcher.quantities import size
 
 __all__ = ["OFFICIAL_OURS", "Answers", "Proposal", "Question", "propose", "questions"]
 
+OFFICIAL_DATA = "hdf5_data_final"
 OFFICIAL_OURS = "trainer"
 """The answer to "which program" that means the trainer in the box, with the checkout's own configuration."""
 GPU = "T4:1"
 """The smallest GPU that every cloud rents; enough to find out what a job needs."""
 MAX_COST_USD = 5.0
+OFFICIAL_MAX_COST_USD = 15.0
+"""The full model takes half a day on the smallest GPU."""
 RESULTS = "results/"
 NO_ACCOUNT = ("fake", "local", "ssh")
 """Providers that nobody needs an account for."""
@@ -98,22 +101,18 @@ def questions(project: Project, providers: Sequence[str]) -> list[Question]:
     """Return what has to be asked, each with its best guess. ``providers``: names of those that are installed."""
     asked: list[Question] = []
     names = [program.path for program in project.programs[:6]]
-    if project.is_official_b2t25:
+    if project.official:  # in its own folder its trainer has no way to the data, which lies beside that
         words = "Which trainer: ours with the checkout's rnn_args.yaml, or its own train_model.py"
-        asked.append(
-            Question(
-                about="program", words=words, default=OFFICIAL_OURS, choices=(OFFICIAL_OURS, OFFICIAL_PROGRAM)
-            )
-        )
-    elif len(names) > 1:
+        choices = (OFFICIAL_OURS, project.official + OFFICIAL_PROGRAM)
+        asked.append(Question(about="program", words=words, default=OFFICIAL_OURS, choices=choices))
+    elif project.official is None and len(names) > 1:
         asked.append(
             Question(about="program", words="Which program trains", default=names[0], choices=tuple(names))
         )
-    if project.is_official_b2t25 or any(program.trains for program in project.programs):
+    if project.official is not None or any(program.trains for program in project.programs):
         asked.append(Question(about="gpu", words="Which GPU (none: on processors alone)", default=GPU))
-    asked.append(
-        Question(about="max_cost", words="The most that the run may cost, USD", default=f"{MAX_COST_USD:g}")
-    )
+    most = MAX_COST_USD if project.official is None else OFFICIAL_MAX_COST_USD
+    asked.append(Question(about="max_cost", words="The most that the run may cost, USD", default=f"{most:g}"))
     clouds = [name for name in providers if name not in NO_ACCOUNT]
     if clouds:
         asked.append(
@@ -126,7 +125,7 @@ def questions(project: Project, providers: Sequence[str]) -> list[Question]:
 
 def propose(project: Project, answers: Answers) -> Proposal:
     """Return the job for this project; ``fields`` may name files that do not exist yet, as the checkout's data."""
-    if project.is_official_b2t25 and answers.program in ("", OFFICIAL_OURS):
+    if project.official is not None and answers.program in ("", OFFICIAL_OURS):
         return _official(project, answers)
     chosen = next((one for one in project.programs if one.path == answers.program), None)
     program = chosen or (project.programs[0] if project.programs else None)
@@ -306,22 +305,24 @@ def _official(project: Project, answers: Answers) -> Proposal:
     fields: dict[str, Any] = {"name": "b2t25"}
     reasons: dict[str, tuple[str, ...]] = {}
     _resources(fields, reasons, answers)
-    fields["file_mounts"] = {"data": "data"}
-    held = project.data_at("data")
-    where = (
-        f"{size(held.size_bytes)}"
-        if held
-        else "not here yet: hdf5_data_final/ comes from the competition's page"
-    )
-    reasons["file_mounts"] = (f"the competition's data, data/hdf5_data_final/<session>/…; {where}",)
+    folder = project.official or ""
+    source = "data" if folder else "../data"
+    fields["file_mounts"] = {"data": source}
+    is_here = (project.root / source / OFFICIAL_DATA).is_dir()
+    held = project.data_at("data") if is_here else None
+    where = size(held.size_bytes) if held else "here" if is_here else "not here yet, see below"
+    reasons["file_mounts"] = (f"the competition's data, {source}/{OFFICIAL_DATA}/<session>/…; {where}",)
+    fields["requires"] = [f"data/{OFFICIAL_DATA}"]
+    reasons["requires"] = ("nothing is rented without it",)
     fields["run"] = (
-        f'trainer train --config {OFFICIAL_CONFIG} --data-dir "$LAUNCH_DATA_DIR" --run-dir "$LAUNCH_OUTPUT_DIR"\n'
+        f'trainer train --config {folder}{OFFICIAL_CONFIG} --data-dir "$LAUNCH_DATA_DIR" --run-dir "$LAUNCH_OUTPUT_DIR"\n'
         'trainer evaluate --run-dir "$LAUNCH_OUTPUT_DIR" --data-dir "$LAUNCH_DATA_DIR" --split val\n'
     )
     reasons["run"] = (
         "the trainer in the box, with the checkout's own configuration: resumes exactly, saves off the training",
         "thread, reads and writes the checkout's checkpoints. The checkout's own trainer instead:",
-        "  run: cd model_training && python train_model.py",
+        "  run: cd model_training && python train_model.py"
+        + ("" if folder else "     (in a job file at the top of the checkout)"),
         "which forgets its step at an interruption, refuses an existing output folder, and needs a GPU with bf16",
     )
     fields["checkpoint"] = {"every": "5m", "keep": 3}
@@ -336,7 +337,11 @@ def _official(project: Project, answers: Answers) -> Proposal:
         suggestions=(
             "resources: {use_spot: true}   # half the price or less; it goes on from the same step",
         ),
-        truths=() if held else ("data/hdf5_data_final is not here yet: nothing is rented before it is",),
+        truths=()
+        if is_here
+        else (
+            f"{source}/{OFFICIAL_DATA} is not here yet: the competition's page has it, and nothing is rented before it is here",
+        ),
     )
 
 

@@ -97,8 +97,10 @@ LARGE_BYTES = 20_000_000
 READ_BYTES = 2_000_000
 """A larger source file is no program that somebody has written."""
 MOST_PROGRAMS = 400
-OFFICIAL_CONFIG = "model_training/rnn_args.yaml"
-OFFICIAL_PROGRAM = "model_training/train_model.py"
+OFFICIAL_CONFIG = "rnn_args.yaml"
+OFFICIAL_PROGRAM = "train_model.py"
+OFFICIAL_FOLDERS = ("model_training/", "")
+"""Where these two lie: seen from the top of the checkout, and from their own folder."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -134,8 +136,8 @@ class Project:
     """Folders that look like results of earlier runs."""
     unreadable: tuple[tuple[str, str], ...] = ()
     """Programs that do not parse, and why."""
-    is_official_b2t25: bool = False
-    """A checkout of the Brain-to-Text '25 baseline."""
+    official: str | None = None
+    """Of a checkout of the Brain-to-Text '25 baseline: the folder of its trainer, ``model_training/``, or empty in there."""
 
     @property
     def name(self) -> str:
@@ -185,8 +187,12 @@ def survey(root: Path) -> Project:
         data=tuple(_data(files)),
         results=tuple(_results(root)),
         unreadable=tuple(broken),
-        is_official_b2t25=(root / OFFICIAL_CONFIG).is_file() and (root / OFFICIAL_PROGRAM).is_file(),
+        official=next((folder for folder in OFFICIAL_FOLDERS if _is_official(root / folder)), None),
     )
+
+
+def _is_official(folder: Path) -> bool:
+    return (folder / OFFICIAL_CONFIG).is_file() and (folder / OFFICIAL_PROGRAM).is_file()
 
 
 def _files(root: Path) -> Iterator[tuple[str, int]]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -16,6 +17,7 @@ ORDER = (
     "workdir",
     "resources",
     "file_mounts",
+    "requires",
     "environment",
     "envs",
     "setup",
@@ -86,11 +88,16 @@ def _comment(*lines: str) -> str:
 def _value(value: Any) -> str:
     """Behind the colon: a scalar on the same line, a script as a block, a mapping indented below."""
     if isinstance(value, Mapping):
-        return "".join(f"\n  {_scalar(key)}:{_value(item)}" for key, item in value.items())
+        return "".join(f"\n  {_key(key)}:{_value(item)}" for key, item in value.items())
     if isinstance(value, str) and "\n" in value and not value.startswith((" ", "\n")):
         kept = "|" if value.endswith("\n") else "|-"
         return f" {kept}\n" + "\n".join(f"  {line}" for line in value.rstrip("\n").split("\n"))
     return f" {_scalar(value)}"
+
+
+def _key(key: Any) -> str:
+    """A plain word stays one: in a job file ``on`` is no truth value."""
+    return key if isinstance(key, str) and re.fullmatch(r"[A-Za-z_][\w-]*", key) else _scalar(key)
 
 
 def _scalar(value: Any) -> str:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import TYPE_CHECKING
 
 from launcher.quantities import code_words, duration, usd
@@ -40,6 +40,7 @@ Fact = tuple[str, str]
 
 SEP = " · "
 PAUSE_WORTH_SAYING_S = 10.0
+HOUR_S = 3600.0
 AT_A_GLANCE = 6
 """How many of the job's numbers are shown where they are looked at in passing."""
 
@@ -227,4 +228,11 @@ def how_to_go_on(status: Status) -> str | None:
         return None
     if status.reason_code == "budget":
         return f"launch resume {status.run_id} --max-cost +2"
+    if status.reason_code == "deadline" and not status.limits.get("duration_is_default"):
+        from launcher.job.units import (
+            format_duration,
+        )  # its package reads job files, which nothing else here needs
+
+        again = format_duration(timedelta(seconds=2 * status.limits.get("max_duration_s", HOUR_S)))
+        return f"launch resume {status.run_id} --max-duration {again}"
     return f"launch resume {status.run_id}"

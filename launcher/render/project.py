@@ -19,7 +19,7 @@ WIDTH = 12
 def project_lines(project: Project) -> Iterator[str]:
     """Describe a project; what was not found is left out."""
     yield f"{project.root}"
-    if project.is_official_b2t25:
+    if project.official is not None:
         yield _line("checkout", "the Brain-to-Text '25 baseline")
     if project.programs:
         yield _line("programs", _some([program.path for program in project.programs]))

@@ -180,6 +180,11 @@ def test_a_run_ended_by_its_budget_is_told_how_to_get_more() -> None:
     assert (
         facts.how_to_go_on(ended("stopped", reason_code="budget")) == "launch resume b2t-k3f9 --max-cost +2"
     )
+    late = {"max_duration_s": 5400.0, "duration_is_default": False}
+    assert (
+        facts.how_to_go_on(ended("stopped", reason_code="deadline", limits=late))
+        == "launch resume b2t-k3f9 --max-duration 3h"
+    )
 
 
 def test_many_files_are_counted_not_listed() -> None:

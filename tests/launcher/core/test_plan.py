@@ -66,7 +66,7 @@ class TestChoice:
             NothingToRent, match="the job has secrets, and a machine of vast cannot prove"
         ) as refused:
             plan(cheap, has_secrets=True)
-        assert refused.value.left_behind == "nothing: nothing was rented"
+        assert refused.value.left_behind == "nothing was rented"
 
     def test_falls_back_to_zone_then_region_then_machine_then_provider(self) -> None:
         found = plan(GCP_T4, A10G, T4_OTHER_REGION, T4_OTHER_ZONE, T4, max_usd_per_hour=2.0)
@@ -140,7 +140,7 @@ class TestRefusals:
         with pytest.raises(OverBudget, match=r"about \$3\.\d\d .* limit is \$1.00") as caught:
             plan(T4, A10G, max_cost_usd=1.0)
         assert caught.value.exit_code == 5
-        assert caught.value.left_behind == "nothing: nothing was rented"
+        assert caught.value.left_behind == "nothing was rented"
         assert caught.value.hint
         assert "--max-cost" in caught.value.hint
 

@@ -163,14 +163,29 @@ def test_large_files_are_data_whatever_their_folder_is_called(tmp_path: Path) ->
 
 
 def test_the_official_checkout_is_offered_our_trainer_and_its_own(tmp_path: Path) -> None:
-    files = {"model_training/rnn_args.yaml": "a: 1", "model_training/train_model.py": "import torch\n" + MAIN}
+    files = {
+        "model_training/rnn_args.yaml": "a: 1",
+        "model_training/train_model.py": "import torch\nmetrics = trainer.train()\n",
+        "data/README.md": "where to get it",
+    }
     root = project(tmp_path, files)
     asked = {question.about: question for question in questions(survey(root), PROVIDERS)}
     assert asked["program"].choices == ("trainer", "model_training/train_model.py")
+    assert asked["max_cost"].default == "15"
     ours = proposed(root)
     assert "trainer train --config model_training/rnn_args.yaml" in ours.fields["run"]
     assert "cd model_training && python train_model.py" in job_file(ours)
+    assert "\n  on: RTX 4090\n" in job_file(ours)
+    assert ours.fields["requires"] == ["data/hdf5_data_final"]
+    assert ours.truths[0].startswith("data/hdf5_data_final is not here yet")
     assert proposed(root, program="model_training/train_model.py").fields["run"].endswith("train_model.py")
+    (root / "data/hdf5_data_final").mkdir()
+    inside = proposed(root / "model_training")
+    assert "trainer train --config rnn_args.yaml" in inside.fields["run"]
+    assert (inside.fields["file_mounts"], inside.truths) == ({"data": "../data"}, ())
+    assert "program" not in {
+        question.about for question in questions(survey(root / "model_training"), PROVIDERS)
+    }
 
 
 def test_a_shell_script_is_better_than_nothing_and_nothing_is_said_to_be_missing(tmp_path: Path) -> None:
