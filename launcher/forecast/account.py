@@ -13,7 +13,16 @@ from typing import Any
 
 from launcher.forecast.ranges import Range
 
-__all__ = ["Account", "AccountLine", "Rental", "Span", "account_lines", "share_of_idle", "spans_of"]
+__all__ = [
+    "Account",
+    "AccountLine",
+    "AccountStage",
+    "Rental",
+    "Span",
+    "account_lines",
+    "share_of_idle",
+    "spans_of",
+]
 
 _ITEM_OF_STATE = {
     "planned": "boot",
@@ -60,6 +69,21 @@ class AccountLine:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class AccountStage:
+    """One stage of a job that has several: what it was to take and to cost, and what it came to."""
+
+    name: str
+    hours: float
+    """For which it had a machine."""
+    usd: float
+    expected_hours: Range
+    expected_usd: Range
+    source: str
+    """How its time was known beforehand."""
+    basis: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Account:
     """One run that has ended, beside its estimate; and what it showed of the world, for the next one."""
 
@@ -99,6 +123,8 @@ class Account:
     """Rented on a spot market, over all machines."""
     interruptions: int = 0
     """How many of those machines were taken away."""
+    stages: tuple[AccountStage, ...] = ()
+    """In the order in which they were to run; those that never began came to nothing. Their dollars sum to the whole."""
 
     @property
     def is_inside(self) -> bool:

@@ -12,16 +12,19 @@ from launcher.events import Event, Kind
 from launcher.forecast.account import (
     Account,
     AccountLine,
+    AccountStage,
     Rental,
     Span,
     account_lines,
     share_of_idle,
     spans_of,
 )
+from launcher.forecast.estimates import StageShare
 from launcher.forecast.history import job_digest
 from launcher.forecast.mirror_interval import copies_of
 from launcher.forecast.money import Usage, bill
 from launcher.records import from_json
+from launcher.status import cost_of_share
 from launcher.store import AttemptRow, InstanceRow, RunRow
 from provisioning import Offer
 
@@ -96,6 +99,29 @@ def account_of(
         interruptions=sum(
             1 for row in attempts if row.offer.get("spot") and row.ended_at and row.cause in _TAKEN_AWAY
         ),
+        stages=tuple(
+            _account_stage(share, plan.disk_gib, attempts, instances, now) for share in estimate.stages
+        ),
+    )
+
+
+def _account_stage(
+    share: StageShare,
+    disk_gib: float,
+    attempts: Sequence[AttemptRow],
+    instances: Sequence[InstanceRow],
+    now: datetime,
+) -> AccountStage:
+    own = [row for row in attempts if row.stage == share.name]
+    seconds = math.fsum(((row.ended_at or now) - row.started_at).total_seconds() for row in own)
+    return AccountStage(
+        name=share.name,
+        hours=max(0.0, seconds) / 3600.0,
+        usd=math.fsum(cost_of_share(row, attempts, instances, disk_gib, now) for row in own),
+        expected_hours=share.hours,
+        expected_usd=share.usd,
+        source=share.source.value,
+        basis=share.basis,
     )
 
 

@@ -22,6 +22,7 @@ __all__ = [
     "earlier_runs",
     "earlier_times",
     "experience",
+    "hours_beside",
     "job_digest",
     "speed_row",
     "stage_runs",
@@ -175,6 +176,13 @@ def account_row(account: Account) -> AccountRow:
         ended_at=account.ended_at,
         account=to_json(account),
     )
+
+
+def hours_beside(run: RunRow, work: WorkRow) -> float | None:
+    """Hours of a stage that its steps do not explain: its start, evaluation, its end; None where they are not known."""
+    if work.work_s is None or not run.step or not run.steps_per_s:
+        return None
+    return max(0.0, work.work_s - run.step / run.steps_per_s) / 3600.0
 
 
 def speed_row(

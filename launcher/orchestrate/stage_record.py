@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from launcher.events import Kind
-from launcher.forecast.history import speed_row, work_row
+from launcher.forecast.history import hours_beside, speed_row, work_row
 from launcher.job.stages import stage_named
 from launcher.orchestrate.context import RunContext
 from launcher.policy.stages import StageRecord, StageState, blocked
@@ -115,7 +115,7 @@ def _learn(context: RunContext, attempt: AttemptRow, *, is_whole: bool) -> None:
     if context.machine_of(attempt) is None:
         return
     fields, offer, now = context.job_of(attempt).to_dict(), context.offer_of(attempt), context.clock()
-    name = attempt.stage
+    name, beside_h = attempt.stage, None
     if is_whole:
         work = work_row(
             context.run,
@@ -130,7 +130,8 @@ def _learn(context: RunContext, attempt: AttemptRow, *, is_whole: bool) -> None:
         known = context.store.works(work.work_digest)
         if work.work_s is not None or not any(row.run_id == work.run_id for row in known):
             context.store.put(work)  # done again in pieces, it says no more than it did the first time
-    speed = speed_row(context.run, attempt, offer, now, fields=fields, stage=name)
+        beside_h = hours_beside(context.run, work)
+    speed = speed_row(context.run, attempt, offer, now, beside_h=beside_h, fields=fields, stage=name)
     if speed is not None:
         context.store.put(speed)
 

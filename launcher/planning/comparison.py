@@ -16,9 +16,9 @@ from launcher.job import Job
 from launcher.planning.earlier import one_stage
 from launcher.planning.fits import Fit, fit_of
 from launcher.planning.nothing import nothing_to_rent
-from launcher.planning.plan import Plan, Wants, make_plan, market_words, price
+from launcher.planning.plan import Plan, Wants, market_words, price
 from launcher.planning.preflight import preflight
-from launcher.planning.preparation import others_of, plan_for, plan_whole, wants_of, with_options
+from launcher.planning.preparation import market_of, others_of, plan_for, plan_whole, wants_of, with_options
 from launcher.planning.prices import (
     Market,
     Miss,
@@ -183,24 +183,25 @@ class _Asking:
     def plan(self, job: Job, wants: Wants) -> Plan:
         """Plan a whole job; raises as `launcher.prepare` does, where there is no table either."""
         known = {cloud: _capabilities(cloud, job) for cloud in clouds_of(job) or ()}
+        return plan_whole(
+            job, wants, known, self.home, self.environ, store=self.store, ask_for=self._market_of
+        )
 
-        def plan_one(one: Job, wanted: Wants) -> Plan:
-            if not self.offline:
-                try:
-                    return plan_for(one, wanted, known, self.home, self.environ)
-                except BadOption:
-                    raise
-                except CloudError as err:
-                    market = self._from_tables(one, err)
-            else:
-                market = ask_everyone(one, home=self.home.root, environ=self.environ, offline=True)
-            self.misses |= {miss.provider: miss for miss in market.misses}
-            self.lacking |= market.lacking
-            if not market.offers:
-                raise nothing_to_rent(one, market.misses, home=self.home.root, environ=self.environ)
-            return make_plan(market.offers, wanted, capabilities=known, now=utc_now())
-
-        return plan_whole(job, wants, known, self.home, self.environ, store=self.store, plan_one=plan_one)
+    def _market_of(self, one: Job) -> Market:
+        if self.offline:
+            market = ask_everyone(one, home=self.home.root, environ=self.environ, offline=True)
+        else:
+            try:
+                market = market_of(one, self.home, self.environ)
+            except BadOption:
+                raise
+            except CloudError as err:
+                market = self._from_tables(one, err)
+        self.misses |= {miss.provider: miss for miss in market.misses}
+        self.lacking |= market.lacking
+        if not market.offers:
+            raise nothing_to_rent(one, market.misses, home=self.home.root, environ=self.environ)
+        return market
 
     def _from_tables(self, one: Job, err: CloudError) -> Market:
         """What dated tables hold for a stage; raises what kept us from asking where they hold nothing."""

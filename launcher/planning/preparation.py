@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from pathlib import Path
@@ -24,7 +24,7 @@ from launcher.planning.earlier import one_stage
 from launcher.planning.nothing import nothing_to_rent
 from launcher.planning.plan import Plan, Wants, make_plan, price
 from launcher.planning.preflight import Finding, Level, preflight
-from launcher.planning.prices import ON_THIS_COMPUTER, ask, clouds_of, refuse_unknown_providers
+from launcher.planning.prices import ON_THIS_COMPUTER, Market, ask, clouds_of, refuse_unknown_providers
 from launcher.results import require_at_home
 from launcher.snapshot import Manifest
 from launcher.store import Store
@@ -35,12 +35,12 @@ from provisioning.registry import names as provider_names
 from provisioning.storage import provider_of
 
 if TYPE_CHECKING:
-    from launcher.planning.stages import PlanOne
     from launcher.runners.base import Carried
 
 __all__ = [
     "FIELDS",
     "Prepared",
+    "market_of",
     "others_of",
     "plan_again",
     "plan_for",
@@ -303,10 +303,16 @@ def plan_for(
     job: Job, wants: Wants, capabilities: Mapping[str, Capabilities], home: Home, environ: Mapping[str, str]
 ) -> Plan:
     """Ask the providers that the job names, and choose; raises as `prepare` does."""
+    market = market_of(job, home, environ)
+    return make_plan(market.offers, wants, capabilities=capabilities, now=utc_now())
+
+
+def market_of(job: Job, home: Home, environ: Mapping[str, str]) -> Market:
+    """Ask the providers that the job names; raises as `prepare` does, also where they have nothing."""
     market = ask(job, home=home.root, environ=environ)
     if not market.offers and market.misses:
         raise nothing_to_rent(job, market.misses, home=home.root, environ=environ, to_launch=True)
-    return make_plan(market.offers, wants, capabilities=capabilities, now=utc_now())
+    return market
 
 
 def plan_whole(
@@ -317,11 +323,11 @@ def plan_whole(
     environ: Mapping[str, str],
     *,
     store: Store,
-    plan_one: PlanOne | None = None,
+    ask_for: Callable[[Job], Market] | None = None,
 ) -> Plan:
     """Plan a job, stage by stage where it has several; raises as `prepare` does. ``wants`` are of the whole job.
 
-    ``plan_one`` plans one stage; without it the providers that it names are asked.
+    ``ask_for`` answers for one stage, once for all that want the same; without it the providers that it names are asked.
     """
     if not job.stages:
         return plan_for(job, wants, capabilities, home, environ)
@@ -346,11 +352,16 @@ def plan_whole(
             max_usd_per_hour=one.resources.max_hourly_cost,
         )
 
-    def asked(one: Job, wanted: Wants) -> Plan:
-        return plan_for(one, wanted, capabilities, home, environ)
+    markets: dict[str, Market] = {}
+
+    def plan_one(one: Job, wanted: Wants) -> Plan:
+        wish = repr(one.resources)
+        if wish not in markets:
+            markets[wish] = ask_for(one) if ask_for is not None else market_of(one, home, environ)
+        return make_plan(markets[wish].offers, wanted, capabilities=capabilities, now=utc_now())
 
     now = utc_now()
-    return by_then(plan_stages(job, wants_of_stage, plan_one or asked, capabilities), job, wants.until, now)
+    return by_then(plan_stages(job, wants_of_stage, plan_one, capabilities), job, wants.until, now)
 
 
 def plan_again(job: Job, *, store: Store, home: Home, environ: Mapping[str, str]) -> Plan:

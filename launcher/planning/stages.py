@@ -12,7 +12,7 @@ from launcher.forecast.estimates import Estimate
 from launcher.forecast.stages import PricedStage, likely_s_of, together
 from launcher.forecast.throughput import Source
 from launcher.job import Job
-from launcher.job.parts import Stage
+from launcher.job.parts import Environment, Stage
 from launcher.job.resources import Resources
 from launcher.job.stages import job_of_stage
 from launcher.planning.plan import MARKETS, Plan, StagePlan, Wants, against, limit_warnings, price
@@ -30,7 +30,7 @@ from launcher.quantities import duration, usd
 from provisioning import Capabilities, Offer
 from provisioning.catalog import matches
 
-__all__ = ["PlanOne", "by_then", "in_order", "markets_words", "meets", "plan_stages", "what_fits"]
+__all__ = ["by_then", "in_order", "markets_words", "meets", "plan_stages", "what_fits"]
 
 PlanOne = Callable[[Job, Wants], Plan]
 """Plans one stage as a job of its own: asks the providers that it names, and chooses."""
@@ -79,6 +79,7 @@ def plan_stages(
     twins: list[Estimate] = []
     present: tuple[Offer, str | None] | None = None
     twin: Offer | None = None
+    made: list[Environment] = []
     for stage in stages:
         one = job_of_stage(job, stage.name)
         wanted = _share_of_limit(wants_of_stage(stage.name, one), len(stages))
@@ -86,7 +87,10 @@ def plan_stages(
         plan = known[key] = known.get(key) or _planned(stage.name, one, wanted, plan_one)
         stays = present is not None and meets(present[0], one.resources, image_id=present[1])
         if not stays or present is None:
-            present, twin = (plan.offer, one.resources.image_id), plan.twin
+            present, twin, made = (plan.offer, one.resources.image_id), plan.twin, []
+        if one.environment in made:
+            wanted = replace(wanted, has_environment=False)  # it is kept there, by what it is made of
+        made.append(one.environment)
         offer = present[0]
         found = price(offer, wanted, capabilities[offer.provider], is_there=stays)
         plans.append(plan)

@@ -33,7 +33,24 @@ def account_view(account: Account) -> RenderableType:
     took = words.duration(3600 * account.hours)
     total = ("in all", hours_range(account.expected_hours), took, usd_range(account.expected_usd))
     rows.add_row(*(Text(cell, style="bold") for cell in (*total, words.usd(account.usd))))
-    return Group(rows, Text(_verdict(account), style=style.QUIET))
+    parts: list[RenderableType] = [rows]
+    if account.stages:
+        parts += [Text(), _stages(account)]
+    return Group(*parts, Text(_verdict(account), style=style.QUIET))
+
+
+def _stages(account: Account) -> RenderableType:
+    rows = table("STAGE", "EXPECTED TIME", "TOOK", "EXPECTED COST", "CAME TO", "TIME WAS")
+    for stage in account.stages:
+        rows.add_row(
+            stage.name,
+            hours_range(stage.expected_hours),
+            words.duration(3600 * stage.hours) if stage.hours else "",
+            usd_range(stage.expected_usd),
+            words.usd(stage.usd),
+            "a guess" if stage.source == "guess" else stage.source,
+        )
+    return rows
 
 
 def _verdict(account: Account) -> str:

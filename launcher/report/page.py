@@ -9,7 +9,7 @@ from html import escape
 from typing import Any
 
 from launcher.events import Event, Kind
-from launcher.forecast.account import Account, AccountLine
+from launcher.forecast.account import Account, AccountLine, AccountStage
 from launcher.forecast.experience import Calibration
 from launcher.forecast.ranges import Range
 from launcher.logs import NOTHING_SAID, LastWords
@@ -116,7 +116,9 @@ def _bill(account: Account) -> str:
         ],
         "sum",
     )
-    return f"<h2>Estimate and bill</h2>{_verdict(account)}{_table(head, [*map(_bill_row, account.lines), total])}"
+    bill = _table(head, [*map(_bill_row, account.lines), total])
+    stages = _table([("stage", ""), *head[1:]], map(_stage_row, account.stages)) if account.stages else ""
+    return f"<h2>Estimate and bill</h2>{_verdict(account)}{bill}{stages}"
 
 
 def _verdict(account: Account) -> str:
@@ -128,16 +130,22 @@ def _verdict(account: Account) -> str:
 
 
 def _bill_row(line: AccountLine) -> str:
-    return _row(
-        [
-            (line.item, ""),
-            (_hours(line.expected_hours), "n"),
-            (duration(3600 * line.hours) if line.hours else "", "n"),
-            (_usd(line.expected_usd), "n"),
-            (usd(line.usd), "n"),
-            (line.basis, "q"),
-        ]
-    )
+    return _row([(line.item, ""), *_beside(line)])
+
+
+def _stage_row(stage: AccountStage) -> str:
+    return _row([(stage.name, ""), *_beside(stage)])
+
+
+def _beside(part: AccountLine | AccountStage) -> list[tuple[str, str]]:
+    """What was expected beside what it came to."""
+    return [
+        (_hours(part.expected_hours), "n"),
+        (duration(3600 * part.hours) if part.hours else "", "n"),
+        (_usd(part.expected_usd), "n"),
+        (usd(part.usd), "n"),
+        (part.basis, "q"),
+    ]
 
 
 def _hours(hours: Range) -> str:

@@ -15,7 +15,7 @@ from launcher.events import Event, Kind
 from launcher.forecast.account import Account
 from launcher.forecast.bookkeeping import account_of, hours_beside_steps
 from launcher.forecast.conditions import Sizes, default_conditions
-from launcher.forecast.estimates import estimate
+from launcher.forecast.estimates import StageShare, estimate
 from launcher.forecast.experience import (
     ENOUGH_INTERRUPTIONS,
     Experience,
@@ -23,7 +23,7 @@ from launcher.forecast.experience import (
     calibration_of,
 )
 from launcher.forecast.ranges import Range
-from launcher.forecast.throughput import EarlierRun, Work
+from launcher.forecast.throughput import EarlierRun, Source, Work
 from launcher.planning.plan import Plan, Wants, make_plan
 from launcher.records import from_json, to_json
 from launcher.status import cost_of
@@ -161,14 +161,33 @@ def test_the_machine_of_the_next_stage_is_no_interruption_and_one_in_its_place_i
     ]  # fmt: skip
     events = [moved(minutes, state) for minutes, state in moves]
     attempts = [
-        attempt(of, stage="features"),
-        attempt(of, 2, stage="train", started_at=after(13)),
-        attempt(of, 3, stage="train", started_at=after(29)),
-        attempt(of, 3, stage="compare", started_at=after(43)),
+        attempt(of, stage="features", ended_at=after(13)),
+        attempt(of, 2, stage="train", started_at=after(13), ended_at=after(29)),
+        attempt(of, 3, stage="train", started_at=after(29), ended_at=after(43)),
+        attempt(of, 3, stage="compare", started_at=after(43), ended_at=after(44)),
     ]
     rows = [machine(of, 0, 13), machine(of, 13, 29, n=2), machine(of, 29, 44, n=3)]
+    shares = tuple(
+        StageShare(
+            name=name,
+            offer=of,
+            stays=name == "compare",
+            hours=Range(0.1, 0.2, 0.3),
+            usd=Range(0.01, 0.1, 0.2),
+            source=Source.MEASURED,
+            basis="12 min by the clock",
+        )
+        for name in ("features", "train", "compare", "words")
+    )
+    promised = replace(promised, estimate=replace(promised.estimate, stages=shares))
     found = account_of(run(promised, ended_at=after(44)), promised, attempts, rows, events, after(44))
     assert found is not None
+    assert [(stage.name, round(60 * stage.hours)) for stage in found.stages] == [
+        ("features", 13), ("train", 30), ("compare", 1), ("words", 0),
+    ]  # fmt: skip
+    assert math.fsum(stage.usd for stage in found.stages) == pytest.approx(found.usd)
+    assert found.stages[3].usd == 0.0 and found.stages[0].expected_usd == Range(0.01, 0.1, 0.2)
+    assert from_json(Account, to_json(found)) == found
     hours = {line.item: line.hours * 60 for line in found.lines if line.hours}
     assert hours == pytest.approx(
         {"boot": 5, "data transfer": 2, "training": 30, "interruptions": 5, "output pull": 2}

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
 
-from launcher.forecast.history import work_digest, work_row
+from launcher.forecast.history import hours_beside, speed_row, work_digest, work_row
 from launcher.forecast.throughput import EarlierRun, Source, Work, work_time
 from launcher.forecast.times import EarlierTime
 from launcher.records import to_json
@@ -118,6 +119,22 @@ def test_only_what_was_done_in_one_piece_has_a_time(attempts: list[AttemptRow], 
     fields = {"name": "night", "run": "python features.py", "work": {"steps": 7}}
     row = work_row(run, attempts, fields, offer(), NOON, stage="features")
     assert (row.work_s, row.steps, row.checkpoint_bytes) == (work_s, 7, 0)
+
+
+def test_what_a_stage_does_beside_its_steps_is_learnt_from_its_time() -> None:
+    run = RunRow(
+        run_id="night-x4k2", name="night", state="running", created_at=NOON, updated_at=NOON,
+        step=500, total=500, steps_per_s=1.0,
+    )  # fmt: skip
+    row = work_row(run, [attempt()], {"name": "night", "run": "x"}, offer(), NOON, stage="features")
+    beside_h = hours_beside(run, row)
+    assert beside_h == pytest.approx(100 / 3600)
+    assert hours_beside(replace(run, step=None), row) is None
+    fields = {"name": "night", "run": "x"}
+    speed = speed_row(
+        run, attempt(step_last=500), offer(), NOON, beside_h=beside_h, fields=fields, stage="features"
+    )
+    assert speed is not None and speed.beside_share == pytest.approx(0.2)
 
 
 def test_what_makes_it_the_same_work() -> None:
