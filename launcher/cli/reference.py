@@ -51,7 +51,7 @@ A number that JSON does not have (nan, inf) is null.
 |---|---|
 | `launch`, `stop`, `down`, `resume` | lines of events (`kind`, `message`, `at`, `run_id`, `seq`, `data`), then the document of `status`; with `--detach` that one alone |
 | `launch --dry-run` | `{"job", "name", "bills", "plan", "code", "findings", "results_dir"}`; with `"error"` as below where the run would be refused |
-| `estimate` | `{"estimates": [{"offer", "hours": {"low", "likely", "high"}, "usd": {…}, "lines": [{"item", "usd", "basis"}], "basis", "narrow_by", "price_age_days", "missing", "fits", "stages"}], "market", "notes", "prices_as_of", "without_offer": [{"provider", "message", "hint"}]}` |
+| `estimate` | `{"estimates": [{"offer", "hours": {"low", "likely", "high"}, "usd": {…}, "lines": [{"item", "usd", "basis"}], "basis", "narrow_by", "price_age_days", "missing", "fits", "stages"}], "free_hours": [{"provider", "hardware", "gpu", "gpu_count", "can_be_started", "usd", "hours", "basis", "sessions": {"likely", "high"}, "session_hours", "hours_per_week", "hours_used", "as_of"}], "market", "notes", "prices_as_of", "without_offer": [{"provider", "message", "hint"}]}` |
 | `offers` | `{"offers": [{"provider", "instance_type", "region", "zone", "spot", "gpu", "gpu_count", "gpu_memory_gib", "vcpus", "memory_gib", "usd_per_hour", "price_source", "priced_at", "price_age_days", "missing"}], "without_offer"}` |
 | `calibrate` | `{"run_id", "steps_per_s", "cost_usd", "estimate"}`; events go to stderr; with `--dry-run` the document of `launch --dry-run` |
 | `ls` | `{"runs": [document of status, …], "usd_per_hour_now"}` |

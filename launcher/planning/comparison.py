@@ -6,7 +6,7 @@ import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from launcher.errors import LaunchError
 from launcher.forecast.estimates import Estimate
@@ -34,6 +34,9 @@ from provisioning.models import utc_now
 from provisioning.registry import capabilities_of
 from provisioning.registry import names as provider_names
 
+if TYPE_CHECKING:
+    from launcher.planning.free import FreeWay
+
 __all__ = ["Comparison", "compare"]
 
 
@@ -54,6 +57,8 @@ class Comparison:
     """Of each estimate, how it fits into the limits on money and time that were named."""
     market: str = ""
     """Of a job that names its provider: what the first estimate would be on the other market."""
+    free: tuple[FreeWay, ...] = ()
+    """Of a job that leaves the choice open: hours that are given away, which nothing here can start a run on."""
     notes: tuple[str, ...] = ()
     """Of a job with stages and a time to be done by: which will hardly have theirs."""
     now: datetime = field(default_factory=utc_now)
@@ -113,7 +118,11 @@ def compare(
     found = _ranked(job, market, wants, now, is_open=clouds is None)
     if not found.estimates:
         raise nothing_to_rent(job, market.misses, home=home.root, environ=env)
-    return found
+    if clouds is not None:
+        return found
+    from launcher.planning.free import free_ways  # and its table, which who names a provider does not need
+
+    return replace(found, free=free_ways(job, wants))
 
 
 def _require_sane(wants: Wants) -> None:

@@ -9,6 +9,7 @@ from launcher.render.rows import missing_of, oldest_age_days
 if TYPE_CHECKING:
     from launcher import Prepared
     from launcher.planning.comparison import Comparison
+    from launcher.planning.free import FreeWay
     from launcher.planning.preflight import Finding
     from launcher.snapshot import Manifest
 
@@ -31,12 +32,33 @@ def estimates_document(found: Comparison) -> dict[str, Any]:
             }
             for item, fit in zip(found.estimates, fits, strict=True)
         ],
+        "free_hours": [_free(way) for way in found.free],
         "market": found.market or None,
         "notes": list(found.notes),
         "prices_as_of": oldest.isoformat() if oldest else None,
         "without_offer": [
             {"provider": miss.provider, "message": miss.message, "hint": miss.hint} for miss in found.misses
         ],
+    }
+
+
+def _free(way: FreeWay) -> dict[str, Any]:
+    """No estimate among others: a script that takes the cheapest must not come upon what it cannot start."""
+    machine, (likely, high) = way.given.machine, way.sessions
+    return {
+        "provider": machine.provider,
+        "hardware": machine.instance_type,
+        "gpu": machine.gpu_name,
+        "gpu_count": machine.gpu_count,
+        "can_be_started": False,
+        "usd": 0.0,
+        "hours": {name: round(getattr(way.hours, name), 4) for name in ("low", "likely", "high")},
+        "basis": way.source.value,
+        "sessions": {"likely": likely, "high": high},
+        "session_hours": way.given.session_h,
+        "hours_per_week": way.given.per_week_h,
+        "hours_used": None,
+        "as_of": machine.priced_at.date().isoformat(),
     }
 
 

@@ -23,6 +23,7 @@ from launcher.render.runs import fact_grid
 if TYPE_CHECKING:
     from launcher.forecast.estimates import Estimate
     from launcher.planning.comparison import Comparison
+    from launcher.planning.free import FreeWay
     from launcher.planning.prices import Market, Miss
     from provisioning import Offer
 
@@ -37,6 +38,7 @@ MARKS = (
     Mark(column="TIME IS", cell="scaled", on="TIME", sign="~", words="scaled from other hardware"),
     Mark(column="TIME IS", cell="a guess", on="TIME", sign="?", words="a guess"),
 )
+SOURCES = {"guess": "a guess"}
 CALLED = {"credentials": "account"}
 """What is missing, in a word that a newcomer knows."""
 LEGEND = "TIME and COST of the whole run, as they are likely; UP TO is the high case"
@@ -50,6 +52,8 @@ def comparison_view(name: str, found: Comparison, *, everything: bool = False) -
         head.append(", what fits into the limits before what does not")
     parts: list[RenderableType] = [head, Padding(_ranked(found, everything=everything), (1, 0, 1, 2))]
     parts.append(fact_grid(_advice(found, picks_of(found))))
+    if found.free:
+        parts.append(Padding(_free(found.free), (1, 0, 0, 2)))
     parts += [Text(), misses_view(found)]
     return Group(*parts)
 
@@ -84,7 +88,7 @@ def _row(item: Estimate, elsewhere: int, found: Comparison) -> dict[str, str]:
         "TIME": words.roughly(3600 * item.hours.likely),
         "COST": words.usd(item.usd.likely),
         "UP TO": words.usd(item.usd.high),
-        "TIME IS": "a guess" if item.source.value == "guess" else item.source.value,
+        "TIME IS": SOURCES.get(item.source.value, item.source.value),
         "MISSING": _missing(offer, found.lacking),
     }
 
@@ -130,6 +134,30 @@ def _advice(found: Comparison, picks: Picks) -> list[Fact]:
     spot = " --spot" if look_at.offer.spot else ""
     where = f"--provider {look_at.offer.provider} --instance {look_at.offer.instance_type}{spot}"
     return [*facts, ("line by line", f"launch estimate … {where}")]
+
+
+def _free(ways: Sequence[FreeWay]) -> RenderableType:
+    """Draw what is given away apart from what can be rented: nothing here starts a run on it."""
+    rows = []
+    for way in ways:
+        machine, (likely, high) = way.given.machine, way.sessions
+        more = f", up to {high}" if high > likely else ""
+        weeks = f", {way.weeks} weeks" if way.weeks > 1 else ""
+        rows.append(
+            {
+                "FREE": f"{machine.provider} {machine.instance_type}",
+                "TIME": words.roughly(3600 * way.hours.likely),
+                "SESSIONS": f"{likely} of {way.given.session_h:g} h{more}{weeks}",
+                "A WEEK": f"{way.given.per_week_h:g} h",
+                "USED": "not known here",
+                "AS OF": f"{machine.priced_at:%Y-%m-%d}",
+                "TIME IS": SOURCES.get(way.source.value, way.source.value),
+            }
+        )
+    hint = "$0, and launch cannot start it yet: by hand, as docs/estimates.md says (Free hours)"
+    return Group(
+        Fitted(rows, expendable=("TIME IS", "AS OF", "USED"), marks=MARKS), Text(hint, style=style.QUIET)
+    )
 
 
 def _pick(item: Estimate, found: Comparison) -> str:

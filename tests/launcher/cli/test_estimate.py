@@ -29,10 +29,16 @@ def test_without_a_provider_every_one_is_priced_and_what_lacks_is_said(shop: Cli
     assert {"local", "fake"} <= {offer["provider"] for offer in offers}
     usd = [item["usd"]["likely"] for item in found.document["estimates"]]
     assert usd == sorted(usd)
+    free = found.document["free_hours"]
+    assert {item["hardware"] for item in free if item["provider"] == "kaggle"} == {"T4 x2", "P100"}
+    assert not any(item["can_be_started"] for item in free) and "kaggle" not in {
+        offer["provider"] for offer in offers
+    }
     missing = {item["provider"]: item["hint"] for item in found.document["without_offer"]}
     assert "--host" in missing["ssh"]
     shown = shop("estimate")
     assert shown.code == 0 and "fake t4.1x" in shown.out and "--host" in shown.out
+    assert "kaggle T4 x2" in shown.out and "launch cannot start it yet" in shown.out
 
 
 def test_launching_without_a_provider_names_the_two_ways(shop: Cli) -> None:
