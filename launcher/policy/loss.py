@@ -31,11 +31,16 @@ class Loss:
     """Work that would be done again: since the newest checkpoint that would outlive the machine was saved."""
     usd: float
     """What that work costs, at the machine's rates."""
+    went_on_from: str | None = None
+    """The checkpoint that this start was given; None where it began at the beginning."""
 
     @property
     def words(self) -> str:
         """As half a sentence for people."""
-        last = f"last save {duration(self.saved_ago_s)} old" if self.saved else "nothing saved yet"
+        if self.saved:
+            last = f"last save {duration(self.saved_ago_s)} old"
+        else:
+            last = f"nothing saved since {self.went_on_from}" if self.went_on_from else "nothing saved yet"
         again = f"{duration(self.seconds)} of work"
         return f"{last}: a loss now costs {f'{usd(self.usd)} and ' if self.usd else ''}{again}"
 
@@ -64,6 +69,7 @@ def loss_of(
         saved_ago_s=_ago_s(saved, since, now, behind),
         seconds=seconds,
         usd=usd_per_hour * seconds / 3600.0,
+        went_on_from=progress.resumed_from,
     )
 
 

@@ -104,6 +104,10 @@ class Store:
             raise RunNotFound(f"{text!r} is the beginning of several runs: {ids}", hint="give more of the id")
         raise RunNotFound(f"no run {text!r}", hint=WHERE_TO_LOOK)
 
+    def runs_named(self, name: str) -> list[RunRow]:
+        """Return all runs of exactly this name, newest first."""
+        return self._database.select(RunRow, "name = ? ORDER BY created_at DESC", name)
+
     def live_runs(self) -> list[RunRow]:
         """Return all runs that have not ended, oldest first."""
         return self._database.select(RunRow, "ended_at IS NULL ORDER BY created_at")

@@ -59,7 +59,8 @@ def test_a_machine_whose_clock_is_a_day_behind() -> None:
 def test_the_one_that_it_began_from_is_the_beginning_and_no_save() -> None:
     found = loss(saved("step_8", 40), resumed_from="step_8", home=("step_8",))
     assert (found.saved, found.saved_ago_s) == (None, 20 * 60)
-    assert found.words.startswith("nothing saved yet")
+    assert found.words.startswith("nothing saved since step_8: a loss now costs")
+    assert loss().words.startswith("nothing saved yet")
 
 
 def test_overdue_is_by_what_the_job_file_says_else_half_an_hour() -> None:

@@ -37,6 +37,7 @@ from launcher.policy.stages import (
 from launcher.policy.states import Reason
 from launcher.quantities import usd
 from launcher.records import to_json
+from launcher.runners.base import StageFile
 from launcher.store import RunRow, Store
 from provisioning import Capabilities, DeadlineKind, Offer
 from provisioning.models import utc_now
@@ -322,19 +323,45 @@ def test_the_market_is_told_of_all_stages() -> None:
     )
 
 
-def test_a_stage_is_not_given_half_of_what_it_needs(tmp_path: Path) -> None:
+def test_from_a_name_is_from_the_newest_run_that_has_all_of_what_is_needed(tmp_path: Path) -> None:
     stages = [
         {"name": "feat", "run": "x", "outputs": ["a.h5", "b.h5"]},
         {"name": "last", "run": "x", "needs": "feat"},
+        {"name": "compare", "run": "x", "after": "feat"},
     ]
-    job = Job.from_dict({"stages": stages}, base_dir=tmp_path)
-    record = StageRecord(state=StageState.SUCCEEDED, missing=("b.h5",))
-    store, now = Store(tmp_path / "launch.db"), utc_now()
-    fields = {"fields": job.to_dict()}
-    row = RunRow(
-        run_id="demo-ab12", name="demo", state="succeeded", created_at=now, updated_at=now, job=fields
-    )
-    store.add_run(row)
-    store.update_run(row.run_id, stages={"feat": to_json(record)})
-    with pytest.raises(UsageError, match=r"feat of demo-ab12 ended without b\.h5"):
-        one_stage(job, "last", "demo-ab12", store)
+    job, now = Job.from_dict({"stages": stages}, base_dir=tmp_path), utc_now()
+    store, fields = Store(tmp_path / "launch.db"), {"fields": job.to_dict()}
+    file = StageFile(name="a.h5", size_bytes=1, sha256="0" * 64)
+    done = StageRecord(state=StageState.SUCCEEDED, files=(file,))
+    left = {
+        "whole": done,
+        "half": replace(done, missing=("b.h5",)),
+        "gone": done,
+        "lost": StageRecord(state=StageState.FAILED, words="exit 1"),
+    }
+    for age, (name, record) in enumerate(left.items()):
+        row = RunRow(
+            run_id=f"demo-{name}",
+            name="demo",
+            state="succeeded",
+            created_at=now + timedelta(hours=age),
+            updated_at=now,
+            ended_at=now,
+            job=fields,
+            results_dir=str(tmp_path / name),
+            stages={"feat": to_json(record)},
+        )
+        store.add_run(row)
+    with pytest.raises(
+        UsageError, match=r"no run of the name demo has what is needed: .*demo-lost.*demo-half"
+    ):
+        one_stage(job, "last", "demo", store)
+    (tmp_path / "whole").mkdir()
+    (tmp_path / "whole/a.h5").write_bytes(b"a")
+    for stage in ("last", "compare"):
+        found = one_stage(job, stage, "demo", store)
+        assert [one.root.name for one in found.carried] == ["whole"]
+        (said,) = found.findings
+        assert said.message.startswith("outputs of feat are taken from demo-whole; newer ones lack it: ")
+    with pytest.raises(UsageError, match=r"feat of demo-half ended without b\.h5"):
+        one_stage(job, "last", "demo-half", store)
