@@ -120,6 +120,7 @@ class KeptDisks:
                 runner,
                 handle,
                 dest=aside / f"{results.name}-attempt-{attempt.n}",
+                alone=True,
                 onlooker=onlooker,
             )
             self.context.update_attempt(attempt, fetched=True)

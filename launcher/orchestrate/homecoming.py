@@ -29,6 +29,7 @@ from launcher.logs import with_part
 from launcher.orchestrate.attention import NOBODY, GaveWay, Onlooker, onlooker_of
 from launcher.orchestrate.context import RunContext
 from launcher.orchestrate.progress import follow_progress
+from launcher.orchestrate.stage_copies import copy_of_others
 from launcher.orchestrate.stage_files import keep_of_others
 from launcher.orchestrate.stage_outputs import fetch_for_others, note_outputs
 from launcher.policy.output import TOO_MUCH_OUTPUT, read_from
@@ -247,11 +248,13 @@ def bring_outputs(
     handle: Handle,
     *,
     dest: Path | None = None,
+    alone: bool = False,
     onlooker: Onlooker = NOBODY,
 ) -> tuple[FetchReport, ...]:
     """Bring the outputs home, verified; what is home already is not copied again.
 
-    With ``dest`` they go to a folder of the run's id in there, and the record of what is home stays as it is.
+    With ``dest`` they go to a folder of the run's id in there, with what earlier stages have brought home unless this
+    machine's are wanted ``alone``, and the record of what is home stays as it is.
 
     Raises:
         MachineUnreachable, FetchError, HomeError, UsageError: what came so far is kept; call again.
@@ -268,14 +271,18 @@ def bring_outputs(
     with _pulling(context.paths, onlooker.listen):
         reports = [fetched(fetch) for fetch in fetches]
         work = [report for fetch, report in zip(fetches, reports, strict=True) if fetch.area is Area.WORK]
-        if own and (for_others := fetch_for_others(context, handle.stage)) is not None:
-            report = fetched(for_others)
-            note_outputs(context, handle.stage, report)
+        if (for_others := fetch_for_others(context, handle.stage)) is not None:
+            report = fetched(replace(for_others, dest=main))
+            if own:
+                note_outputs(context, handle.stage, report)
             reports.append(report)
             work.append(report)
         if job.file_outputs and _has_finished(context) and (why := results.why_everything(job, work)):
             context.complain("outputs", why)
             reports.append(fetched(results.everything_changed(job, context.run_id, out=out)))
+        if not own and job.stages and not alone:
+            brought = {file.path for report in reports for file in report.files}
+            reports.append(copy_of_others(context, handle.stage, main, brought))
         warning = results.point_latest(main) if own else None
     if warning:
         context.complain("latest", warning)

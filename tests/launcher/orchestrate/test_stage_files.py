@@ -12,6 +12,11 @@ from tests.launcher.orchestrate.test_parking import follow
 from tests.system.house import House
 
 
+def csv_in(folder: Path) -> dict[str, str]:
+    found = {str(path.relative_to(folder)): path.read_text() for path in folder.rglob("*.csv")}
+    return {name: text for name, text in found.items() if not name.startswith("logs/")}
+
+
 def test_a_pull_before_the_end_of_the_last_stage_does_not_bring_everything(house: House) -> None:
     waits = f"echo here > else.txt; echo waiting; while [ ! -e {house.gate} ]; do sleep 0.02; done"
     promote = {"file": "best.pt", "metric": "loss"}
@@ -49,18 +54,39 @@ def test_files_of_one_name_are_kept_and_the_right_one_travels(house: House) -> N
             "outputs": "x.csv",
         },
         {"name": "last", "needs": ["variant", "base"], "run": "cp x.csv seen.csv"},
-        {"name": "again", "needs": "base", "run": "cp x.csv again.csv", "resources": small},
+        {
+            "name": "again",
+            "needs": "base",
+            "run": f"cp x.csv again.csv; echo waiting; while [ ! -e {house.gate} ]; do sleep 0.02; done",
+            "resources": small,
+        },
         {"name": "both", "after": ["variant", "base"], "run": "cp x.csv both.csv"},
     ]
     fields = {"file_outputs": {"*.csv": str(house.results)}, "resources": large}
     with hold_lock(house.home) as held:
         assert held
         run = house.launch(house.job(None, stages=stages, **fields), provider="fake")
+        follow(house, run, until=lambda: b"waiting" in b"".join(run.logs()))
+        before = run._store.outputs(run.id)
+        for _ in range(2):
+            report = run.pull(house.root / "elsewhere")
+            assert not report.refused
+            assert csv_in(house.root / "elsewhere" / run.id) == {
+                "metrics.csv": "another\n",
+                "stages/base/metrics.csv": "base\n",
+                "stages/base/x.csv": "1\n",
+                "stages/variant/x.csv": "1\n2\n",
+                "x.csv": "1\n",
+                "seen.csv": "1\n2\n",
+                "again.csv": "1\n",
+            }, "what the stages before have left is there too"
+        assert all(file.was_home for file in report.files)
+        assert run._store.outputs(run.id) == before
+        house.open_gate()
         follow(house, run)
     assert run.status().state == "succeeded", run.status().reason
     results = Path(run.status().results_dir)
-    found = {str(path.relative_to(results)): path.read_text() for path in results.rglob("*.csv")}
-    assert {name: text for name, text in found.items() if not name.startswith("logs/")} == {
+    assert csv_in(results) == {
         "metrics.csv": "another\n",
         "stages/base/metrics.csv": "base\n",
         "stages/base/x.csv": "1\n",
