@@ -190,7 +190,8 @@ class Adopter:
                 store.put(row)
             for machine in orphan.instances:
                 store.put(machine)
-            store.put(_answered_try(orphan, now))
+            for answered in _answered_tries(orphan, now):
+                store.put(answered)
             context = RunContext(home, store, run.run_id, environ)
             context.report(Kind.DECISION, words, action="adopt", ref=str(orphan.instance.ref))
             for announcement in orphan.host_keys:
@@ -268,19 +269,40 @@ def _attempts(orphan: Orphan) -> list[AttemptRow]:
     ]
 
 
-def _answered_try(orphan: Orphan, now: datetime) -> TryRow:
+def _answered_tries(orphan: Orphan, now: datetime) -> list[TryRow]:
+    """The create calls that are known by what they made: of the machines before, and of the one that is taken over."""
     newest, instance = orphan.attempts[-1], orphan.instance
     token = instance.token or f"{orphan.run.run_id}-{newest.n}-1"
-    number = token.rpartition("-")[2]
-    return TryRow(
+    present = TryRow(
         token=token,
         run_id=orphan.run.run_id,
         stage=newest.stage,
         attempt=newest.n,
-        try_number=int(number) if number.isdigit() else 1,
+        try_number=_number(token),
         offer=newest.offer,
         spec={},
         asked_at=now,
         outcome=TryOutcome.CREATED,
         instance=str(instance.ref),
     )
+    before = [
+        replace(
+            present,
+            token=row.token,
+            stage=row.stage,
+            attempt=row.attempt,
+            try_number=_number(row.token),
+            offer=row.offer,
+            asked_at=row.created_at,
+            instance=row.ref,
+        )
+        for row in orphan.instances
+        if row.token != token
+    ]
+    return [*before, present]
+
+
+def _number(token: str) -> int:
+    """Of the try that a token is of: its last part."""
+    number = token.rpartition("-")[2]
+    return int(number) if number.isdigit() else 1

@@ -22,7 +22,7 @@ from launcher.orchestrate.candidates import begin_attempt, furthest_step
 from launcher.orchestrate.context import RunContext
 from launcher.orchestrate.finish import bring_home, close_attempt, decide_end
 from launcher.orchestrate.firewall import follow_address
-from launcher.orchestrate.homecoming import mirror_if_possible
+from launcher.orchestrate.homecoming import bring_lost_if_possible, mirror_if_possible
 from launcher.orchestrate.machines import end_machines
 from launcher.orchestrate.observe import Seen
 from launcher.orchestrate.parking import leave_parked, may_resume, park_instead, start_parked
@@ -96,6 +96,7 @@ def _wait(context: RunContext, seen: Seen, action: Wait) -> float:
                 context.say_once("leaving", Kind.SIGNAL, action.words)
         leaves_for_good = progress.cause is Cause.NOTICE or progress.phase is Phase.ENDED
         mirror_if_possible(context, seen, force=leaves_for_good)
+        bring_lost_if_possible(context, seen)
         context.is_well("machine", "decision")
     elif action.reason is not Reason.NONE and context.run.reason_code != action.reason.value:
         context.report(Kind.WARNING, action.words, reason=action.reason.value)

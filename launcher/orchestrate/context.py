@@ -66,6 +66,8 @@ class Memory:
     """When the market was last looked at for new candidates."""
     said: dict[str, str] = field(default_factory=dict)
     """What was last said about each topic, so that it is not said again at every look."""
+    has_looked_for_lost: bool = False
+    """What earlier stages have left is at home, or is nowhere any more."""
     progress_said_at: datetime | None = None
     checkpoints: set[str] = field(default_factory=set)
     """Which have been told of: a start finds those of the starts before it."""

@@ -31,6 +31,7 @@ from launcher.orchestrate.context import RunContext
 from launcher.orchestrate.progress import follow_progress
 from launcher.orchestrate.stage_copies import copy_of_others
 from launcher.orchestrate.stage_files import keep_of_others
+from launcher.orchestrate.stage_lost import bring_lost
 from launcher.orchestrate.stage_outputs import fetch_for_others, note_outputs
 from launcher.policy.output import TOO_MUCH_OUTPUT, read_from
 from launcher.policy.reserve import Measured
@@ -49,6 +50,7 @@ __all__ = [
     "bring_everything",
     "bring_log",
     "bring_log_if_possible",
+    "bring_lost_if_possible",
     "bring_outputs",
     "is_newest",
     "mirror_checkpoints",
@@ -88,6 +90,26 @@ def mirror_if_possible(context: RunContext, seen: Seen, *, force: bool) -> None:
         context.complain("mirror", f"a checkpoint could not be brought home yet: {err}")
     else:
         context.is_well("mirror")
+
+
+def bring_lost_if_possible(context: RunContext, seen: Seen) -> None:
+    """Look once, while its machine works, whether outputs of earlier stages are at home; else take them from there."""
+    progress, memory = seen.situation.progress, context.memory
+    if memory.has_looked_for_lost or seen.runner is None or seen.handle is None or progress is None:
+        return
+    try:
+        bring_lost(
+            context,
+            seen.runner,
+            seen.handle,
+            _onlooker_meanwhile(context, seen.runner, seen.handle, progress),
+        )
+    except (LaunchError, OSError) as err:
+        memory.is_doubtful |= isinstance(err, MachineUnreachable)
+        context.complain("lost", f"what earlier stages have left could not be brought home yet: {err}")
+    else:
+        memory.has_looked_for_lost = True
+        context.is_well("lost")
 
 
 def bring_log(
@@ -324,6 +346,7 @@ def bring_everything(
     progress = runner.poll(handle)
     attempt = mirror_checkpoints(context, runner, handle, attempt, progress, force=True)
     reports = bring_outputs(context, runner, handle, onlooker=onlooker or onlooker_of(context))
+    bring_lost(context, runner, handle, onlooker or onlooker_of(context))
     attempt = bring_log(context, runner, handle, attempt, to_the_end=True)
     files = {file.path for report in reports for file in report.files}
     size = sum(file.size_bytes for report in reports for file in report.files)

@@ -30,6 +30,7 @@ from launcher.orchestrate.observe import Seen, observe
 from launcher.orchestrate.rent import Refused, Rented, rent
 from launcher.orchestrate.saves import warn_about_saves
 from launcher.orchestrate.signing import renew_if_due
+from launcher.orchestrate.stage_lost import why_not_given
 from launcher.orchestrate.stages import begin_next, end_without_machine, is_behind
 from launcher.policy.actions import Finish
 from launcher.policy.situation import Policy
@@ -163,6 +164,10 @@ class Orchestrator:
             if stop or not end_without_machine(context, attempt, reason, words):
                 decide_end(context, Finish(reason=reason, words=words, pull=False))
             return 0.0
+        if context.job.stages and not self.store.tries(context.run_id, attempt.n):
+            lacking = why_not_given(context, attempt)
+            if lacking and end_without_machine(context, attempt, Reason.PLACEMENT, lacking):
+                return 0.0
         if context.state in (RunState.RECOVERING, RunState.QUEUED, RunState.PLANNED):
             context.move(RunState.PROVISIONING, "a machine is being rented")
         answer = rent(context, attempt)

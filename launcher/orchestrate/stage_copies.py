@@ -15,7 +15,7 @@ from launcher.orchestrate.stage_files import FOLDERS
 from launcher.remote.onboard.files import sha256_of
 from launcher.runners.base import FetchedFile, FetchReport
 
-__all__ = ["copy_of_others"]
+__all__ = ["copied", "copy_of_others"]
 
 
 def copy_of_others(context: RunContext, stage: str, dest: Path, brought: Collection[Path]) -> FetchReport:
@@ -39,14 +39,19 @@ def copy_of_others(context: RunContext, stage: str, dest: Path, brought: Collect
                 continue
             target = dest / FOLDERS[0] / owner / name
         try:
-            files.append(_copied(source, target, digest))
+            files.append(copied(source, target, digest))
         except (OSError, UsageError) as err:
             refused.append((str(name), f"it came home from stage {owner or stage} before, and {err}"))
     return FetchReport(files=tuple(files), refused=tuple(refused))
 
 
-def _copied(source: Path, target: Path, digest: str) -> FetchedFile:
-    """Copy one file whole or not at all, unless it is there."""
+def copied(source: Path, target: Path, digest: str) -> FetchedFile:
+    """Copy one file whole or not at all, unless it is there.
+
+    Raises:
+        UsageError: it is not what ``digest`` says.
+        OSError: it could not be read or written.
+    """
     known = FetchedFile(path=target, size_bytes=0, sha256=digest, was_home=True)
     if target.is_file() and not target.is_symlink() and sha256_of(target) == digest:
         return replace(known, size_bytes=target.stat().st_size)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+import sys
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -201,11 +202,24 @@ def lose_the_record(house: House) -> None:
 
 
 def test_a_run_is_taken_over_from_its_machine_when_the_record_is_lost(house: House) -> None:
-    job = house.counting(total=12, every=2, gate=5, secrets={"TOKEN": None})
+    small = {"instance_type": "cpu.4x"}
+    count = f"{sys.executable} counter.py 12 0.02 2 5 {house.gate}"
+    stages = [
+        {"name": "features", "run": "mkdir f; echo made > f/x", "outputs": "f/", "resources": small},
+        {"name": "train", "needs": "features", "run": f"cat f/x; {count}"},
+        {
+            "name": "words",
+            "needs": ["features", "train"],
+            "run": "cat f/x > outputs/seen",
+            "resources": small,
+        },
+    ]
+    job = house.job(None, stages=stages, secrets={"TOKEN": None}, resources={"instance_type": "t4.1x"})
     house.environ["TOKEN"] = "told again"
-    run = house.launch(job, provider="fake", instance="t4.1x")
+    run = house.launch(job, provider="fake")
     house.until_step(run, 5)
     lose_the_record(house)
+    shutil.rmtree(house.results)
     listed = json.loads(house.command("adopt", "--json").stdout)["orphans"]
     assert [(item["run_id"], "sign of life" in item["why"]) for item in listed] == [(run.id, True)]
     asked = house.command("adopt", run.id)
@@ -222,11 +236,16 @@ def test_a_run_is_taken_over_from_its_machine_when_the_record_is_lost(house: Hou
 
     mine = attach(run.id, environ=house.environ)
     house.until_step(mine, 5)
+    results = Path(mine.status().results_dir)
+    eventually(
+        (results / "f/x").is_file, "what an earlier stage has left, from the machine that was given it"
+    )
     mine.interrupt(notice_s=45)
-    eventually(lambda: len(mine.status().attempts) == 2, "the next attempt: the code was brought home too")
+    eventually(lambda: len(mine.status().attempts) == 3, "the next attempt: the code was brought home too")
     house.open_gate()
-    assert mine.wait(timeout_s=90).state == "succeeded"
+    assert mine.wait(timeout_s=120).state == "succeeded", mine.status().reason
     assert house.outcome(mine) == expected_outcome(12)
+    assert (results / "outputs/seen").read_text() == "made\n", "on a machine that had nothing of it"
     assert mine.status().attempts[0].usd > 0
     house.audit(mine)
 

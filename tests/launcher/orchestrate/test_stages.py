@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 from dataclasses import replace
 from datetime import timedelta
+from pathlib import Path
 
 import pytest
 
@@ -153,6 +154,42 @@ def test_what_is_said_of_a_failure_is_said_once(house: House) -> None:
     assert (status.reason, status.stages[0].reason) == (f"stage first: {failed}", failed)
     assert not [event.message for event in run.events() if event.message.count("stage first") > 1]
     assert status.exit_code == 3
+
+
+def test_what_is_lost_at_home_is_taken_from_the_machine_else_nothing_is_rented_in_vain(house: House) -> None:
+    small = {"instance_type": "cpu.4x"}
+    make = "echo 1 > one; echo 2 > two"
+    stages = [
+        {"name": "first", "run": make, "outputs": ["one", "two"], "resources": small},
+        counting(house, "second", gate=2),
+        {
+            "name": "third",
+            "needs": "first",
+            "run": "cat one two",
+            "resources": small,
+            "on_failure": "continue",
+        },
+        {"name": "last", "after": ["third"], "run": "echo"},
+    ]
+    with hold_lock(house.home) as held:
+        assert held
+        job = house.job(None, stages=stages, resources={"instance_type": "t4.1x"})
+        run = house.launch(job, provider="fake")
+        results = Path(run.status().results_dir)
+        follow(house, run, until=lambda: is_between_stages(house, run))
+        (results / "one").unlink()
+        follow(house, run, to_step=2)
+        assert (results / "one").read_text() == "1\n", "its machine was still there"
+        (results / "two").unlink()
+        house.open_gate()
+        follow(house, run)
+    third = run.status().stages[2]
+    assert (third.state, house.store.run(run.id).stages["third"]["code"]) == ("failed", "placement")
+    assert "two, an output of stage first, is not at home any more" in third.reason
+    assert run.status().stages[3].state == "succeeded"
+    assert [machine["attempt"] for machine in house.machines()] == [1, 2, 4]
+    (results / "two").write_text("2\n")
+    house.audit(run)
 
 
 def test_a_stage_that_was_on_the_kept_machine_before_is_started_anew_there(house: House) -> None:
