@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import json
+import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -54,6 +56,20 @@ def test_better_replaces_worse_stays_and_nothing_is_lost(tmp_path: Path) -> None
     assert sorted(path.name for path in target.parent.iterdir() if not path.name.endswith(".json")) == [
         "best.pt", "best.pt.before-night-0002",
     ]  # fmt: skip
+
+
+def test_of_two_that_end_together_the_second_is_compared_with_the_first(tmp_path: Path) -> None:
+    promote(WANTED, made(tmp_path, b"old", 0.50, "night-0001"), tmp_path, utc_now())
+    large = b"the best of all" * (1 << 21)
+    best, better = made(tmp_path, large, 0.10, "night-0002"), made(tmp_path, b"better", 0.40, "night-0003")
+    with ThreadPoolExecutor(1) as beside:
+        first = beside.submit(promote, WANTED, best, tmp_path, utc_now())
+        while not first.done() and not list((tmp_path / "models").glob(".*.incoming")):
+            time.sleep(0.001)
+        second = promote(WANTED, better, tmp_path, utc_now())  # while the first is being copied
+    assert first.result().promoted
+    assert (second.promoted, second.old) == (False, 0.10), "and not with what both have found there"
+    assert (tmp_path / "models/best.pt").stat().st_size == len(large)
 
 
 @pytest.mark.parametrize("note", [None, "{", json.dumps({"metric": "other", "value": 0.9}), json.dumps([1])])

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import pytest
 from uv import find_uv_bin
 
+from launcher import prepare
 from launcher.job import Job
 from launcher.planning.preflight import Finding, Level
 from launcher.planning.resolving import judge, look_at_requirements
@@ -51,6 +53,11 @@ def test_uv_says_what_cannot_be_had(tmp_path: Path) -> None:
         fine, at_fault = look_at_requirements(staged, environ, which=lambda name: find_uv_bin())
         assert fine.level is Level.OK
         assert at_fault.message.startswith("stages[1].environment.requirements: bad.txt cannot be resolved")
+        here = {**environ, "PATH": os.environ["PATH"], "LAUNCH_HOME": str(tmp_path / "state")}
+        said = [found.message for found in prepare(staged, provider="local", environ=here).findings]
+        assert at_fault.message in said, "also on this computer: the stages before it would have run"
+        alone = prepare(staged, provider="local", environ=here, stage="b")
+        assert not [found for found in alone.findings if found.check == bad.check], "it finds out at once"
         odd = look("odd.txt", url)
         assert odd.level is Level.ERROR and "`requirements.txt` at position 0" in odd.message
     nobody = look("good.txt", "http://127.0.0.1:9/simple")
