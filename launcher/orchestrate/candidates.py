@@ -102,7 +102,11 @@ def renew_candidates(context: RunContext, attempt: AttemptRow) -> AttemptRow | N
         return None
     try:
         found = plan_again(
-            context.job_of(attempt), store=context.store, home=context.home, environ=context.environ
+            context.job_of(attempt),
+            store=context.store,
+            home=context.home,
+            environ=context.environ,
+            stage=attempt.stage if context.job.stages else "",
         )
     except (CloudError, LaunchError) as err:
         context.complain("market", f"the market could not be looked at again: {err}")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -9,7 +10,7 @@ from datetime import datetime, timedelta
 from launcher.errors import NothingToRent, OverBudget
 from launcher.forecast.estimates import Estimate
 from launcher.forecast.throughput import Source
-from launcher.quantities import offer_words
+from launcher.quantities import offer_words, usd
 from provisioning import Offer
 
 __all__ = ["Asked", "Choice", "choose", "fallbacks"]
@@ -145,10 +146,10 @@ def _nearest(rejected: Sequence[tuple[Offer, str]]) -> str:
 
 def _over_budget(rentable: Sequence[Estimate], asked: Asked) -> OverBudget:
     cheapest = min(rentable, key=_rank)
-    usd, limit = cheapest.usd, asked.max_cost_usd or 0.0
+    cost, limit = cheapest.usd, asked.max_cost_usd or 0.0
     return OverBudget(
-        f"the cheapest way, {offer_words(cheapest.offer)}, would cost about ${usd.likely:.2f}"
-        f" (${usd.low:.2f} to ${usd.high:.2f}) and the limit is ${limit:.2f}",
+        f"the cheapest way, {offer_words(cheapest.offer)}, would cost about {usd(cost.likely)}"
+        f" ({usd(cost.low)} to {usd(cost.high)}) and the limit is {usd(limit)}",
         left_behind="nothing was rented",
-        hint=f"raise --max-cost to {usd.high:.2f}, give the job less to do, or look at `launch estimate`",
+        hint=f"raise --max-cost to {math.ceil(100 * cost.high) / 100:.2f}, give the job less to do, or look at `launch estimate`",
     )

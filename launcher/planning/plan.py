@@ -35,6 +35,7 @@ __all__ = [
     "StagePlan",
     "Wants",
     "against",
+    "estimate_warnings",
     "limit_warnings",
     "make_plan",
     "market_words",
@@ -297,7 +298,7 @@ def _plan_for(
         needs_client_deadline=needs_client_deadline_accepted(capabilities),
         bills=capabilities.bills,
         warnings=(
-            *_warnings(chosen, limits, now, wants.gpus_used),
+            *estimate_warnings(chosen, limits, now, wants.gpus_used),
             *_about_access(chosen.offer, capabilities),
         ),
         out=wants.out,
@@ -410,7 +411,10 @@ def against(mine_usd: float, other_usd: float, *, spot: bool) -> str:
     return f"{MARKETS[spot]} at {usd(mine_usd)}; {MARKETS[not spot]} {usd(other_usd)}: spot {verb} {amount}"
 
 
-def _warnings(chosen: Estimate, limits: Limits, now: datetime, gpus_used: int | None) -> tuple[str, ...]:
+def estimate_warnings(
+    chosen: Estimate, limits: Limits, now: datetime, gpus_used: int | None
+) -> tuple[str, ...]:
+    """Say what somebody should know before this is rented: how little is known, which limits it may meet, what is odd."""
     offer, found = chosen.offer, []
     if chosen.source is Source.GUESS:
         found.append(

@@ -335,13 +335,9 @@ def plan_whole(
     from launcher.planning.stages import by_then, plan_stages
 
     def wants_of_stage(name: str, one: Job) -> Wants:
-        fields = one.to_dict()
         return replace(
-            wants,
+            _with_evidence(wants, one, name, store),
             work=_work(one),
-            history=earlier_runs(store, fields, name),
-            times=earlier_times(store, fields, name),
-            experience=replace(wants.experience, stage_runs=stage_runs(store, fields, name)),
             gpus_used=one.resources.gpus_wanted or 1,
             has_environment=one.environment.is_made,
             has_setup=one.setup is not None,
@@ -361,14 +357,31 @@ def plan_whole(
         return make_plan(markets[wish].offers, wanted, capabilities=capabilities, now=utc_now())
 
     now = utc_now()
-    return by_then(plan_stages(job, wants_of_stage, plan_one, capabilities), job, wants.until, now)
+    return by_then(plan_stages(job, wants_of_stage, plan_one, capabilities, now), job, wants.until, now)
 
 
-def plan_again(job: Job, *, store: Store, home: Home, environ: Mapping[str, str]) -> Plan:
-    """Plan a job that is on record already, with what its providers have now; raises as `prepare` does."""
+def plan_again(job: Job, *, store: Store, home: Home, environ: Mapping[str, str], stage: str = "") -> Plan:
+    """Plan a job that is on record already, with what its providers have now; raises as `prepare` does.
+
+    ``stage``: that it is one of several, by its name.
+    """
     clouds = clouds_of(job) or ()
     capabilities = {cloud: capabilities_of(cloud, job.provider_options.get(cloud, {})) for cloud in clouds}
-    return plan_for(job, wants_of(job, None, store), capabilities, home, environ)
+    wants = wants_of(job, None, store)
+    if stage:
+        wants = _with_evidence(wants, job, stage, store)
+    return plan_for(job, wants, capabilities, home, environ)
+
+
+def _with_evidence(wants: Wants, one: Job, stage: str, store: Store) -> Wants:
+    """What earlier runs have shown of one of several stages, in place of what they have of the whole job."""
+    fields = one.to_dict()
+    return replace(
+        wants,
+        history=earlier_runs(store, fields, stage),
+        times=earlier_times(store, fields, stage),
+        experience=replace(wants.experience, stage_runs=stage_runs(store, fields, stage)),
+    )
 
 
 def wants_of(

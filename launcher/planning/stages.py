@@ -15,7 +15,16 @@ from launcher.job import Job
 from launcher.job.parts import Environment, Stage
 from launcher.job.resources import Resources
 from launcher.job.stages import job_of_stage
-from launcher.planning.plan import MARKETS, Plan, StagePlan, Wants, against, limit_warnings, price
+from launcher.planning.plan import (
+    MARKETS,
+    Plan,
+    StagePlan,
+    Wants,
+    against,
+    estimate_warnings,
+    limit_warnings,
+    price,
+)
 from launcher.policy.limits import Limits, default_limits, kept_back_s
 from launcher.policy.reserve import Measured, reserve_for
 from launcher.policy.stages import (
@@ -64,6 +73,7 @@ def plan_stages(
     wants_of_stage: Callable[[str, Job], Wants],
     plan_one: PlanOne,
     capabilities: Mapping[str, Capabilities],
+    now: datetime,
 ) -> Plan:
     """Plan each stage and put the plans together; rents nothing.
 
@@ -93,6 +103,9 @@ def plan_stages(
         made.append(one.environment)
         offer = present[0]
         found = price(offer, wanted, capabilities[offer.provider], is_there=stays)
+        if stays:  # on a machine that the stage by itself might not have chosen
+            warnings = estimate_warnings(found, plan.limits, now, wanted.gpus_used)
+            plan = replace(plan, warnings=warnings)
         plans.append(plan)
         priced.append(PricedStage(name=stage.name, estimate=found, stays=stays))
         twins.append(price(twin, wanted, capabilities[twin.provider], is_there=stays) if twin else found)
@@ -187,10 +200,8 @@ def _kept_words(last: Sequence[str], likely_s: Mapping[str, float], room_s: floa
 def _planned(name: str, one: Job, wants: Wants, plan_one: PlanOne) -> Plan:
     try:
         return plan_one(one, wants)
-    except NothingToRent as err:
-        raise NothingToRent(
-            f"stage {name}: {err.message}", left_behind=err.left_behind, hint=err.hint
-        ) from err
+    except (NothingToRent, OverBudget) as err:
+        raise type(err)(f"stage {name}: {err.message}", left_behind=err.left_behind, hint=err.hint) from err
 
 
 def _share_of_limit(wants: Wants, stages: int) -> Wants:
@@ -215,7 +226,7 @@ def _together(job: Job, plans: Sequence[Plan], priced: Sequence[PricedStage]) ->
             f"the {len(plans)} stages together would cost about {usd(expected)}"
             f" and the limit is {usd(limits.max_cost_usd)}",
             left_behind="nothing was rented",
-            hint=f"raise --max-cost to {total.usd.high:.2f}, or give the job less to do",
+            hint=f"raise --max-cost to {math.ceil(100 * total.usd.high) / 100:.2f}, or give the job less to do",
         )
     return replace(
         first,

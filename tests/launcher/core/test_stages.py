@@ -11,16 +11,17 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from launcher.errors import UsageError
+from launcher.errors import OverBudget, UsageError
 from launcher.forecast.estimates import Estimate, StageShare
 from launcher.forecast.ranges import Range
 from launcher.forecast.stages import PricedStage
 from launcher.forecast.throughput import Source, Work
+from launcher.forecast.times import EarlierTime
 from launcher.job import Job, Stage
 from launcher.job.stages import alone, job_of_stage
 from launcher.planning.earlier import one_stage
-from launcher.planning.plan import Wants, price
-from launcher.planning.stages import in_order, markets_words, meets, what_fits
+from launcher.planning.plan import Plan, Wants, make_plan, price
+from launcher.planning.stages import in_order, markets_words, meets, plan_stages, what_fits
 from launcher.policy.stages import (
     StageRecord,
     StageState,
@@ -292,6 +293,50 @@ def test_the_plan_says_what_will_be_dropped_and_what_nobody_knows() -> None:
     unknown = said(7200, **{**known, "hybrid": 0.0, "compare": 0.0})
     assert "nobody knows how long hybrid will take: it begins while there is time" in unknown
     assert "5 min are kept for compare (nobody knows how long compare will take)" in unknown
+
+
+def test_a_stage_is_priced_and_warned_of_where_it_will_run() -> None:
+    job = Job.from_dict(
+        {
+            "stages": [
+                {"name": "train", "run": "t", "resources": {"accelerators": "T4"}},
+                {"name": "compare", "run": "c", "after": "train"},
+            ]
+        }
+    )
+    cheap = offer(gpu_name="A100", gpu_memory_gib=40.0, instance_type="a100.1x", usd_per_hour=0.1)
+    offers, capabilities = [offer(), cheap], {"fake": Capabilities(deadline=DeadlineKind.BOOT)}
+    times = (EarlierTime(work_s=600.0, gpu_name="T4", gpu_count=1, instance_type="t4.1x", label="night-x"),)
+
+    def planned_with(max_cost_usd: float | None) -> Plan:
+        return plan_stages(
+            job.with_overrides({"max_cost": max_cost_usd} if max_cost_usd else {}),
+            lambda _, one: Wants(times=times, max_cost_usd=max_cost_usd),
+            lambda one, wants: make_plan(
+                [of for of in offers if meets(of, one.resources, image_id=None)],
+                wants,
+                capabilities=capabilities,
+                now=utc_now(),
+            ),
+            capabilities,
+            utc_now(),
+        )
+
+    plan = planned_with(None)
+    assert [share.stays for share in plan.estimate.stages] == [False, True]
+    assert plan.stages[1].candidates[0] == cheap, "what it would have by itself, as a guess"
+    assert plan.estimate.source is Source.MEASURED
+    assert not any("the time is a guess" in words for words in plan.warnings)
+    likely, high = plan.estimate.usd.likely, plan.estimate.usd.high
+    stopped = planned_with((likely + high) / 2.0)
+    assert any("may need up to" in words for words in stopped.warnings), (
+        "what is promised is what is enforced"
+    )
+    assert stopped.limits.max_cost_usd == pytest.approx((likely + high) / 2.0)
+    with pytest.raises(OverBudget, match="the 2 stages together would cost about"):
+        planned_with(0.95 * likely)
+    with pytest.raises(OverBudget, match="stage train: the cheapest way"):
+        planned_with(0.2 * likely)
 
 
 def test_the_market_is_told_of_all_stages() -> None:
