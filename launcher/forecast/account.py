@@ -117,6 +117,8 @@ class Account:
     """What placing code took beside its bytes: contact, looks, links. None where the bytes were what took the time."""
     leave_s: float | None = None
     """From the end of the work to the end of the rent, beside the bytes that came home."""
+    pull_s: float | None = None
+    """The same with its bytes."""
     mirror_ratio: float | None = None
     """Of what checkpoints moved while the job worked, against what the interval let expect."""
     spot_hours: float = 0.0

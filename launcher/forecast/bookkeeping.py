@@ -92,6 +92,7 @@ def account_of(
         start_s=_start_s(run, attempts, spans, events),
         place_s=_place_s(spans, events),
         leave_s=_leave_s(run, spans, lines, output_bytes),
+        pull_s=None if run.stages else _pull_s(run, lines),
         mirror_ratio=None  # each stage has checkpoints and an interval of its own
         if run.stages
         else _mirror_ratio(plan.mirror_every_s, spans, events, checkpoint_bytes),
@@ -262,12 +263,18 @@ def _leave_s(
     run: RunRow, spans: Sequence[Span], lines: Sequence[AccountLine], output_bytes: int | None
 ) -> float | None:
     """Of a run that did its work, or of each of its stages: what came home took its bytes' time at the measured pace."""
-    pulled = next((line.hours for line in lines if line.item == "output pull"), None)
-    if run.state != "succeeded" or pulled is None:
+    pulled_s = _pull_s(run, lines)
+    if pulled_s is None:
         return None
     rate = run.measured.get("bytes_per_s")
     pulls = max(1, sum(span.state == "pulling" for span in spans)) if run.stages else 1
-    return max(0.0, 3600.0 * pulled - ((output_bytes or 0) / rate if rate else 0.0)) / pulls
+    return max(0.0, pulled_s - ((output_bytes or 0) / rate if rate else 0.0)) / pulls
+
+
+def _pull_s(run: RunRow, lines: Sequence[AccountLine]) -> float | None:
+    """Only the end of a run that did its work is like the end of another."""
+    pulled = next((line.hours for line in lines if line.item == "output pull"), None)
+    return None if run.state != "succeeded" or pulled is None else 3600.0 * pulled
 
 
 def _mirror_ratio(

@@ -117,6 +117,9 @@ class Conditions:
     """Beside the bytes that are sent."""
     leave_s: Range = field(default_factory=Range.zero)
     """Beside the bytes that come home."""
+    pull_s: Range | None = None
+    """All of the way home, as this job's runs have shown it with this provider; None where none has."""
+    pull_from: str = ""
     start_s: Range = field(default_factory=Range.zero)
     """From the start of the program to its first step; zero where nobody has seen it, since then it is part of the work."""
     start_from: str = ""

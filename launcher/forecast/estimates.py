@@ -254,6 +254,9 @@ def _transfer_line(offer: Offer, conditions: Conditions, sizes: Sizes) -> Line:
 
 def _pull_line(offer: Offer, conditions: Conditions, sizes: Sizes) -> Line:
     home = sizes.output + sizes.checkpoint
+    if conditions.pull_s is not None:
+        basis = f"outputs and the last checkpoint, {size(home.likely)}, as in {conditions.pull_from}"
+        return _timed("output pull", conditions.pull_s * (1 / 3600.0), offer, basis)
     is_known = sizes.output_bytes is not None and sizes.checkpoint_bytes is not None
     known = (
         f", sizes as in {sizes.seen_in}"

@@ -65,6 +65,8 @@ class Experience:
             found = replace(found, place_s=place[0])
         if (leave := _seen(mine or there, lambda item: item.leave_s)) is not None:
             found = replace(found, leave_s=leave[0])
+        if not self.stage_runs and (pull := _seen(mine, lambda item: item.pull_s)) is not None:
+            found = replace(found, pull_s=pull[0], pull_from=pull[1])
         if (mirror := _seen(mine, lambda item: item.mirror_ratio)) is not None:
             found = replace(found, mirror_ratio=mirror[0].likely)
         if assumed.up_from == "assumed" and (up := _seen(there, lambda item: item.sent_bytes_per_s)):

@@ -173,9 +173,12 @@ def _measured_here(offer: Offer, work: Work, history: Sequence[EarlierRun]) -> W
         return None
     hours = [_steps(work, run) / run.steps_per_s / 3600.0 for run in same]
     spread = _ONE_RUN if len(same) == 1 else _SEVERAL_RUNS
-    pace = Range.seen([run.steps_per_s for run in same]).likely
+    # A few minutes of calibration say how wide it may be; of runs that did all their work it is known how long it is.
+    whole = [run for run in same if run.beside_share is not None] or same
+    pace = Range.seen([run.steps_per_s for run in whole]).likely
+    likely_h = Range.seen([_steps(work, run) / run.steps_per_s / 3600.0 for run in whole]).likely
     return WorkTime(
-        hours=Range.seen(hours).spread(*spread),
+        hours=replace(Range.seen(hours), likely=likely_h).spread(*spread),
         source=Source.MEASURED,
         basis=f"{_steps(work, same[0]):,} steps at {pace:.3g}/s, measured by {runs_words([run.label for run in same])}"
         f" on {hardware_words(offer)}{_how_computed(same[0])}",

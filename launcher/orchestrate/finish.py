@@ -273,7 +273,9 @@ def _keep_books(context: RunContext) -> None:
         return
     offer, beside_h = context.offer_of(attempt), None
     if account.finished:
-        beside_h = hours_beside_steps(run, context.attempts, events, now)
+        # What was done twice is not known to the step, and would pass for what comes beside the steps.
+        in_one_piece = len(context.attempts) == 1 and attempt.starts == 1
+        beside_h = hours_beside_steps(run, context.attempts, events, now) if in_one_piece else None
         context.store.put(work_row(run, context.attempts, run.job["fields"], offer, now))
     row = speed_row(run, attempt, offer, now, beside_h=beside_h)
     if row is not None:

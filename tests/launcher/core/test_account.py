@@ -325,11 +325,11 @@ def a_short_run(state: str = "succeeded") -> Account:
 def test_a_run_shows_what_it_takes_beside_its_bytes_and_steps() -> None:
     found = a_short_run()
     assert found.start_s == pytest.approx(10.0), "seen at 40 s with three steps done, 13 s after its start"
-    assert found.place_s == pytest.approx(6.0) and found.leave_s == pytest.approx(8.0)
+    assert found.place_s == pytest.approx(6.0) and found.leave_s == pytest.approx(8.0) == found.pull_s
     # Of three copies the last came home with the outputs; 110 s of work at 50 s an interval let expect 1 + 2.2.
     assert found.mirror_ratio == pytest.approx(2 / 3.2)
     cut_short = a_short_run(state="stopped")
-    assert cut_short.start_s == pytest.approx(10.0) and cut_short.leave_s is None
+    assert cut_short.start_s == pytest.approx(10.0) and cut_short.leave_s is cut_short.pull_s is None
 
 
 def test_the_next_estimate_knows_how_long_the_program_takes_to_its_first_step() -> None:
@@ -346,6 +346,8 @@ def test_the_next_estimate_knows_how_long_the_program_takes_to_its_first_step() 
     assert line.basis == "10 s to the first step, as in run b2t-x4k2"
     told = next(item for item in said.lines if item.item == "evaluation")
     assert told.hours.likely == 1.0, "the job says all that comes beside its steps"
+    pull = next(item for item in found.lines if item.item == "output pull")
+    assert 3600.0 * pull.hours.likely == pytest.approx(8.0) and pull.basis.endswith("as in run b2t-x4k2")
     transfer = next(item for item in found.lines if item.item == "data transfer")
     assert 3600.0 * transfer.hours.likely == pytest.approx(6.0)
     elsewhere = known.conditions(offer(provider="gcp"), default_conditions("gcp"))

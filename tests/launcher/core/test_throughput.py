@@ -35,6 +35,13 @@ def test_the_range_holds_every_pace_that_was_seen() -> None:
     assert hours.likely == pytest.approx(1.0)
 
 
+def test_what_is_likely_is_what_whole_runs_took_and_a_calibration_only_widens_it() -> None:
+    calibrations = [EarlierRun(steps_per_s=5.0, gpu_name="T4")] * 3
+    whole = EarlierRun(steps_per_s=10.0, gpu_name="T4", beside_share=0.0)
+    hours = work_time(offer(), Work(steps=36_000), history=[*calibrations, whole]).hours
+    assert hours.likely == pytest.approx(1.0) and hours.high >= 2.0
+
+
 def test_a_finished_run_tells_how_many_steps_there_are() -> None:
     runs = [EarlierRun(steps_per_s=10.0, gpu_name="T4", steps=72_000)]
     assert work_time(offer(), Work(), history=runs).hours.likely == pytest.approx(2.0)
