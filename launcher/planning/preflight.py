@@ -108,7 +108,7 @@ def preflight(
         *_tools(tools, which),
         *_files(job, manifest),
         *code,
-        *_saving(job),
+        *_programs(job),
         *_variables(job, variables),
         *_results(job, out, manifest, free_bytes),
         *_home(home, manifest, free_bytes),
@@ -232,11 +232,13 @@ def _code(job: Job, out: Path | None, home: Path | None) -> tuple[Manifest | Non
     return manifest, found
 
 
-def _saving(job: Job) -> Iterator[Finding]:
-    from launcher.planning.saving import (
-        saved_elsewhere,
-    )  # reads programs, which an estimate need not know how to
+def _programs(job: Job) -> Iterator[Finding]:
+    # Imported here: it reads programs, which an estimate need not know how to.
+    from launcher.planning.programs import missing_programs, saved_elsewhere
 
+    for path in missing_programs(job):
+        words = f"{path} is started and is not in the working folder, {job.workdir_path}"
+        yield _warning("files", words, "start launch in the program's folder, or name it in workdir")
     for one in saved_elsewhere(job):
         yield _warning("checkpoints", one.words, one.fix)
 

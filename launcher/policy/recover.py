@@ -217,7 +217,8 @@ def _after_own_end(s: Situation, seen: Progress) -> Action:
     if seen.fault is Fault.MACHINE:
         return _after_machine_fault(s, seen)
     if s.failed_in_setup:
-        return _restart(s, Reason.SETUP_FAILED, f"setup ended with {_exit_words(seen.exit_code)}")
+        words = seen.reason or f"setup ended with {_exit_words(seen.exit_code)}"  # it may be the environment
+        return _restart(s, Reason.SETUP_FAILED, words)
     if s.misconfigured:
         return Finish(reason=Reason.BAD_CONFIG, words=Reason.BAD_CONFIG.words)
     if seen.exit_code == Exit.INTERRUPTED:

@@ -21,6 +21,7 @@ from launcher.rehearse.observed import Leaving, Observed, Return
 from launcher.rehearse.watch import Life, Watch
 from launcher.run import Run
 from provisioning import CloudError
+from trainer.contract import Exit
 
 __all__ = ["rehearse"]
 
@@ -136,7 +137,7 @@ class _Play:
         if after_notice is not None and second is not None and run.status().is_live:
             after_kill = self._kill(run, watch, second)
         elsewhere = watch.saved_elsewhere() if not watch.saves else ()
-        finished_early = run.status().state == "succeeded" and after_kill is None
+        finished_early = after_kill is None and (run.status().state == "succeeded" or _is_done(watch))
         outputs, unmatched = self._bring_home(run)
         began = first.began_at_s if first is not None else None
         return Observed(
@@ -180,6 +181,8 @@ class _Play:
         asked_s = watch.seconds - life.asked_at_s if life.asked_at_s is not None else 0.0
         if life.ended_at_s is None and len(watch.lives) == 1 and asked_s < NOTICE_S:
             return None, None  # the time of the rehearsal was over before its answer could be seen
+        if life.exit_code == Exit.DONE and _is_done(watch):
+            return None, None  # it came to its end in that moment: its answer is still not known
         left_s = None
         if life.ended_at_s is not None:  # who leaves faster than we look is never seen leaving
             left_s = life.ended_at_s - (life.ended_at_s if life.asked_at_s is None else life.asked_at_s)
@@ -265,6 +268,12 @@ class _Play:
                 run.down(discard=True)
             with suppress(TimeoutError, LaunchError):
                 run.wait(timeout_s=60)
+
+
+def _is_done(watch: Watch) -> bool:
+    """It has reported the last of its steps."""
+    life = watch.newest
+    return watch.total is not None and life is not None and (_last_step(life) or 0) >= watch.total
 
 
 def _last_step(life: Life) -> int | None:

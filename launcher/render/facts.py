@@ -41,6 +41,8 @@ Fact = tuple[str, str]
 SEP = " · "
 PAUSE_WORTH_SAYING_S = 10.0
 HOUR_S = 3600.0
+OF_ITS_CODE = ("job_failed", "bad_config", "setup_failed")
+"""Reasons of an end that are likely to come again from the same code."""
 AT_A_GLANCE = 6
 """How many of the job's numbers are shown where they are looked at in passing."""
 
@@ -223,7 +225,7 @@ def after_the_end(status: Status) -> str:
 
 
 def how_to_go_on(status: Status) -> str | None:
-    """Return the command that goes on with a run that has ended without success; None after a success."""
+    """Return what goes on with a run that has ended without success, a command first; None after a success."""
     if status.is_live or status.state == "succeeded":
         return None
     if status.reason_code == "budget":
@@ -235,4 +237,6 @@ def how_to_go_on(status: Status) -> str | None:
 
         again = format_duration(timedelta(seconds=2 * status.limits.get("max_duration_s", HOUR_S)))
         return f"launch resume {status.run_id} --max-duration {again}"
+    if status.reason_code in OF_ITS_CODE:
+        return f"launch resume {status.run_id}, with the code as it was; what you mend now needs a new launch"
     return f"launch resume {status.run_id}"

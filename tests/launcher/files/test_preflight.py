@@ -15,7 +15,7 @@ from launcher.job import Job
 from launcher.job.environments import environment_at_launch
 from launcher.job.files import missing_files
 from launcher.planning.preflight import Finding, Level, Preflight, install_line, preflight
-from launcher.planning.saving import saved_elsewhere
+from launcher.planning.programs import saved_elsewhere
 from tests.launcher.files.trees import grow, repository
 
 
@@ -225,6 +225,17 @@ def test_who_saves_where_nobody_looks_is_told(
     found = [one.words for one in saved_elsewhere(job)]
     assert len(found) == len(told)
     assert all(words.startswith(start) for words, start in zip(found, told, strict=True)), found
+
+
+def test_a_program_that_is_not_there_is_told(tmp_path: Path) -> None:
+    grow(tmp_path, {"here.py": "", "sub/train.py": "", "data/x.py": ""})
+    run = "cd sub\npython train.py && python3 here.py --x\npython $X.py; python -m none; python data/gone.py\nmake it.py"
+    job = Job.from_dict({"run": run, "file_mounts": {"sub/data": "data"}}, base_dir=tmp_path)
+    told = of(look(job), "files", Level.WARNING)
+    assert [one.message for one in told] == [
+        f"sub/here.py is started and is not in the working folder, {tmp_path}"
+    ]
+    assert not of(look(job.with_overrides({"setup": "make"})), "files", Level.WARNING)
 
 
 def test_a_stage_has_a_folder_of_its_own(tmp_path: Path) -> None:

@@ -1,4 +1,5 @@
-"""Whether a program says itself that it saves where nobody looks for checkpoints. Reads its text, executes nothing.
+"""What commands and programs say themselves: which files they start, and whether they save where nobody looks for checkpoints.
+Reads their text, executes nothing.
 
 A hint, and no more: what a program does is shown by ``launch rehearse``. Said is what stands literally in the command or
 the program, so that a folder that is put together on the way is passed over.
@@ -15,6 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from launcher.job.files import mount_above
 from launcher.job.notebook import notebook_of
 from launcher.project.command import CHECKPOINT_DIR, CHECKPOINT_SUFFIXES
 from launcher.project.programs import Program, read_notebook, read_program
@@ -22,7 +24,7 @@ from launcher.project.programs import Program, read_notebook, read_program
 if TYPE_CHECKING:
     from launcher.job import Job
 
-__all__ = ["SavedElsewhere", "saved_elsewhere"]
+__all__ = ["SavedElsewhere", "missing_programs", "saved_elsewhere"]
 
 VARIABLE = "LAUNCH_CHECKPOINT_DIR"
 READ_BYTES = 2_000_000
@@ -80,6 +82,12 @@ def _folders(run: str, workdir: Path) -> Iterator[tuple[str, str]]:
     if notebook is not None:
         yield from _of_program(_program(workdir, notebook), "", given=set())
         return
+    for words, inside in _commands(run):
+        yield from _of_command(words, inside, workdir)
+
+
+def _commands(run: str) -> Iterator[tuple[list[str], str]]:
+    """(words, folder in which they are started) of a script's simple commands; what is put together is passed over."""
     inside = ""
     for command in re.split(r"&&|\|\||[;\n|]", run.replace("\\\n", " ")):
         try:
@@ -88,8 +96,26 @@ def _folders(run: str, workdir: Path) -> Iterator[tuple[str, str]]:
             continue
         if words[:1] == ["cd"] and len(words) == 2:
             inside = posixpath.join(inside, words[1])
-            continue
-        yield from _of_command(words, inside, workdir)
+        elif words:
+            yield words, inside
+
+
+def missing_programs(job: Job) -> Iterator[str]:
+    """Yield the Python files that ``python FILE.py`` starts and that are not in the working folder, once each.
+
+    Of a job whose ``setup`` may bring them, and of folders that its data bring, nothing is said.
+    """
+    told = set()
+    for stage in job.every_stage:
+        for words, inside in _commands(stage.run or "") if stage.setup is None else ():
+            if not re.fullmatch(r"python[\d.]*", words[0]) or len(words) < 2 or not words[1].endswith(".py"):
+                continue
+            path = posixpath.normpath(posixpath.join(inside, words[1]))
+            is_literal = not re.search(r"[$*`~{]", path) and not path.startswith("/")
+            if is_literal and path not in told and mount_above(job, path) is None:
+                told.add(path)
+                if job.workdir_path.is_dir() and not (job.workdir_path / path).exists():
+                    yield path
 
 
 def _of_command(words: list[str], inside: str, workdir: Path) -> Iterator[tuple[str, str]]:
