@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import json
 import os
 import signal
@@ -16,7 +17,23 @@ from typing import Any
 
 import pytest
 
+from tests.launcher.cli.starting import Starter
+
 ROOT = Path(__file__).resolve().parents[3]
+TIMEOUT_S = 120.0
+
+
+@functools.cache
+def starter() -> Starter:
+    """One for all commands of this worker."""
+    return Starter()
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _starter_ends() -> Iterator[None]:
+    yield
+    if starter.cache_info().currsize:
+        starter().close()
 
 
 @dataclass(frozen=True)
@@ -54,25 +71,32 @@ class Cli:
         return [sys.executable, "-m", "launcher.cli", *args]
 
     def __call__(self, *args: str, cwd: Path | None = None, **environ: str) -> Ended:
+        """Carry it out; with other words for the interpreter itself (its encoding, say) by one that starts anew."""
+        for_python = any(name.startswith(("PYTHON", "LC_", "LANG")) for name in environ)
+        run = self._start_anew if for_python else starter()
         try:
-            done = subprocess.run(
-                self.argv(*args),
-                cwd=cwd or self.cwd,
-                env={**self.environ, **environ},
-                stdin=subprocess.DEVNULL,
-                capture_output=True,
-                text=True,
-                timeout=120,
-                check=False,
-            )
-        except subprocess.TimeoutExpired as err:
+            code, out, err = run(args, cwd or self.cwd, {**self.environ, **environ}, TIMEOUT_S)
+        except (TimeoutError, subprocess.TimeoutExpired) as late:
             log = self.home / "supervisor.log"
             said = log.read_text() if log.exists() else ""
-            raise AssertionError(
-                f"{args} did not end; {err.stdout!r}; the supervisor says {said!r}"
-            ) from None
-        assert "Traceback" not in done.stderr or "--debug" in args, done.stderr
-        return Ended(done.returncode, done.stdout, done.stderr)
+            raise AssertionError(f"{args} did not end; {late}; the supervisor says {said!r}") from None
+        assert "Traceback" not in err or "--debug" in args, err
+        return Ended(code, out, err)
+
+    def _start_anew(
+        self, args: tuple[str, ...], folder: Path, environ: Mapping[str, str], timeout_s: float
+    ) -> tuple[int, str, str]:
+        done = subprocess.run(
+            self.argv(*args),
+            cwd=folder,
+            env=environ,
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            text=True,
+            timeout=timeout_s,
+            check=False,
+        )
+        return done.returncode, done.stdout, done.stderr
 
 
 def make_cli(root: Path) -> Cli:
