@@ -22,6 +22,7 @@ lr_warmup_steps: 5
 dataset: {{batch_size: 2, days_per_batch: 1}}
 checkpoints: {{every_s: 0.5, keep: 3}}
 compute: {{device: cpu, threads: 1, precision: fp32}}
+records: {{curves: false, tensorboard: false}}
 """
 
 
