@@ -33,6 +33,8 @@ def warn_about_saves(context: RunContext, seen: Seen) -> None:
     if is_overdue(loss, every.total_seconds() if every is not None else None):
         if context.memory.said.get("saves") != said:
             context.memory.said["saves"] = said
-            context.report(Kind.WARNING, loss.words, usd=loss.usd, seconds=loss.seconds, saved=loss.saved)
+            where = "" if loss.saved else ". It is looked for in $LAUNCH_CHECKPOINT_DIR alone"
+            words = f"{loss.words}{where}"
+            context.report(Kind.WARNING, words, usd=loss.usd, seconds=loss.seconds, saved=loss.saved)
     elif loss.saved is not None:
         context.is_well("saves")

@@ -30,6 +30,8 @@ NO_ACCOUNT = ("fake", "local", "ssh")
 PRINTED = r"step (?P<step>\d+)/(?P<total>\d+).*loss[ :=]+(?P<loss>\S+)"
 PRINTED_BY_TRAINER = r"""['(?P<step>\d+)/(?P<total>\d+) \[', '''loss'': ''?(?P<loss>[-+.\deE]+)']"""
 """The bar and the dictionary that the Trainer of transformers prints."""
+PRINTED_BY_KERAS = r"['Epoch (?P<step>\d+)/(?P<total>\d+)', ' loss: (?P<loss>[-+.\de]+)']"
+"""What Keras' fit prints of every epoch."""
 _HIGHER_IS_BETTER = ("acc", "bleu", "f1", "auc", "top", "iou", "map", "r2")
 
 
@@ -239,7 +241,10 @@ def _suggestions(program: Program, metric: dict[str, str] | None, command: Comma
             "   # once the program writes it to $LAUNCH_METRICS_FILE, or progress finds it"
         )
     if not program.reports_metrics:
-        printed = PRINTED_BY_TRAINER if program.has_trainer else f"'{PRINTED}'"
+        by_keras = program.imports & {"keras", "tensorflow"}
+        printed = (
+            PRINTED_BY_TRAINER if program.has_trainer else PRINTED_BY_KERAS if by_keras else f"'{PRINTED}'"
+        )
         lines.append(
             f"progress: {printed}   # read from lines that it prints; name the groups for what they are"
         )

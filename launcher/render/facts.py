@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import re
+from collections.abc import Mapping, Sequence
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING
 
@@ -33,6 +34,7 @@ __all__ = [
     "status_facts",
     "time_taken",
     "verdict",
+    "what_to_do",
 ]
 
 Fact = tuple[str, str]
@@ -222,6 +224,28 @@ def after_the_end(status: Status) -> str:
     if advice := how_to_go_on(status):
         parts.append(f"go on: {advice}")
     return SEP.join(parts)
+
+
+_OFTEN = (
+    (
+        re.compile(r"ModuleNotFoundError: No module named '([\w.]+)'"),
+        "name what has {0} in requirements.txt, and give it: environment: {{requirements: requirements.txt}} in the job file, "
+        "or --set environment.requirements=requirements.txt",
+    ),
+    (
+        re.compile(r"\b(python|pip): (?:command )?not found"),
+        'environment: {{python: "3.11"}} in the job file makes a Python with that name; the machine\'s own is python3',
+    ),
+)
+"""What programs say that find no package or no Python, and what mends it."""
+
+
+def what_to_do(status: Status, last_words: Sequence[str] = ()) -> str:
+    """Return what mends the way in which a run ended, where that is known; empty otherwise."""
+    if status.advice:
+        return status.advice
+    said = ((pattern.search(line), fix) for line in reversed(last_words) for pattern, fix in _OFTEN)
+    return next((fix.format(*found.groups()) for found, fix in said if found is not None), "")
 
 
 def how_to_go_on(status: Status) -> str | None:

@@ -41,8 +41,8 @@ def summary(status: Status, last_words: LastWords, now: datetime) -> RenderableT
     parts.append(fact_grid([(label, text) for label, text in rows if text]))
     if status.outputs:
         parts.append(_files(status))
-    if status.advice:
-        parts.append(fact_grid([("what to do", status.advice)]))
+    if mend := facts.what_to_do(status, last_words.lines):
+        parts.append(fact_grid([("what to do", mend)]))
     if advice := facts.how_to_go_on(status):
         parts.append(fact_grid([("go on", advice), ("look", f"launch status {status.run_id} --events")]))
     return Group(*parts)

@@ -174,6 +174,10 @@ def test_the_end_of_a_failure_has_the_last_words_and_the_way_on() -> None:
     assert "│ ValueError: NaN" in text
     assert "exit code    1" in text
     assert "go on        launch resume b2t-k3f9" in text
+    assert "what to do" not in text
+    lacks = LastWords(lines=("ModuleNotFoundError: No module named 'h5py'", "[launch] the job ended"))
+    assert "what to do   name what has h5py in requirements.txt" in drawn(summary(failed, lacks, NOW))
+    assert "makes a Python" in facts.what_to_do(failed, ("bash: line 1: python: command not found",))
 
 
 def test_a_run_ended_by_its_budget_is_told_how_to_get_more() -> None:

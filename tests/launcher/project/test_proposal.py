@@ -317,6 +317,10 @@ def test_what_it_suggests_reads_back(tmp_path: Path) -> None:
             " 3%|▍         | 3/90 [00:01<00:29,  2.95it/s]",
             "{'loss': '0.5', 'grad_norm': 1.5, 'epoch': 0.1}",
         ],
+        "import keras\n" + MAIN: [
+            "Epoch 3/90",
+            "25/25 ━━━━━━ 1s 2ms/step - accuracy: 0.7 - loss: 0.5 - val_loss: 0.9",
+        ],
     }
     for text, printed in programs.items():
         (tmp_path / "train.py").write_text(text)
