@@ -171,11 +171,19 @@ def _flat(value: Any, path: str) -> dict[str, str]:
 def differences(settings: Sequence[Mapping[str, str]]) -> dict[str, tuple[str | None, ...]]:
     """Return the settings in which the runs differ; of texts of several lines the lines that not all of them have."""
     found: dict[str, tuple[str | None, ...]] = {}
-    for name in dict.fromkeys(name for one in settings for name in one):
+    names = dict.fromkeys(name for one in settings for name in one)
+    groups = {
+        name: n for n, name in reversed([*enumerate(map(_group, names))])
+    }  # a stage's fields in one place
+    for name in sorted(names, key=lambda name: groups[_group(name)]):
         values = [one.get(name) for one in settings]
         if len(set(values)) > 1:
             found[name] = tuple(_own_lines(values))
     return found
+
+
+def _group(name: str) -> str:
+    return ".".join(name.split(".")[:2])
 
 
 def _own_lines(values: Sequence[str | None]) -> list[str | None]:
