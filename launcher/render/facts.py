@@ -229,8 +229,7 @@ def after_the_end(status: Status) -> str:
 _OFTEN = (
     (
         re.compile(r"ModuleNotFoundError: No module named '([\w.]+)'"),
-        "name what has {0} in requirements.txt, and give it: environment: {{requirements: requirements.txt}} in the job file, "
-        "or --set environment.requirements=requirements.txt",
+        "name what has {0} in requirements.txt, and give it: --set environment.requirements=requirements.txt, or in the job file",
     ),
     (
         re.compile(r"\b(python|pip): (?:command )?not found"),
