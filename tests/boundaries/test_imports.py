@@ -6,6 +6,7 @@ import ast
 import subprocess
 import sys
 from collections.abc import Iterator
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -21,8 +22,13 @@ def modules(room: str) -> Iterator[Path]:
     yield from sorted((ROOT / room).rglob("*.py"))
 
 
-def imports(path: Path) -> Iterator[tuple[str, int]]:
-    """Yield every module that a file names in an import, at any depth, with its line."""
+@cache
+def imports(path: Path) -> tuple[tuple[str, int], ...]:
+    """Every module that a file names in an import, at any depth, with its line."""
+    return tuple(_imports(path))
+
+
+def _imports(path: Path) -> Iterator[tuple[str, int]]:
     for node in ast.walk(ast.parse(path.read_text())):
         if isinstance(node, ast.Import):
             for alias in node.names:

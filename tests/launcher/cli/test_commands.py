@@ -175,7 +175,8 @@ def test_what_has_ended_well_can_neither_be_stopped_nor_resumed(
 def test_estimate_is_a_bill_with_a_basis_for_every_line(done: tuple[Cli, list[Any]]) -> None:
     cli, _ = done
     document = cli("estimate", "--provider", "fake", "--gpu", "T4", "--json").document
-    assert set(document) == {"schema", "estimates", "market", "prices_as_of", "without_offer"}
+    told = {"schema", "estimates", "free_hours", "market", "notes", "prices_as_of", "without_offer"}
+    assert set(document) == told
     for estimate in document["estimates"]:
         assert set(estimate) >= {"offer", "hours", "usd", "lines"}
         assert set(estimate["hours"]) == set(estimate["usd"]) == {"low", "likely", "high"}

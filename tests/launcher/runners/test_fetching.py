@@ -7,6 +7,7 @@ import os
 import socket
 import threading
 import time
+from collections.abc import Iterator
 from pathlib import Path, PurePosixPath
 from typing import Any
 
@@ -27,6 +28,10 @@ def names(report: FetchReport, home: Path) -> list[str]:
 @pytest.fixture
 def handle(machine: Machine) -> Handle:
     """An ended job; the tests put files into its folder themselves."""
+    return ended(machine)
+
+
+def ended(machine: Machine) -> Handle:
     handle = machine.submit("exit 0", {"code.py": "code", "sub/changed.txt": "before", "data/small.csv": "1"})
     machine.ended(handle)
     return handle
@@ -37,6 +42,17 @@ def put(machine: Machine, handle: Handle, *paths: str) -> None:
         target = machine.workdir(handle) / path
         target.parent.mkdir(parents=True, exist_ok=True)
         target.write_text(f"content of {path}")
+
+
+@pytest.fixture(scope="module")
+def filled(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Machine, Handle]]:
+    """An ended job with files in its folder, to be fetched from and not to be changed."""
+    machine = Machine(tmp_path_factory.mktemp("filled"))
+    handle = ended(machine)
+    put(machine, handle, "a.csv", ".hidden.csv", "r/b.csv", "r/deep/c.csv", "r/deep/d.txt", "[odd].csv")
+    put(machine, handle, "checkpoints/step_1.pt", "outputs/x y.txt")
+    yield machine, handle
+    machine.close()
 
 
 @pytest.mark.parametrize(
@@ -55,13 +71,12 @@ def put(machine: Machine, handle: Handle, *paths: str) -> None:
         (["[[]odd].csv"], ["[odd].csv"]),
     ],
 )
-def test_patterns_choose(machine: Machine, handle: Handle, patterns: list[str], expected: list[str]) -> None:
-    put(machine, handle, "a.csv", ".hidden.csv", "r/b.csv", "r/deep/c.csv", "r/deep/d.txt", "[odd].csv")
-    put(machine, handle, "checkpoints/step_1.pt", "outputs/x y.txt")
-    (machine.workdir(handle) / "[odd].csv").rename(machine.workdir(handle) / "[odd].csv")
-    home = machine.folder / "home"
-    report = machine.runner.fetch(handle, patterns, home)
-    found = names(report, home)
+def test_patterns_choose(
+    filled: tuple[Machine, Handle], tmp_path: Path, patterns: list[str], expected: list[str]
+) -> None:
+    machine, handle = filled
+    report = machine.runner.fetch(handle, patterns, tmp_path)
+    found = names(report, tmp_path)
     assert [name for name in found if name != "[odd].csv" or "[odd].csv" in expected] == expected
     for file in report.files:
         assert hashlib.sha256(file.path.read_bytes()).hexdigest() == file.sha256

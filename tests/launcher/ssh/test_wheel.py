@@ -27,12 +27,14 @@ def test_the_same_sources_give_the_same_bytes() -> None:
 def test_pip_takes_it_without_a_network(tmp_path: Path) -> None:
     wheel = trainer_wheel()
     (tmp_path / wheel.name).write_bytes(wheel.content)
-    subprocess.run([sys.executable, "-m", "venv", str(tmp_path / "env")], check=True)
+    subprocess.run([sys.executable, "-m", "venv", "--without-pip", str(tmp_path / "env")], check=True)
     python = tmp_path / "env" / "bin" / "python"
     pip = [
-        str(python),
+        sys.executable,
         "-m",
         "pip",
+        "--python",
+        str(python),
         "install",
         "--disable-pip-version-check",
         "--no-index",
