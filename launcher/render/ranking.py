@@ -117,8 +117,9 @@ def _advice(found: Comparison, picks: Picks) -> list[Fact]:
     if picks.rented is not None:
         facts.append(("rented", _pick(picks.rented, found)))
     if picks.cheapest is not picks.ready:
-        nothing = "nothing yet: what is missing stands below; `launch doctor` checks it"
-        facts.append(("ready now", nothing if picks.ready is None else _pick(picks.ready, found)))
+        facts.append(
+            ("ready now", _nothing_ready(found) if picks.ready is None else _pick(picks.ready, found))
+        )
     if picks.fastest is not None:
         facts.append(("fastest", _pick(picks.fastest, found)))
     if picks.spot_not_cheaper:
@@ -160,9 +161,17 @@ def _free(ways: Sequence[FreeWay]) -> RenderableType:
     )
 
 
+def _nothing_ready(found: Comparison) -> str:
+    if set(found.lacking.values()) == {"network"}:
+        return "not known: no provider was asked, or none answered"
+    return "nothing yet: what is missing stands below; `launch doctor` checks it"
+
+
 def _pick(item: Estimate, found: Comparison) -> str:
     lacks = _missing(item.offer, found.lacking)
+    fit = next((fit for one, fit in zip(found.estimates, found.fits, strict=False) if one is item), None)
     said = f"{offer_words(item.offer)}: {usd_range(item.usd)} in {hours_range(item.hours)}"
+    said += f"; {fit.words} of the work fits" if fit is not None and not fit.fits else ""
     return f"{said}; missing: {lacks}" if lacks else said
 
 

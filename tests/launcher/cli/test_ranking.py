@@ -89,6 +89,9 @@ def test_a_rehearsal_is_nothing_to_point_at_and_what_does_not_fit_no_answer() ->
     fits = (Fit(share=0.5, is_sure=False, bound_by="time"), Fit(share=1.0, is_sure=True))
     limited = picks_of(compared(offer(), H100, fits=fits))
     assert limited.cheapest is not None and limited.cheapest.offer.gpu_name == "H100 SXM"
+    none = compared(offer(), fits=fits[:1], lacking={"aws": "network"})
+    text = " ".join(" ".join(drawn(comparison_view("b2t", none), 200)).split())
+    assert "; 50 % of the work fits; missing: network" in text and "ready now not known" in text
 
 
 def test_a_guess_is_called_one_below_the_table_with_what_makes_it_narrower() -> None:
