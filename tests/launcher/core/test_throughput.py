@@ -24,7 +24,7 @@ def test_several_earlier_runs_are_narrower_than_one() -> None:
         hours = work_time(offer(), Work(steps=36_000), history=runs).hours
         return hours.high - hours.low
 
-    assert width(3) < width(1)
+    assert width(3) < width(2) < width(1)
 
 
 def test_the_range_holds_every_pace_that_was_seen() -> None:
