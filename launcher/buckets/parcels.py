@@ -1,7 +1,7 @@
 """Where the parcels of a run lie in a bucket, and what home signs and reads of them.
 
-``<mirror>/<run id>/checkpoints/<slot>/`` and ``<mirror>/<run id>/outputs/<attempt>-<start>/``, in each a ``parcel.json``
-and the parts ``00000``, ``00001``, … of a tar archive. `launcher.remote.onboard.parcel` writes and opens them.
+``<mirror>/<run id>/checkpoints/<slot>/`` and ``<mirror>/<run id>/outputs/<attempt>-<start>/``, of a job with stages both below
+``<mirror>/<run id>/<stage>/``; in each a ``parcel.json`` and the parts ``00000``, ``00001``, … of a tar archive. `launcher.remote.onboard.parcel` writes and opens them.
 """
 
 from __future__ import annotations
@@ -38,11 +38,12 @@ PART_BYTES = 1 << 30
 SCHEMA = 1
 
 
-def bucket_place(mirror: str, run_id: str) -> Place | None:
-    """Return where a run's parcels lie, for ``checkpoint.mirror``; None when that names no bucket."""
+def bucket_place(mirror: str, run_id: str, stage: str = "") -> Place | None:
+    """Return where a run's parcels lie, or those of one of its stages; None when ``checkpoint.mirror`` names no bucket."""
     if mirror.partition("://")[0] not in SCHEMES:
         return None
-    return Place.parse(mirror).below(run_id)
+    place = Place.parse(mirror).below(run_id)
+    return place.below(stage) if stage else place
 
 
 def checkpoint_slot(place: Place, number: int) -> Place:

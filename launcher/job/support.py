@@ -33,11 +33,6 @@ def require_supported(job: Job) -> None:
 
 def _unsupported(job: Job) -> Iterator[tuple[Path, str]]:
     scheme = scheme_of(job.checkpoint.mirror)
-    if job.stages and scheme is not None:
-        yield (
-            ("checkpoint", "mirror"),
-            f"checkpoints of stages are mirrored to home alone, not to {scheme}:// yet",
-        )
     if job.when_unattended is WhenUnattended.PUSH and scheme is None:
         yield (
             ("when_unattended",),

@@ -52,8 +52,8 @@ class Memory:
     """By how much the clock here is ahead of the machine's; nothing while they agree, or nobody knows."""
     address_asked_at: float | None = None
     """When this computer's own address was last asked for, to let it through a firewall. Monotonic."""
-    pushed: dict[tuple[int, int], PushedRunner | None] = field(default_factory=dict)
-    """(attempt, start) whose machine has ended → what it left in the bucket: no machine pushes after its end."""
+    pushed: dict[tuple[str, int, int], PushedRunner | None] = field(default_factory=dict)
+    """(stage, attempt, start) whose machine has ended → what it left in the bucket: no machine pushes after its end."""
     renew_at: datetime | None = None
     """When what the machine may read and write in buckets is signed anew."""
     providers: dict[str, Provider] = field(default_factory=dict)

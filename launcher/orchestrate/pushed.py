@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from launcher.buckets.parcels import bucket_place, outputs_place, outputs_slot, read_head
+from launcher.buckets.parcels import outputs_place, outputs_slot, read_head
 from launcher.buckets.pushed import Pushed, PushedRunner
 from launcher.events import Kind
 from launcher.orchestrate.context import RunContext
-from launcher.orchestrate.signing import stores_of
+from launcher.orchestrate.signing import place_of, stores_of
 from launcher.records import from_json
 from launcher.runners.base import Handle
 from launcher.store import AttemptRow
@@ -26,7 +26,7 @@ def pushed_runner(context: RunContext, attempt: AttemptRow, instance: Instance |
     """
     if instance is None or instance.state not in _OVER or attempt.fetched or attempt.handle is None:
         return None
-    key = (attempt.n, attempt.starts)
+    key = (attempt.stage, attempt.n, attempt.starts)
     if key not in context.memory.pushed:
         context.memory.pushed[key] = runner_for_pushed(context, attempt)
     return context.memory.pushed[key]
@@ -34,7 +34,7 @@ def pushed_runner(context: RunContext, attempt: AttemptRow, instance: Instance |
 
 def runner_for_pushed(context: RunContext, attempt: AttemptRow) -> PushedRunner | None:
     """Look in the bucket for what an attempt's last start has pushed. Raises as `pushed_runner`."""
-    place = _place(context)
+    place = _place(context, attempt)
     if place is None or attempt.handle is None:
         return None
     handle = from_json(Handle, attempt.handle)
@@ -45,26 +45,28 @@ def runner_for_pushed(context: RunContext, attempt: AttemptRow) -> PushedRunner 
         return None
     words = f"the machine has pushed its outputs to {where}: {len(head['files'])} files"
     context.say_once("pushed", Kind.DECISION, words, action="pull_from_bucket", place=str(where))
-    folder = context.paths.root / "pushed" / f"{handle.attempt}-{handle.start}"
+    folder = context.paths.root / "pushed" / f"{handle.stage}-{handle.attempt}-{handle.start}"
     return PushedRunner(Pushed(store=store, place=where, head=head, folder=folder))
 
 
 def forget_pushed(context: RunContext) -> None:
     """Delete what was pushed, once the run's outputs are home; what stands in the way is only said."""
-    place, attempt = _place(context), context.attempt
-    if place is None or attempt is None or not attempt.fetched:
-        return
-    try:
-        store = stores_of(context).of(place.scheme)
-        below = outputs_place(place)
-        store.delete([below.at(item.key) for item in store.objects(below)])
-    except CloudError as err:
-        context.complain(
-            "pushed", f"what was pushed to {place} is home and could not be deleted there: {err}"
-        )
+    newest = {attempt.stage: attempt for attempt in context.attempts}
+    for attempt in newest.values():
+        place = _place(context, attempt)
+        if place is None or not attempt.fetched:
+            continue
+        try:
+            store = stores_of(context).of(place.scheme)
+            below = outputs_place(place)
+            store.delete([below.at(item.key) for item in store.objects(below)])
+        except CloudError as err:
+            context.complain(
+                "pushed", f"what was pushed to {place} is home and could not be deleted there: {err}"
+            )
 
 
-def _place(context: RunContext) -> Place | None:
-    if context.plan.when_unattended is not WhenUnattended.PUSH:
+def _place(context: RunContext, attempt: AttemptRow) -> Place | None:
+    if context.whole_plan.of_stage(attempt.stage).when_unattended is not WhenUnattended.PUSH:
         return None
-    return bucket_place(context.job.checkpoint.mirror, context.run_id)
+    return place_of(context, attempt)

@@ -23,6 +23,7 @@ from launcher.buckets.stores import Stores
 from launcher.errors import LaunchError
 from launcher.orchestrate.budget import deadlines_now
 from launcher.orchestrate.context import RunContext
+from launcher.orchestrate.stage_outputs import fetch_for_others
 from launcher.runners.base import Area, Bucket, Mount, Slot, Submission, Wanted
 from provisioning import CloudError, WhenUnattended
 from trainer.contract import Phase
@@ -32,7 +33,7 @@ if TYPE_CHECKING:
     from launcher.store import AttemptRow
     from provisioning.storage import Place
 
-__all__ = ["renew_if_due", "stores_of", "with_signatures"]
+__all__ = ["place_of", "renew_if_due", "stores_of", "with_signatures"]
 
 BEYOND_THE_END = timedelta(hours=1)
 RENEWED_AT = 0.5
@@ -47,7 +48,7 @@ def with_signatures(context: RunContext, attempt: AttemptRow, submission: Submis
     Raises:
         UsageError, CloudError: there is nothing, or we may not look.
     """
-    place = bucket_place(context.job.checkpoint.mirror, context.run_id)
+    place = place_of(context, attempt)
     submission = replace(submission, mounts=_signed_mounts(context))
     if place is None:
         _note_renewed(context, submission.mounts, submission.bucket)
@@ -67,7 +68,7 @@ def renew_if_due(context: RunContext, seen: Seen) -> None:
     progress, memory = seen.situation.progress, context.memory
     if seen.runner is None or seen.handle is None or progress is None or progress.phase is Phase.ENDED:
         return
-    place = bucket_place(context.job.checkpoint.mirror, context.run_id)
+    place = place_of(context, seen.attempt)
     fetches = progress.phase in (Phase.STARTING, Phase.SETUP) and _has_sources(context)
     if place is None and not fetches:
         return
@@ -82,6 +83,12 @@ def renew_if_due(context: RunContext, seen: Seen) -> None:
         return
     context.is_well("signing")
     _note_renewed(context, mounts, bucket)
+
+
+def place_of(context: RunContext, attempt: AttemptRow) -> Place | None:
+    """Return where the parcels of an attempt lie, each stage's in a place of its own; None without a bucket."""
+    stage = attempt.stage if context.job.stages else ""
+    return bucket_place(context.job.checkpoint.mirror, context.run_id, stage)
 
 
 def stores_of(context: RunContext) -> Stores:
@@ -112,9 +119,13 @@ def _bucket(context: RunContext, attempt: AttemptRow, place: Place, sequences: l
         slot(checkpoint_slot(place, number), min(LARGEST_CHECKPOINT_PARTS, disk_parts), sequence)
         for number, sequence in enumerate(sequences)
     ]
+    for_others = fetch_for_others(context, attempt.stage)
     wanted = [
         Wanted(patterns=fetch.patterns, area=fetch.area)
-        for fetch in results.wanted(job, context.run_id, out=plan.out)
+        for fetch in (
+            *results.wanted(job, context.run_id, out=plan.out),
+            *((for_others,) if for_others is not None else ()),
+        )
     ]
     everything = Wanted(patterns=("**",), area=Area.CHANGED)
     return Bucket(

@@ -86,9 +86,10 @@ def test_what_is_refused_is_said() -> None:
             "smoke": {"run": "y"},
             "when_unattended": "push",
             "checkpoint": {"mirror": "s3://bucket/ck"},
-            "file_mounts": {"d": "s3://bucket/d"},
+            "file_mounts": {"d": "kaggle://somebody/something"},
         }
     )
+    assert [field for field, _ in unsupported(everything)] == ["file_mounts.d"]
     text = section("Read, and refused when run")
     for field, _ in unsupported(everything):
         assert field.removesuffix(".d") in text

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import sys
 import zipfile
 from pathlib import Path
 
@@ -60,10 +61,15 @@ def test_checkpoints_go_to_the_bucket_and_the_next_machine_goes_on_from_there(
     house: House, cloud: Ec2Cloud, bucket: str
 ) -> None:
     checkpoint = {"dir": "saved", "mirror": f"s3://{bucket}/runs/", "mirror_every": "1s"}
-    job = house.counting(total=30, gate=8, checkpoint=checkpoint, recovery={"max_restarts_on_errors": 0})
+    count = f"{sys.executable} counter.py 30 0.02 3 8 {house.gate}"
+    stages = [
+        {"name": "train", "run": count, "outputs": "outputs/weights.txt"},
+        {"name": "last", "needs": "train", "run": 'test -z "$LAUNCH_RESUME_FROM"; cat outputs/weights.txt'},
+    ]
+    job = house.job(None, stages=stages, checkpoint=checkpoint, recovery={"max_restarts_on_errors": 0})
     run = house.launch(job, provider="fake", instance="t4.1x", spot=True)
     house.until_step(run, 8)
-    heads = f"runs/{run.id}/checkpoints/"
+    heads = f"runs/{run.id}/train/checkpoints/"
     eventually(
         lambda: any(key.startswith(heads) for key in cloud.buckets.keys(bucket)), "a checkpoint in the bucket"
     )
@@ -73,7 +79,7 @@ def test_checkpoints_go_to_the_bucket_and_the_next_machine_goes_on_from_there(
     result = run.wait(timeout_s=90)
     assert result.state == "succeeded", result.reason
     assert house.outcome(run) == expected_outcome(30)
-    assert [attempt.steps_lost for attempt in run.status().attempts] == [0, 0]
+    assert [attempt.steps_lost for attempt in run.status().attempts] == [0, 0, 0]
     said = [event.message for event in run.events()]
     assert any("is in the bucket" in words for words in said)
     assert b"".join(run.logs()).count(b"saved at 8") == 1, "the log has no repeats"
@@ -86,22 +92,28 @@ def test_checkpoints_go_to_the_bucket_and_the_next_machine_goes_on_from_there(
     assert_private(house)
 
 
+@pytest.mark.parametrize("stage", ["", "train"])
 def test_what_nobody_fetched_is_pushed_and_comes_home_from_the_bucket(
-    house: House, cloud: Ec2Cloud, bucket: str
+    house: House, cloud: Ec2Cloud, bucket: str, stage: str
 ) -> None:
-    job = house.counting(
-        total=12,
-        gate=5,
-        checkpoint={"dir": "saved", "mirror": f"s3://{bucket}"},
-        max_duration="5m",
-    )
+    command = f"{sys.executable} counter.py 12 0.02 3 5 {house.gate}"
+    small = {"instance_type": "cpu.4x"}
+    checkpoint = {"dir": "saved", "mirror": f"s3://{bucket}"}
+    fields: dict[str, object] = {"checkpoint": checkpoint, "max_duration": "5m"}
+    if stage:
+        fields |= {"resources": {"instance_type": "t4.1x"}, "file_outputs": {"*.csv": str(house.results)}}
+        fields["stages"] = [
+            {"name": stage, "run": command, "outputs": ["outputs/"]},
+            {"name": "last", "needs": stage, "run": "cp outputs/weights.txt seen.csv", "resources": small},
+        ]
+    job = house.job(None if stage else command, **fields)
     with hold_lock(house.home) as held:
         assert held
-        run = house.launch(job, provider="fake", instance="t4.1x")
+        run = house.launch(job, provider="fake", instance=None if stage else "t4.1x")
         orchestrator = Orchestrator(house.home, house.store, house.environ)
         follow(orchestrator, run, to_step=5)
         house.open_gate()  # and this computer falls asleep
-        pushed = f"{run.id}/outputs/1-1/"
+        pushed = f"{run.id}/{f'{stage}/' if stage else ''}outputs/1-1/"
         eventually(
             lambda: f"{pushed}parcel.json" in cloud.buckets.keys(bucket) and whole(cloud, bucket, pushed),
             "a push",
@@ -111,7 +123,10 @@ def test_what_nobody_fetched_is_pushed_and_comes_home_from_the_bucket(
         follow(orchestrator, run)
     assert run.status().state == "succeeded", run.status().reason
     assert house.outcome(run) == expected_outcome(12)
-    assert len(run.status().attempts) == 1, "nothing was done twice"
+    if stage:
+        seen = Path(run.status().results_dir, "seen.csv").read_text()
+        assert seen == expected_outcome(12)[0], "what the next stage was given came from the bucket"
+    assert len(run.status().attempts) == (2 if stage else 1), "nothing was done twice"
     assert b"counted" in b"".join(run.logs())
     assert not [key for key in cloud.buckets.keys(bucket) if key.startswith(pushed)], "it is home"
     house.audit(run)
