@@ -24,7 +24,7 @@ CHUNK_BYTES = 1 << 20
 @click.command(
     "logs",
     short_help="What the program printed; -f goes on.",
-    epilog=example("launch logs -f demo", "launch logs -n 50 demo", "launch logs --stage train night"),
+    epilog=example("launch logs -f demo", "launch logs -n 50 demo"),
 )
 @run_argument
 @click.option(

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import getpass
+import sys
+from pathlib import Path
 
 from launcher import Job, Run
 from tests.provisioning.aws.cloud import Ec2Cloud, Fault
@@ -46,17 +48,32 @@ def test_rent_notice_kill_recover_pull_terminate(house: House, cloud: Ec2Cloud, 
     assert not machines.rented
 
 
-def test_an_answer_that_was_lost_rents_nothing_twice(
+def test_an_answer_that_was_lost_rents_nothing_twice_for_either_of_two_stages(
     house: House, cloud: Ec2Cloud, machines: Machines
 ) -> None:
+    """Two types of machine: what the first stage has left is on the second, where that one did not run."""
+    cloud.sold = (*cloud.sold, "t3.medium")
     cloud.faults += [
         Fault("RunInstances", kind="lose"),
         Fault("DescribeInstances", "RequestLimitExceeded", 503, times=2),
     ]
-    run = launched(house, counting(house, 5))
+    make = "mkdir -p 'f/dee p'; echo made > 'f/dee p/x'; echo $LAUNCH_STAGE > f/by"
+    count = f"cat 'f/dee p/x' f/by > outputs/seen; {sys.executable} counter.py 5 0.1 3"
+    stages = [
+        {"name": "features", "run": make, "outputs": "f/", "resources": {"instance_type": "t3.medium"}},
+        {"name": "train", "run": count, "needs": "features", "resources": {"instance_type": "t3.small"}},
+    ]
+    options = {"aws": {"ssh_user": getpass.getuser()}}
+    run = house.launch(house.job(None, stages=stages, provider_options=options), provider="aws")
     result = run.wait(timeout_s=120)
     assert result.state == "succeeded", result.reason
-    assert len({call.form["ClientToken"] for call in cloud.actions("RunInstances")}) == 1
+    assert house.outcome(run) == expected_outcome(5)
+    results = Path(result.results_dir)
+    assert (results / "outputs/seen").read_text() == "made\nfeatures\n"
+    assert (results / "f/dee p/x").read_text() == "made\n"
+    rented = cloud.actions("RunInstances")
+    assert len({call.form["ClientToken"] for call in rented}) == 2
+    assert {call.form["InstanceType"] for call in rented} == {"t3.medium", "t3.small"}
     assert not cloud.living()
     assert not cloud.volumes()
 

@@ -1,4 +1,7 @@
-"""A stage on this computer, the next one on a machine over SSH: what it needs arrives there, whole."""
+"""A stage on this computer, the next one on a machine over SSH: what it needs arrives there, whole.
+
+Here as a tar stream, for want of a usable rsync; by rsync in ``system/aws/test_whole_way``.
+"""
 
 from __future__ import annotations
 
@@ -9,6 +12,12 @@ from tests.system.ssh.server import Sshd
 
 
 def test_outputs_of_a_stage_travel_to_the_machine_of_the_next(house: House, machine: Sshd, host: str) -> None:
+    programs = house.root / "programs"
+    programs.mkdir()
+    asked = programs / "asked"
+    (programs / "rsync").write_text(f"#!/bin/sh\necho $@ >> {asked}; echo 'openrsync: protocol version 29'\n")
+    (programs / "rsync").chmod(0o755)
+    house.environ["PATH"] = f"{programs}:{house.environ['PATH']}"
     names = ["plain", "with blank", "dee p/er", "empty"]
     make = 'mkdir -p "f/dee p" g; for name in plain "with blank" "dee p/er"; do echo "$name" > "f/$name"; done; : > f/empty; echo big > g/x'
     stages = [
@@ -31,3 +40,4 @@ def test_outputs_of_a_stage_travel_to_the_machine_of_the_next(house: House, mach
     assert (first.instances[0].split("/")[0], second.instances[0].split("/")[0]) == ("local", "ssh")
     (folder,) = machine.folder.glob("**/launch/*/work")
     assert len(list(folder.glob("*/f/**/*"))) == 5
+    assert set(asked.read_text().splitlines()) == {"--version"}, "nothing else was asked of it"
