@@ -35,7 +35,7 @@ __all__ = [
     "StagePlan",
     "Wants",
     "against",
-    "estimate_warnings",
+    "going_on",
     "limit_warnings",
     "make_plan",
     "market_words",
@@ -240,6 +240,20 @@ def make_plan(
     return replace(plan, needs_client_deadline=asks)
 
 
+def going_on(plan: Plan, found: Estimate, wants: Wants, capabilities: Capabilities, now: datetime) -> Plan:
+    """Return the plan of a stage as it is on a machine that is there already, which ``found`` is the estimate on.
+
+    What to rent where that machine is lost stays as it was planned.
+    """
+    choice = Choice(chosen=found, candidates=plan.candidates, rejected=())
+    there = _plan_for(choice, [found], wants, capabilities, now)
+    return replace(
+        there,
+        disk_gib=max(there.disk_gib, plan.disk_gib),
+        needs_client_deadline=there.needs_client_deadline or plan.needs_client_deadline,
+    )
+
+
 def _for_secrets(
     offers: Sequence[Offer], capabilities: Mapping[str, Capabilities], *, required: bool = True
 ) -> Sequence[Offer]:
@@ -298,7 +312,7 @@ def _plan_for(
         needs_client_deadline=needs_client_deadline_accepted(capabilities),
         bills=capabilities.bills,
         warnings=(
-            *estimate_warnings(chosen, limits, now, wants.gpus_used),
+            *_warnings(chosen, limits, now, wants.gpus_used),
             *_about_access(chosen.offer, capabilities),
         ),
         out=wants.out,
@@ -411,10 +425,7 @@ def against(mine_usd: float, other_usd: float, *, spot: bool) -> str:
     return f"{MARKETS[spot]} at {usd(mine_usd)}; {MARKETS[not spot]} {usd(other_usd)}: spot {verb} {amount}"
 
 
-def estimate_warnings(
-    chosen: Estimate, limits: Limits, now: datetime, gpus_used: int | None
-) -> tuple[str, ...]:
-    """Say what somebody should know before this is rented: how little is known, which limits it may meet, what is odd."""
+def _warnings(chosen: Estimate, limits: Limits, now: datetime, gpus_used: int | None) -> tuple[str, ...]:
     offer, found = chosen.offer, []
     if chosen.source is Source.GUESS:
         found.append(

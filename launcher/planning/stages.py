@@ -21,7 +21,7 @@ from launcher.planning.plan import (
     StagePlan,
     Wants,
     against,
-    estimate_warnings,
+    going_on,
     limit_warnings,
     price,
 )
@@ -104,8 +104,7 @@ def plan_stages(
         offer = present[0]
         found = price(offer, wanted, capabilities[offer.provider], is_there=stays)
         if stays:  # on a machine that the stage by itself might not have chosen
-            warnings = estimate_warnings(found, plan.limits, now, wanted.gpus_used)
-            plan = replace(plan, warnings=warnings)
+            plan = going_on(plan, found, wanted, capabilities[offer.provider], now)
         plans.append(plan)
         priced.append(PricedStage(name=stage.name, estimate=found, stays=stays))
         twins.append(price(twin, wanted, capabilities[twin.provider], is_there=stays) if twin else found)

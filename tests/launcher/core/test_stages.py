@@ -40,7 +40,7 @@ from launcher.quantities import usd
 from launcher.records import to_json
 from launcher.runners.base import StageFile
 from launcher.store import RunRow, Store
-from provisioning import Capabilities, DeadlineKind, Offer
+from provisioning import Capabilities, DeadlineKind, Offer, WhenUnattended
 from provisioning.models import utc_now
 
 OVER = [StageState.SUCCEEDED, StageState.FAILED, StageState.DROPPED]
@@ -304,8 +304,14 @@ def test_a_stage_is_priced_and_warned_of_where_it_will_run() -> None:
             ]
         }
     )
-    cheap = offer(gpu_name="A100", gpu_memory_gib=40.0, instance_type="a100.1x", usd_per_hour=0.1)
-    offers, capabilities = [offer(), cheap], {"fake": Capabilities(deadline=DeadlineKind.BOOT)}
+    cheap = offer(
+        provider="vast", gpu_name="A100", gpu_memory_gib=40.0, instance_type="a100.1x", usd_per_hour=0.1
+    )
+    offers = [offer(), cheap]
+    capabilities = {
+        "fake": Capabilities(deadline=DeadlineKind.BOOT, park=True),
+        "vast": Capabilities(deadline=DeadlineKind.BOOT),
+    }
     times = (EarlierTime(work_s=600.0, gpu_name="T4", gpu_count=1, instance_type="t4.1x", label="night-x"),)
 
     def planned_with(max_cost_usd: float | None) -> Plan:
@@ -325,6 +331,7 @@ def test_a_stage_is_priced_and_warned_of_where_it_will_run() -> None:
     plan = planned_with(None)
     assert [share.stays for share in plan.estimate.stages] == [False, True]
     assert plan.stages[1].candidates[0] == cheap, "what it would have by itself, as a guess"
+    assert plan.stages[1].when_unattended is WhenUnattended.PARK, "and what holds where it will be"
     assert plan.estimate.source is Source.MEASURED
     assert not any("the time is a guess" in words for words in plan.warnings)
     likely, high = plan.estimate.usd.likely, plan.estimate.usd.high
