@@ -28,7 +28,8 @@ class StageStatus:
     seconds: float
     """For which it had a machine."""
     seconds_left: float | None
-    """By its pace while it is at work; before it by the estimate, unless that is a guess; None where nobody knows."""
+    """By its pace while it is at work; before it, and without steps, by the estimate, unless that is a guess; None where
+    nobody knows."""
     step: int | None
     total: int | None
     metrics: Mapping[str, float] = field(default_factory=dict)
@@ -94,7 +95,10 @@ def _stage(
     is_over = record.get("state", "waiting") != "waiting"
     is_present = bool(rows) and not is_over and rows[-1] is attempts[-1]
     ended = datetime.fromisoformat(record["ended_at"]) if is_over and record.get("ended_at") else None
-    left = present_left_s if is_present else None if is_over or run.ended_at else _estimated_s(run, name)
+    seconds = sum((((row.ended_at or now) - row.started_at).total_seconds() for row in rows), 0.0)
+    left = present_left_s if is_present else None
+    if left is None and not (is_over or run.ended_at or run.verdict is not None):
+        left = _rest_of(_estimated_s(run, name), seconds)
     return StageStatus(
         name=name,
         state=record["state"] if is_over else run.state if is_present else "waiting",
@@ -102,7 +106,7 @@ def _stage(
         attempts=tuple(row.n for row in rows),
         started=rows[0].started_at if rows else None,
         ended=ended,
-        seconds=sum((((row.ended_at or now) - row.started_at).total_seconds() for row in rows), 0.0),
+        seconds=seconds,
         seconds_left=left,
         step=run.step if is_present else record.get("step"),
         total=run.total if is_present else record.get("total"),
@@ -110,6 +114,11 @@ def _stage(
         usd=round(sum((usd.get((row.stage, row.n), 0.0) for row in rows), 0.0), 6),
         promoted=str(record.get("promoted", "")),
     )
+
+
+def _rest_of(estimated_s: float | None, seconds: float) -> float | None:
+    """Nobody knows what is left of a stage that takes longer than it was thought to."""
+    return estimated_s - seconds if estimated_s is not None and seconds < estimated_s else None
 
 
 def _estimated_s(run: RunRow, name: str) -> float | None:

@@ -94,7 +94,7 @@ def machine(status: Status, now: datetime) -> str:
 def progress(status: Status) -> str:
     """Say how far the job is, in its own words; without steps progress is by time, and said so."""
     if status.step is None:
-        return _by_time(status) if status.state == "running" else ""
+        return f"{_by_time(status)}{_thought_left(status)}" if status.state == "running" else ""
     parts = [f"step {status.step:,}"]
     if status.total:
         parts = [f"step {status.step:,} of {status.total:,} ({words.percent(status.step, status.total)})"]
@@ -103,6 +103,10 @@ def progress(status: Status) -> str:
     if status.seconds_left is not None and status.state == "running":
         parts.append(f"{words.duration(status.seconds_left)} left")
     return SEP.join(parts)
+
+
+def _thought_left(status: Status) -> str:
+    return f", {words.duration(status.seconds_left)} left by the estimate" if status.seconds_left else ""
 
 
 def _by_time(status: Status) -> str:

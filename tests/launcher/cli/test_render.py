@@ -231,7 +231,10 @@ def test_leaving_says_what_burns_how_to_come_back_and_how_to_end_it() -> None:
 
 
 def test_without_steps_progress_is_by_time_and_said_so() -> None:
-    assert facts.progress(a_status(step=None, total=None)) == "by time alone: the job reports no steps"
+    silent = a_status(step=None, total=None, seconds_left=None)
+    assert facts.progress(silent) == "by time alone: the job reports no steps"
+    thought = facts.progress(a_status(step=None, total=None, seconds_left=90.0))
+    assert thought == "by time alone: the job reports no steps, 1 min 30 s left by the estimate"
     assert progress_line(a_status(step=None)) == ""
     assert facts.progress(a_status(total=None)).startswith("step 62,000 · 9.1 steps/s")
 
@@ -366,7 +369,7 @@ def test_a_verdict_is_so_far_what_was_reported_and_at_the_end_everything() -> No
 
 
 def test_progress_that_matches_nothing_is_said() -> None:
-    silent = a_status(step=None, log_reading=LogReading(lines=1234))
+    silent = a_status(step=None, seconds_left=None, log_reading=LogReading(lines=1234))
     assert facts.progress(silent) == "by time alone: progress has matched none of 1,234 lines"
-    stepless = a_status(step=None, log_reading=LogReading(lines=10, matched=3))
+    stepless = a_status(step=None, seconds_left=None, log_reading=LogReading(lines=10, matched=3))
     assert facts.progress(stepless) == "by time alone: progress finds no step in the output"

@@ -6,6 +6,7 @@ import itertools
 from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -39,7 +40,8 @@ from launcher.policy.states import Reason
 from launcher.quantities import usd
 from launcher.records import to_json
 from launcher.runners.base import StageFile
-from launcher.store import RunRow, Store
+from launcher.stage_status import stages_of
+from launcher.store import AttemptRow, RunRow, Store
 from provisioning import Capabilities, DeadlineKind, Offer, WhenUnattended
 from provisioning.models import utc_now
 
@@ -373,6 +375,41 @@ def test_the_market_is_told_of_all_stages() -> None:
         f"; all on demand {usd(features.estimate.usd.likely + train.estimate.usd.likely)}; all spot $"
         in words
     )
+
+
+def test_what_is_left_of_a_stage_without_steps_is_what_it_was_thought_to_take() -> None:
+    now = utc_now()
+    shares = [
+        {"name": name, "source": source, "hours": {"likely": 1.0}}
+        for name, source in (("features", "measured"), ("train", "guess"), ("compare", "scaled"))
+    ]
+    stages = [{"name": name, "run": "x"} for name in ("features", "train", "compare")]
+    run = RunRow(
+        run_id="demo-ab12",
+        name="demo",
+        state="running",
+        created_at=now,
+        updated_at=now,
+        job={"fields": {"stages": stages}},
+        plan={"estimate": {"stages": shares}},
+    )
+    began = AttemptRow(
+        run_id="demo-ab12",
+        stage="features",
+        n=1,
+        candidate=0,
+        offer={},
+        started_at=now - timedelta(minutes=20),
+    )
+
+    def left(row: AttemptRow, present_left_s: float | None = None, **changes: Any) -> list[float | None]:
+        found = stages_of(replace(run, **changes), [row], {}, now, present_left_s=present_left_s)
+        return [stage.seconds_left for stage in found]
+
+    assert left(began) == [2400.0, None, 3600.0]
+    assert left(began, 7.0) == [7.0, None, 3600.0], "its own pace knows better"
+    assert left(replace(began, started_at=now - timedelta(hours=2))) == [None, None, 3600.0]
+    assert left(began, ended_at=now) == left(began, verdict={"code": "finished"}) == [None, None, None]
 
 
 def test_from_a_name_is_from_the_newest_run_that_has_all_of_what_is_needed(tmp_path: Path) -> None:
