@@ -36,7 +36,8 @@ def init(screen: Screen, folder: Path, *, force: bool, dry_run: bool, yes: bool)
     from launcher.job import JOB_FILE
     from launcher.project import job_file, propose, refuse_existing, survey, write_job_file
 
-    project = survey(folder)
+    with screen.busy("Looking at the files"):
+        project = survey(folder)
     target = project.root / JOB_FILE
     if not (force or dry_run):
         refuse_existing(target)

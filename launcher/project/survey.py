@@ -39,6 +39,7 @@ SKIPPED = frozenset(
         "wandb",
         "mlruns",
         "site-packages",
+        "dist-packages",
         "dist",
         "build",
         ".eggs",
@@ -96,7 +97,8 @@ LARGE_BYTES = 20_000_000
 """A folder of data files from this size on is data that travels by itself, whatever it is called."""
 READ_BYTES = 2_000_000
 """A larger source file is no program that somebody has written."""
-MOST_PROGRAMS = 400
+MOST_READ = 1000
+"""Source files, those nearest to the top first: who has more stands in no project, but in a home folder."""
 OFFICIAL_CONFIG = "rnn_args.yaml"
 OFFICIAL_PROGRAM = "train_model.py"
 OFFICIAL_FOLDERS = ("model_training/", "")
@@ -241,11 +243,12 @@ def _linked(folder: Path) -> Iterator[tuple[str, int]]:
 def _programs(root: Path, files: Iterable[tuple[str, int]]) -> tuple[list[Program], list[tuple[str, str]]]:
     found: list[Program] = []
     broken: list[tuple[str, str]] = []
-    for path, size in files:
-        if not path.endswith((".py", ".ipynb")) or (path.endswith(".py") and size > READ_BYTES):
-            continue
-        if len(found) + len(broken) >= MOST_PROGRAMS:
-            break
+    sources = [
+        path
+        for path, size in files
+        if path.endswith(".ipynb") or (path.endswith(".py") and size <= READ_BYTES)
+    ]
+    for path in sorted(sources, key=lambda path: (path.count("/"), path))[:MOST_READ]:
         text = (root / path).read_text(encoding="utf-8", errors="replace")
         program = read_notebook(path, text) if path.endswith(".ipynb") else read_program(path, text)
         if program is None:
