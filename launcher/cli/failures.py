@@ -159,5 +159,5 @@ def _one_line(text: str) -> str:
     return " ".join(text.split())
 
 
-def _where_help_is(err: click.exceptions.UsageError) -> str | None:
-    return f"`{err.ctx.command_path} --help` shows what there is" if err.ctx else None
+def _where_help_is(err: click.exceptions.UsageError) -> str:
+    return f"`{err.ctx.command_path if err.ctx else 'launch'} --help` shows what there is"

@@ -44,7 +44,7 @@ def _text_of(file: Path) -> str:
         ) from None
     except IsADirectoryError:
         inside = file / "launch.yaml"
-        hint = f"did you mean {inside}?" if inside.is_file() else None
+        hint = f"did you mean {inside}?" if inside.is_file() else f"`launch init {file}` writes one for it"
         raise FieldError("is a folder, not a job file", hint=hint) from None
     except UnicodeDecodeError as err:
         raise FieldError(f"is not UTF-8 text (byte {err.start})") from None

@@ -32,6 +32,7 @@ def write_job(folder: Path, text: str, name: str = "launch.yaml") -> Path:
         (["a.yaml", "--", "true"], "a.yaml and a command after -- are two jobs", "give one of the two"),
         (["--"], "there is no command", "launch [options] -- python train.py"),
         (["--jsn"], "No such option '--jsn'", "`launch --help`"),
+        (["--gpu"], "Option '--gpu' requires an argument", "`launch --help`"),
         (["--max-cost", "cheap"], "expected an amount in USD such as 5 or 0.35, came 'cheap'", "--help"),
         (["--max-price", "0"], "expected more than 0 USD, came '0'", "--help"),
         (["--max-duration", "8"], "expected a duration such as 8h, 90m or 1d12h, came '8'", "--help"),
