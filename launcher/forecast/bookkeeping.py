@@ -93,8 +93,8 @@ def account_of(
         place_s=_place_s(spans, events),
         leave_s=_leave_s(run, spans, lines, output_bytes),
         pull_s=None if run.stages else _pull_s(run, lines),
-        mirror_ratio=None  # each stage has checkpoints and an interval of its own
-        if run.stages
+        mirror_ratio=None  # a run that was cut short has not shown it, and each stage has an interval of its own
+        if run.stages or run.state != "succeeded"
         else _mirror_ratio(plan.mirror_every_s, spans, events, checkpoint_bytes),
         spot_hours=math.fsum(row.compute_s(now) for row in instances if row.offer.get("spot")) / 3600.0,
         interruptions=sum(

@@ -330,6 +330,7 @@ def test_a_run_shows_what_it_takes_beside_its_bytes_and_steps() -> None:
     assert found.mirror_ratio == pytest.approx(2 / 3.2)
     cut_short = a_short_run(state="stopped")
     assert cut_short.start_s == pytest.approx(10.0) and cut_short.leave_s is cut_short.pull_s is None
+    assert cut_short.mirror_ratio is None
 
 
 def test_the_next_estimate_knows_how_long_the_program_takes_to_its_first_step() -> None:
