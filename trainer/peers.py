@@ -72,7 +72,9 @@ class Peers:
         pieces = torch.split(flat, [g.numel() for g in gradients] + [1])
         for gradient, piece in zip(gradients, pieces, strict=False):
             gradient.copy_(piece.view_as(gradient))
-        return pieces[-1][0]
+        return pieces[-1][
+            0
+        ].clone()  # not a view, which would keep all gradients of every step that waits for its report
 
     def any(self, flag: bool) -> bool:
         """Whether the flag is up on any process; waits for all."""

@@ -106,6 +106,8 @@ class CausalScorer:
         try:
             import torch
             import transformers
+
+            from trainer.memory import is_out_of_memory
         except ImportError as error:
             raise missing_package(error, "rescoring") from error
         if device == "auto":
@@ -123,12 +125,14 @@ class CausalScorer:
             ) from error
         try:
             return cls(model.to(device), tokenizer, batch_size=batch_size)
-        except torch.OutOfMemoryError as error:
+        except RuntimeError as error:
+            if not is_out_of_memory(error):
+                raise
             raise OutOfMemory(f"{name} does not fit the memory of {device}") from error
 
     def scores(self, texts: Sequence[str], *, context: str = "", length_penalty: float = 0.0) -> list[float]:
         """One number per text, higher is more likely. Raises `OutOfMemory` when not even one sentence fits."""
-        import torch
+        from trainer.memory import is_out_of_memory, release_cached
 
         prefix = f"{context.strip()} " if context.strip() else ""
         skipped = len(self._tokenizer(prefix.strip())["input_ids"]) if prefix else 1
@@ -137,15 +141,18 @@ class CausalScorer:
             batch = [prefix + text for text in texts[len(found) : len(found) + self.batch_size]]
             try:
                 found += self._batch(batch, skipped, length_penalty)
-            except torch.OutOfMemoryError as error:
+                continue
+            except (RuntimeError, MemoryError) as error:
+                if not is_out_of_memory(error):
+                    raise
                 if self.batch_size == 1:
                     raise OutOfMemory(
                         "the memory does not hold one sentence beside the language model",
                         hint="take a smaller model",
                     ) from error
-                self.batch_size //= 2
-                if torch.cuda.is_available():
-                    torch.cuda.empty_cache()
+            # Not in the except clause: there the traceback still holds the tensors of the failed pass.
+            self.batch_size //= 2
+            release_cached(next(self._model.parameters()).device)
         return found
 
     def _batch(self, texts: list[str], skipped: int, length_penalty: float) -> list[float]:
