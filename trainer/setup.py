@@ -159,8 +159,16 @@ def _settled(request: RunRequest, root: Path, checkpoint: Checkpoint | None) -> 
 
 
 def choose_compute(config: Config, console: Console) -> Compute:
-    """Choose device, threads and precision, and say them with their reasons. Raises `DeviceUnavailable`."""
+    """Choose device, threads and precision, and say them with their reasons.
+
+    Raises `DeviceUnavailable`, and `ConfigError` where several processes would share a GPU.
+    """
     _, size, local_rank = world()
+    if size > 1 and config.compute.device.startswith("cuda:"):
+        raise ConfigError(
+            f"compute.device: {config.compute.device} with {size} processes, which need a GPU each",
+            hint="say cuda: every process takes the one of its own number",
+        )
     if size > 1 and config.compute.device in ("auto", "cuda") and torch.cuda.is_available():
         config = dataclasses.replace(
             config, compute=dataclasses.replace(config.compute, device=f"cuda:{local_rank}")

@@ -17,7 +17,11 @@ from tests.forking import Fork
 from tests.trainer.conftest import SESSIONS, Runs, Start, command, last_step, trainer, wait_until, write_split
 from trainer.checkpoint import load, step_files
 from trainer.cli import main
+from trainer.config_reader import load_config
+from trainer.errors import ConfigError
 from trainer.peers import Peers, interface_to
+from trainer.progress import Console
+from trainer.setup import choose_compute
 
 PLAIN = (
     "--set",
@@ -211,6 +215,14 @@ def test_the_loss_of_a_step_does_not_keep_its_gradients(tmp_path: Path) -> None:
 
 def test_loopback_is_reached_through_the_loopback_interface() -> None:
     assert interface_to("127.0.0.1") == "lo"
+
+
+def test_processes_that_would_share_a_gpu_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    """NCCL would only say: duplicate GPU detected."""
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    config = load_config(None, ["compute.device=cuda:1"])
+    with pytest.raises(ConfigError, match="cuda:1 with 2 processes, which need a GPU each"):
+        choose_compute(config, Console(quiet=True))
 
 
 @pytest.mark.parametrize("count", ["0", "two", "-1"])
