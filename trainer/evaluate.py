@@ -20,6 +20,8 @@ from trainer.corpus import Corpus, load_corpus
 from trainer.durable import replace_text
 from trainer.errors import CheckpointMismatch, ConfigError, DataError, NoCheckpoint
 from trainer.evaluation import Evaluation, evaluate
+from trainer.interrupt import Interrupt
+from trainer.loading import LoadingWatch
 from trainer.model import GRUDecoder, build_model
 from trainer.official_checkpoint import load_official_weights
 from trainer.phonemes import class_name
@@ -44,9 +46,11 @@ def evaluate_run(
     config = run_config(run_dir, device)
     compute = choose_compute(config, console)
     root = data_root(locate_data(config, data_dir, JobEnvironment.read()))
+    sessions = config.dataset.sessions
     corpus = load_corpus(
-        config, root, config.dataset.sessions, split, cache_dir=cache_dir(config), say=console.warn
-    )
+        config, root, sessions, split, cache_dir=cache_dir(config), say=console.warn,
+        on_trial=LoadingWatch(len(sessions), console, Interrupt()),
+    )  # fmt: skip
     if not len(corpus):
         raise DataError(f"{root}: no session of this run has trials in the split {split}")
     model = load_model(checkpoint or run_dir / "checkpoint" / "best_checkpoint", config, compute.device)

@@ -1,4 +1,4 @@
-"""The first reading of a data set, which may take minutes: said while it goes on, given up when asked."""
+"""Going through a whole data set, which may take minutes: said while it goes on, given up when asked."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ class LeftEarly(Exception):
 
 
 class LoadingWatch:
-    """Hears of every trial that is read from its file; raises `LeftEarly` when somebody wants us to leave."""
+    """Hears of every trial that is read from its file, or brought elsewhere; raises `LeftEarly` when somebody wants us to leave."""
 
     def __init__(
         self,
@@ -30,11 +30,14 @@ class LoadingWatch:
         console: Console,
         interrupt: Interrupt,
         clock: Callable[[], float] = time.monotonic,
+        *,
+        what: str = "reading data for the first time",
     ) -> None:
         self._num_files = num_files
         self._console = console
         self._interrupt = interrupt
         self._clock = clock
+        self._what = what
         self._said = clock()
         self._files: set[str] = set()
         self._trials = 0
@@ -49,6 +52,5 @@ class LoadingWatch:
         if now - self._said >= INTERVAL_S:
             self._said = now
             self._console.status(
-                f"reading data for the first time: file {len(self._files)} of at most {self._num_files}, "
-                f"{self._trials} trials"
+                f"{self._what}: file {len(self._files)} of at most {self._num_files}, {self._trials} trials"
             )

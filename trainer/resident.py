@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from trainer.corpus import Corpus
+from trainer.hdf5 import Trial
 from trainer.layers import on_device
 from trainer.memory import is_out_of_memory, release_cached
 
@@ -35,7 +36,13 @@ class ResidentRows:
 class Resident:
     """All time bins of a corpus in one table on the GPU, its last row zeros for the gaps of a batch."""
 
-    def __init__(self, corpus: Corpus, channels: Sequence[int] | None, device: torch.device) -> None:
+    def __init__(
+        self,
+        corpus: Corpus,
+        channels: Sequence[int] | None,
+        device: torch.device,
+        on_trial: Callable[[Trial], None] | None = None,
+    ) -> None:
         lengths = np.asarray([item.trial.num_bins for item in corpus.trials])
         self._starts = np.concatenate([[0], np.cumsum(lengths)])
         width = corpus.trials[0].features().shape[1] if channels is None else len(channels)
@@ -43,6 +50,8 @@ class Resident:
         for start, item in zip(self._starts, corpus.trials, strict=False):
             values = item.features() if channels is None else item.features()[:, list(channels)]
             self._bins[start : start + len(values)].copy_(torch.tensor(values))
+            if on_trial is not None:
+                on_trial(item.trial)
 
     def rows(
         self, positions: Sequence[int], firsts: Sequence[int], lengths: Sequence[int], cut: int, total: int
@@ -55,8 +64,13 @@ class Resident:
         return ResidentRows(self._bins, index)
 
 
-def make_resident(corpus: Corpus, channels: Sequence[int] | None, device: torch.device) -> Resident | None:
-    """The corpus on the GPU, or None where it would take more than its share of the free memory."""
+def make_resident(
+    corpus: Corpus, channels: Sequence[int] | None, device: torch.device, on_trial: Callable[[Trial], None]
+) -> Resident | None:
+    """The corpus on the GPU, or None where it would take more than its share of the free memory.
+
+    `on_trial` is told of each trial that is there: all of them are read, which may take a while.
+    """
     if device.type != "cuda" or not len(corpus):
         return None
     first = corpus.trials[0].features()
@@ -66,7 +80,7 @@ def make_resident(corpus: Corpus, channels: Sequence[int] | None, device: torch.
     if wanted >= SHARE * free:
         return None
     try:
-        return Resident(corpus, channels, device)
+        return Resident(corpus, channels, device, on_trial)
     except RuntimeError as error:  # free in pieces only, or taken by somebody else meanwhile
         if not is_out_of_memory(error):
             raise

@@ -288,6 +288,9 @@ def _assemble(
 ) -> TrainingRun:  # fmt: skip
     config, console = request.config, request.console
     state = checkpoint.state if checkpoint is not None else {}
+    assemblers = [
+        _assembler(request, compute, data, corpus, progress.seed) for corpus in (data.train, data.val)
+    ]
     saver = _build_saver(request, compute, runner, progress, state, data)
     if request.peers.is_first:
         save_args(request.folder.args, config, data.sessions, data.val_days)
@@ -300,8 +303,7 @@ def _assemble(
             data.train.by_day, batch_size=dataset.batch_size, days_per_batch=dataset.days_per_batch,
             seed=progress.data_seed, must_include_days=dataset.must_include_days or (), num_days=len(data.sessions),
         ),
-        train_assembler=_assembler(data.train, config, data.smoother, progress.seed, compute.device, console),
-        val_assembler=_assembler(data.val, config, data.smoother, progress.seed, compute.device, console),
+        train_assembler=assemblers[0], val_assembler=assemblers[1],
         smoother=data.smoother, runner=runner, progress=progress, saver=saver,
         observers=_observers(request, compute, progress, checkpoint),
         numbers=MetricsWriter(request.job.metrics_file if request.peers.is_first else None),
@@ -328,18 +330,22 @@ def _observers(
     return observers
 
 
-def _assembler(
-    corpus: Corpus, config: Config, smoother: Smoother, seed: int, device: torch.device, console: Console
-) -> Assembler:
-    """For a GPU, keep the trials there when they fit; noise is added where the computing is done."""
-    on_gpu = device.type == "cuda"
-    resident = make_resident(corpus, config.dataset.feature_subset, device)
+def _assembler(request: RunRequest, compute: Compute, data: _Data, corpus: Corpus, seed: int) -> Assembler:
+    """For a GPU, keep the trials there when they fit; noise is added where the computing is done.
+
+    Raises `LeftEarly`, where no other process would be left waiting.
+    """
+    on_gpu, config, console = compute.device.type == "cuda", request.config, request.console
+    interrupt = request.interrupt if request.peers.size == 1 else Interrupt()
+    what = f"bringing the {corpus.split} trials to the GPU"
+    watch = LoadingWatch(len(data.sessions), console, interrupt, what=what)
+    resident = make_resident(corpus, config.dataset.feature_subset, compute.device, watch)
     if on_gpu and len(corpus):
         console.say(
             f"{corpus.split} trials are {'kept in GPU memory' if resident else 'sent to the GPU batch by batch'}"
         )
     return Assembler(
-        corpus, config, smoother, seed=seed, noise_on_host=not on_gpu, pin=on_gpu, resident=resident
+        corpus, config, data.smoother, seed=seed, noise_on_host=not on_gpu, pin=on_gpu, resident=resident
     )
 
 

@@ -15,6 +15,7 @@ from trainer.batches import Assembler
 from trainer.config import TransformsConfig
 from trainer.config_reader import from_mapping
 from trainer.corpus import load_corpus
+from trainer.hdf5 import Trial
 from trainer.layout import lay_out
 from trainer.resident import Resident
 from trainer.sessions import find_sessions
@@ -126,9 +127,10 @@ def test_trials_kept_on_a_device_make_the_same_table_as_sent_ones(
     corpus = load_corpus(config, data, find_sessions(data, ()), "train", cache_dir=None, say=pytest.fail)
     smoother = Smoother(config.dataset.data_transforms)
     sent = Assembler(corpus, config, smoother, seed=1, noise_on_host=False, pin=True)
-    kept = Assembler(
-        corpus, config, smoother, seed=1, noise_on_host=False, resident=Resident(corpus, subset, device)
-    )
+    brought: list[Trial] = []
+    resident = Resident(corpus, subset, device, brought.append)
+    assert brought == [item.trial for item in corpus.trials]
+    kept = Assembler(corpus, config, smoother, seed=1, noise_on_host=False, resident=resident)
     for step in range(5):
         a, b = (s.training_batch(step, np.asarray([3, 9, 9, 20]), range(4)) for s in (sent, kept))
         assert torch.equal(a.table.to(device), b.table.to(device))
