@@ -443,7 +443,8 @@ def _if(holds: bool, hint: str) -> tuple[str, ...]:
 def _transfer_cures(conditions: Conditions, sizes: Sizes) -> tuple[str, ...]:
     if sizes.fetched_bytes is None:
         return ("the size of what the machine fetches",)
-    return _if(conditions.up_from == "assumed", "the speed of this computer's uplink")
+    is_assumed = conditions.up_from == "assumed" and not conditions.on_this_computer
+    return _if(is_assumed, "the speed of this computer's uplink")
 
 
 def _width(offer: Offer, line: Line) -> float:

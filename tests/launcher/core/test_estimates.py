@@ -6,7 +6,7 @@ import dataclasses
 
 import pytest
 
-from launcher.forecast.conditions import Conditions, Sizes, disk_of
+from launcher.forecast.conditions import Conditions, Sizes, default_conditions, disk_of
 from launcher.forecast.estimates import estimate
 from launcher.forecast.money import GIB
 from launcher.forecast.ranges import Range
@@ -130,3 +130,17 @@ def test_an_archive_and_what_it_becomes_need_room_together() -> None:
     unpacked = disk_of(Sizes(fetched_bytes=10 << 30, unpacks=True), rented=True)
     assert unpacked.gib > packed.gib + 15
     assert "unpacked" in unpacked.words and "environment" in unpacked.words
+
+
+def test_nobody_is_asked_for_an_uplink_where_nothing_travels() -> None:
+    """Data is linked on this computer; for a rented machine the uplink is what is least known."""
+    hints = [
+        estimate(
+            of,
+            Work(hours=1.0, on="T4"),
+            conditions=default_conditions(of.provider),
+            sizes=Sizes(data_bytes=20 << 30, checkpoint_bytes=1, output_bytes=1),
+        ).narrow_by
+        for of in (offer(provider="fake"), offer())
+    ]
+    assert ["uplink" in " ".join(found) for found in hints] == [False, True]
