@@ -27,6 +27,7 @@ __all__ = ["EarlierTime", "timed_elsewhere", "timed_here"]
 _NEWEST = 5
 """Programs and data grow: what is older says little."""
 _ONE_RUN = (0.7, 1.5)
+_TWO_RUNS = (0.75, 1.4)
 _SEVERAL_RUNS = (0.85, 1.3)
 _SAME_GPU = (0.6, 1.8)
 """In another machine: its processor, memory and disk have their part in the time too."""
@@ -81,7 +82,7 @@ def timed_here(offer: Offer, steps: int | None, times: Sequence[EarlierTime]) ->
         return None
     hours = [time.hours(steps) for time in same]
     seen = Range.seen(hours)
-    spread = seen.spread(*(_ONE_RUN if len(same) == 1 else _SEVERAL_RUNS))
+    spread = seen.spread(*{1: _ONE_RUN, 2: _TWO_RUNS}.get(len(same), _SEVERAL_RUNS))
     words = _clock(seen.likely)
     if len(same) > 1:
         words += f" ({_clock(seen.low)} to {_clock(seen.high)})"
