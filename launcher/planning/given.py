@@ -41,7 +41,7 @@ def _run_that_has(
 ) -> tuple[RunRow, list[Finding]]:
     """Return the run that a person means: of a name, the newest run that has done what is needed and has it at home.
 
-    For a stage that only comes after others, the newest run in which one of them has succeeded.
+    For a stage that only comes after others, the newest run in which one of them has succeeded, else the newest.
 
     Raises:
         UsageError: none of them has; says what each lacks.
@@ -62,6 +62,8 @@ def _run_that_has(
         words = f"outputs of {', '.join(needs or after)} are taken from {run.run_id}{newer}"
         level = Level.WARNING if lacking else Level.OK
         return run, [Finding(check="stages", level=level, message=words)]
+    if not needs:  # which runs all the same, as it would have there
+        return found, [Finding(check="stages", level=Level.WARNING, message=lacking[0][1].message)]
     if len(lacking) == 1:
         raise lacking[0][1]
     told = [err.message for _, err in lacking[:MOST_TOLD]]

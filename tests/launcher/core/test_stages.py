@@ -445,6 +445,8 @@ def test_from_a_name_is_from_the_newest_run_that_has_all_of_what_is_needed(tmp_p
         UsageError, match=r"no run of the name demo has what is needed: .*demo-lost.*demo-half"
     ):
         one_stage(job, "last", "demo", store)
+    found = one_stage(job, "compare", "demo", store)
+    assert [said.message for said in found.findings] == ["none of feat has succeeded in demo-lost"]
     (tmp_path / "whole").mkdir()
     (tmp_path / "whole/a.h5").write_bytes(b"a")
     for stage in ("last", "compare"):
