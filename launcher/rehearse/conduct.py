@@ -128,7 +128,7 @@ class _Play:
     def _acts(self, run: Run, watch: Watch) -> Observed:
         self._say("it runs, undisturbed: when does it step, when does it save?")
         self._undisturbed(run, watch)
-        watched_s, saves = watch.seconds, tuple(watch.saves)
+        watched_s, saves, reading = watch.seconds, tuple(watch.saves), run.status().log_reading
         first = watch.newest
         leaving = after_notice = after_kill = None
         if first is not None and first.began_at_s is not None and run.status().is_live:
@@ -148,6 +148,7 @@ class _Play:
             saves=saves,
             watched_s=watched_s,
             saved_elsewhere=elsewhere,
+            unread_lines=reading.lines if reading is not None and not reading.matched else 0,
             written_in_place=tuple(sorted(watch.written_in_place)),
             leaving=leaving,
             after_notice=after_notice,

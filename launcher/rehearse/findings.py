@@ -134,6 +134,8 @@ def _beginning(seen: Observed) -> Iterator[Finding]:
             "it reports no steps: progress, time left and the next estimate know nothing but the clock. Where the program "
             "cannot be changed, `progress` in the job file reads them from its output"
         )
+        if seen.unread_lines:
+            words = f"`progress` of the job file has matched none of {seen.unread_lines:,} lines that it printed: no steps are known"
         yield Finding(check="progress", grade=Grade.WARNING, words=words, fix=REPORT)
     else:
         words = f"steps are reported, the first {duration(seen.first_step_s)} after the start"

@@ -49,6 +49,8 @@ class Observed:
     setup_s: float | None = None
     """Environment and setup, from nothing; None when the program never began."""
     first_step_s: float | None = None
+    unread_lines: int = 0
+    """Of its output, where `progress` of the job file was tried on them and matched none."""
     saves: tuple[Save, ...] = ()
     """While nobody disturbed the program: how often it saves by itself."""
     watched_s: float = 0.0

@@ -42,6 +42,12 @@ def test_a_program_that_does_it_all() -> None:
     assert save_interval_s(GOOD) == 10
 
 
+def test_an_expression_that_reads_nothing_is_told() -> None:
+    assert "it reports no steps" in found(replace(GOOD, first_step_s=None), "progress").words
+    unread = replace(GOOD, first_step_s=None, unread_lines=1200)
+    assert "has matched none of 1,200 lines" in found(unread, "progress").words
+
+
 def test_where_it_saves_instead_is_told_with_the_line_that_takes_it_in() -> None:
     seen = replace(GOOD, saves=(), leaving=None, saved_elsewhere=("models/step_3.pt",))
     finding = found(seen, "checkpoints")
