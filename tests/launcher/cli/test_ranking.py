@@ -68,6 +68,7 @@ def test_every_row_is_one_line_however_narrow_the_screen(width: int) -> None:
     text = " ".join(" ".join(lines).split())
     assert ("PLACE" in lines[2]) == (width == 200) and ("no room for PLACE" in text) == (width < 200)
     assert "priced from its dated table, up to 64 days old" in text
+    assert "5 of these prices are older than 60 days, the oldest of 2026-11-21" in text
 
 
 def test_the_rows_that_answer_a_question_are_pointed_out() -> None:
