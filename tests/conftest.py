@@ -8,8 +8,9 @@ import signal
 from hypothesis import HealthCheck, settings
 
 from tests.forking import cache, fork, forker
+from tests.launcher.cli.starting import starter_ends
 
-__all__ = ["cache", "fork", "forker"]
+__all__ = ["cache", "fork", "forker", "starter_ends"]
 
 # The same examples on every machine, and no verdict by the clock: two busy cores must not fail a law.
 settings.register_profile(

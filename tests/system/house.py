@@ -24,6 +24,7 @@ from launcher.supervise import supervisor_pid
 from provisioning import InstanceRef, ProviderContext, processes
 from provisioning.fake.__main__ import main as fake_console
 from provisioning.registry import provider
+from tests.launcher.cli.starting import starter
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 COUNTER = Path(__file__).with_name("counter.py")
@@ -108,15 +109,8 @@ class House:
 
     def command(self, *argv: str, timeout_s: float = TIMEOUT_S) -> subprocess.CompletedProcess[str]:
         """Run ``launch`` as a person would."""
-        return subprocess.run(
-            [sys.executable, "-m", "launcher.cli", *argv],
-            env=self.environ,
-            cwd=self.project,
-            capture_output=True,
-            text=True,
-            timeout=timeout_s,
-            check=False,
-        )
+        code, out, err = starter()(argv, self.project, self.environ, timeout_s)
+        return subprocess.CompletedProcess(argv, code, out, err)
 
     # Looking
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import functools
 import json
 import os
 import signal
@@ -17,23 +16,10 @@ from typing import Any
 
 import pytest
 
-from tests.launcher.cli.starting import Starter
+from tests.launcher.cli.starting import starter
 
 ROOT = Path(__file__).resolve().parents[3]
 TIMEOUT_S = 120.0
-
-
-@functools.cache
-def starter() -> Starter:
-    """One for all commands of this worker."""
-    return Starter()
-
-
-@pytest.fixture(scope="session", autouse=True)
-def _starter_ends() -> Iterator[None]:
-    yield
-    if starter.cache_info().currsize:
-        starter().close()
 
 
 @dataclass(frozen=True)

@@ -7,6 +7,7 @@ else a start does (the interpreter's own, imports on use) is met by the tests th
 
 from __future__ import annotations
 
+import functools
 import json
 import os
 import select
@@ -16,9 +17,11 @@ import struct
 import subprocess
 import sys
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from pathlib import Path
+
+import pytest
 
 FORKER = """
 import gc, importlib, json, os, pkgutil, signal, socket, struct, sys
@@ -114,6 +117,19 @@ class Starter:
         assert data, self._forker.communicate()
         number: int = struct.unpack("q", data)[0]
         return number
+
+
+@functools.cache
+def starter() -> Starter:
+    """One for all commands of this worker."""
+    return Starter()
+
+
+@pytest.fixture(scope="session", autouse=True)
+def starter_ends() -> Iterator[None]:
+    yield
+    if starter.cache_info().currsize:
+        starter().close()
 
 
 def _read(descriptors: list[int], give_up_at: float) -> list[bytes]:

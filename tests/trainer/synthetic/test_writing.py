@@ -27,7 +27,7 @@ def wait_until(holds: Callable[[], bool], writer: subprocess.Popen[bytes], timeo
     deadline = time.monotonic() + timeout_s
     while not holds() and writer.poll() is None:
         assert time.monotonic() < deadline, "the writer did not get this far in time"
-        time.sleep(0.001)
+        time.sleep(0.005)
 
 
 def test_kills_leave_no_half_data_set_and_the_next_run_makes_it_whole(tmp_path: Path) -> None:
