@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import contextlib
+import fcntl
+import os
 import sqlite3
 import threading
 from collections.abc import Iterator, Mapping
@@ -36,7 +38,7 @@ class Connections:
         except sqlite3.Error as err:
             raise self._cannot_open(err) from err
         try:
-            connection.execute("PRAGMA journal_mode = WAL")
+            self._write_ahead(connection)
             connection.execute("PRAGMA synchronous = FULL")
             connection.execute("PRAGMA foreign_keys = ON")
             migrate(connection)
@@ -49,6 +51,21 @@ class Connections:
             raise
         self._local.connection = connection
         return connection
+
+    def _write_ahead(self, connection: sqlite3.Connection) -> None:
+        """Choose the journal, once in the life of the file.
+
+        Two connections that change it at once refuse one another without waiting for their timeout (each would
+        wait for the other), so that the first commands of a home take turns.
+        """
+        if connection.execute("PRAGMA journal_mode").fetchone() == ("wal",):
+            return
+        folder = os.open(self._path.parent, os.O_RDONLY | os.O_CLOEXEC)
+        try:
+            fcntl.flock(folder, fcntl.LOCK_EX)
+            connection.execute("PRAGMA journal_mode = WAL")
+        finally:
+            os.close(folder)
 
     def _cannot_open(self, err: Exception) -> StoreError:
         return StoreError(

@@ -6,6 +6,7 @@ import dataclasses
 import multiprocessing
 import os
 import sqlite3
+import threading
 from datetime import datetime, timedelta, timezone
 from pathlib import Path
 
@@ -156,6 +157,28 @@ def test_a_file_that_is_no_database_is_refused_by_name(tmp_path: Path) -> None:
     path.write_bytes(b"not a database, but long enough to look like one" * 100)
     with pytest.raises(StoreError, match=r"launch\.db"):
         Store(path)
+
+
+def test_the_first_commands_of_a_home_may_come_at_once(tmp_path: Path) -> None:
+    failed: list[BaseException] = []
+
+    def first(path: Path, together: threading.Barrier) -> None:
+        together.wait()
+        try:
+            Store(path).close()
+        except StoreError as err:
+            failed.append(err)
+
+    for number in range(60):
+        together = threading.Barrier(8)
+        commands = [
+            threading.Thread(target=first, args=(tmp_path / f"{number}.db", together)) for _ in range(8)
+        ]
+        for command in commands:
+            command.start()
+        for command in commands:
+            command.join()
+    assert failed == []
 
 
 def _append_many(path: Path, count: int) -> None:
