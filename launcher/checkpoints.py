@@ -18,6 +18,7 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING
 
 from launcher.remote.onboard.files import sha256_of
+from launcher.remote.onboard.names import is_best
 from trainer.contract import DIGEST_SUFFIX
 
 if TYPE_CHECKING:
@@ -83,8 +84,8 @@ def what_to_mirror(
     ):  # a clock set back holds nothing up
         return ()
     ordered = sorted(entries, key=lambda entry: (entry.modified_at, _natural(entry.name)))
-    best = [entry for entry in ordered if _is_best(entry.name)]
-    others = [entry for entry in ordered if not _is_best(entry.name)]
+    best = [entry for entry in ordered if is_best(entry.name)]
+    others = [entry for entry in ordered if not is_best(entry.name)]
     chosen = (*best[-1:], *others[-1:])
     return tuple(entry for entry in chosen if not _is_home(entry, mirrored))
 
@@ -104,11 +105,6 @@ def order_of(mirrored: Mapping[int, Mapping[str, Mirrored]]) -> dict[str, tuple[
     for attempt in sorted(mirrored):
         order |= {name: (attempt, one.modified_at) for name, one in mirrored[attempt].items()}
     return order
-
-
-def _is_best(name: str) -> bool:
-    """Is this the best one rather than the newest? It may lack what a resumed run needs, so others come first."""
-    return re.search(r"(^|[^a-z])best($|[^a-z])", name.lower()) is not None
 
 
 def _natural(name: str) -> tuple[tuple[int, str], ...]:
@@ -191,7 +187,7 @@ def what_to_delete(names_by_age: Sequence[str], *, keep: int) -> tuple[str, ...]
 
     At least one is kept, whatever ``keep`` says.
     """
-    counted = [name for name in names_by_age if not _is_best(name)]
+    counted = [name for name in names_by_age if not is_best(name)]
     return tuple(counted[: -max(keep, 1)])
 
 
@@ -227,4 +223,4 @@ def _by_age(folder: Path, order: Order) -> list[str]:
         for path in folder.iterdir()
         if not path.name.startswith(".") and not path.name.endswith(DIGEST_SUFFIX) and not path.is_symlink()
     ]
-    return sorted(names, key=lambda name: (not _is_best(name), order.get(name, _UNKNOWN), _natural(name)))
+    return sorted(names, key=lambda name: (not is_best(name), order.get(name, _UNKNOWN), _natural(name)))

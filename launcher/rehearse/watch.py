@@ -15,7 +15,7 @@ from typing import Any
 
 from launcher.project.command import CHECKPOINT_SUFFIXES
 from launcher.rehearse.observed import Save
-from launcher.remote.onboard.checkpoints import checkpoint_names
+from launcher.remote.onboard.names import sort_out
 from trainer.contract import Phase
 
 __all__ = ["Life", "Watch"]
@@ -145,7 +145,7 @@ class Watch:
         seen: dict[str, _Shape] = {}
         folder = self._folder / "checkpoints"
         try:
-            names = checkpoint_names(entry.name for entry in folder.iterdir())
+            names, _ = sort_out(str(folder), [entry.name for entry in folder.iterdir()])
         except OSError:
             return
         for entry in (folder / name for name in names):

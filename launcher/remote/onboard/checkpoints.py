@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 import os
-import re
 import time
-from typing import Any, Callable, Dict, Iterable, Iterator, List, NamedTuple, Optional, Set, Tuple
+from typing import Any, Callable, Dict, Iterator, List, NamedTuple, Optional, Set, Tuple
 
 from .background import Worker
 from .digests import DIGEST_SUFFIX, Files, digest_lines, fault_of, files_of, signature_of
 from .files import replace_file, utc
+from .names import is_best, is_checkpoint_name, natural, sort_out
 
 MOST_TOLD = 100
-OF_LIBRARIES = ("runs", "logs", "lightning_logs", "tensorboard", "wandb")
-"""Where libraries write curves, beside the checkpoints that they are told to keep."""
+MOST_NAMED = 5
+"""Of entries that are passed over, how many are named at a time."""
 
 
 class Checkpoint(NamedTuple):
@@ -42,6 +42,7 @@ class Checkpoints:
         self._hashing: Set[str] = set()
         self._renamed: Set[str] = set()
         self._complete: Dict[str, Tuple[Tuple[Any, ...], Checkpoint]] = {}
+        self._passed_over: Set[str] = set()
 
     def newest_good(self, done: Callable[[Optional[str]], None]) -> None:
         """Look at what is there before the job starts; ``done`` gets the path of the newest one that verifies."""
@@ -51,7 +52,8 @@ class Checkpoints:
             else:
                 self._refused[name] = signature_of(files)
                 self._say("checkpoint %s has no digest: it may be half of one, so it is not used" % name)
-        candidates = [checkpoint.name for checkpoint in reversed(self.complete())]
+        newest_first = [checkpoint.name for checkpoint in reversed(self.complete())]
+        candidates = sorted(newest_first, key=is_best)  # which may lack what a resumed run needs
         self._worker.submit(lambda: self._verify(candidates), lambda result: self._verified(result, done))
 
     def _verify(self, names: List[str]) -> Tuple[Optional[str], Dict[str, str]]:
@@ -133,13 +135,24 @@ class Checkpoints:
             names = os.listdir(self._folder)
         except OSError:
             return
-        for name in checkpoint_names(names):
+        counted, passed_over = sort_out(self._folder, names)
+        self._say_what_is_passed_over(passed_over)
+        for name in counted:
             try:
                 files = [] if os.path.islink(self._path(name)) else files_of(self._path(name))
             except OSError:
                 continue
             if any(info.st_size for _, info in files):
                 yield name, files
+
+    def _say_what_is_passed_over(self, names: List[str]) -> None:
+        """Once of each: who counts on the mirror for it has to know."""
+        new = [name for name in names if name not in self._passed_over]
+        self._passed_over.update(new)
+        if new:
+            more = " and %d more" % (len(new) - MOST_NAMED) if len(new) > MOST_NAMED else ""
+            told = ", ".join(new[:MOST_NAMED]) + more
+            self._say("%s: beside the checkpoints of a library these are its results, not mirrored" % told)
 
     def _settle(self, name: str, files: Files) -> None:
         if self._has_digest(name, files):
@@ -180,24 +193,3 @@ class Checkpoints:
 
     def _path(self, name: str) -> str:
         return os.path.join(self._folder, name)
-
-
-def is_checkpoint_name(name: str) -> bool:
-    """Digests, hidden names, the usual names of files in the making and of folders of curves are none."""
-    is_made = not name.endswith((DIGEST_SUFFIX, ".tmp", ".part", ".partial", "~"))
-    return is_made and not name.startswith(".") and name not in OF_LIBRARIES
-
-
-def checkpoint_names(names: Iterable[str]) -> List[str]:
-    """Those of ``names`` that may be checkpoints, sorted.
-
-    Where some are called as the Trainer of transformers calls its own, they alone are: beside them lie its results.
-    """
-    found = sorted(name for name in names if is_checkpoint_name(name))
-    numbered = [name for name in found if re.match(r"checkpoint-\d+$", name)]
-    return numbered or found
-
-
-def natural(name: str) -> List[Tuple[int, str]]:
-    """Sorts step_9 before step_10."""
-    return [(int(part or 0), text) for text, part in re.findall(r"(\D*)(\d*)", name)]

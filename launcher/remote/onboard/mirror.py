@@ -11,11 +11,11 @@ from .bucket import read_bucket
 from .checkpoints import Checkpoint
 from .digests import DIGEST_SUFFIX, files_of
 from .files import utc
+from .names import is_best
 from .parcel import Archive, Failed, packed, send
 
 RETRY_S = 30.0
 MOST_TOLD = 20
-BEST = "best"
 
 
 class Mirror:
@@ -82,7 +82,7 @@ class Mirror:
 
     def _newest(self, complete: List[Checkpoint]) -> Optional[Checkpoint]:
         """A ``best`` one may lack what a resumed run needs: it is taken where there is no other."""
-        others = [one for one in complete if not one.name.startswith(BEST)]
+        others = [one for one in complete if not is_best(one.name)]
         chosen = others or complete
         return chosen[-1] if chosen else None
 

@@ -16,10 +16,10 @@ import sys
 from pathlib import Path
 from typing import Any, Dict, List, Optional
 
-from .checkpoints import is_checkpoint_name
 from .digests import DIGEST_SUFFIX, fault_of, files_of
 from .download import Failed as NotFetched
 from .download import fetch
+from .names import is_checkpoint_name
 from .parcel import Failed, unpack
 
 

@@ -111,6 +111,7 @@ def test_a_start_goes_on_from_the_newest(machine: Machine) -> None:
     save = """
 for n in 9 10; do echo $n > checkpoints/t.tmp; mv checkpoints/t.tmp checkpoints/step_$n.pt; done
 touch -d @1700000000 checkpoints/step_9.pt checkpoints/step_10.pt
+echo later > checkpoints/best.pt
 exit 75
 """
     machine.ended(machine.submit(save))
@@ -118,6 +119,17 @@ exit 75
     progress = machine.ended(again)
     assert progress.resumed_from == "step_10.pt"
     assert f"from {checkpoints(machine, again)}/step_10.pt.\n" in machine.log(again)
+
+
+def test_beside_the_checkpoints_of_a_library_its_results_are_none_and_named(machine: Machine) -> None:
+    run = """
+mkdir checkpoints/checkpoint-500 checkpoints/best_model
+echo {} | tee checkpoints/checkpoint-500/trainer_state.json checkpoints/config.json > checkpoints/best_model/config.json
+"""
+    handle = machine.submit(run)
+    machine.ended(handle)
+    assert sorted(names(machine, handle)) == ["best_model", "checkpoint-500"]
+    assert machine.log(handle).count("config.json: beside the checkpoints of a library") == 1
 
 
 def test_a_broken_newest_falls_back_loudly_to_the_one_before(machine: Machine) -> None:

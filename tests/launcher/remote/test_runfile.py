@@ -12,8 +12,8 @@ import pytest
 from launcher.errors import MachineError
 from launcher.remote import runfile
 from launcher.remote.layout import RunFolder, Start
-from launcher.remote.onboard.checkpoints import checkpoint_names, is_checkpoint_name, natural
 from launcher.remote.onboard.gpu import parse_nvidia, parse_rocm
+from launcher.remote.onboard.names import is_checkpoint_name, natural, sort_out
 from launcher.remote.onboard.status import first_status
 from launcher.remote.tools import archive
 from launcher.runners.base import Submission
@@ -109,14 +109,30 @@ def test_the_archive_is_the_same_for_the_same_sources() -> None:
 def test_names_in_the_making_are_no_checkpoints() -> None:
     candidates = ["step_1.pt", ".x", "a.tmp", "a.part", "a.sha256", "a~", "folder", "runs"]
     assert [name for name in candidates if is_checkpoint_name(name)] == ["step_1.pt", "folder"]
-    assert checkpoint_names([*candidates, "config.json"]) == ["config.json", "folder", "step_1.pt"]
-    of_a_trainer = ["checkpoint-500", "runs", "config.json", "checkpoint-1000", "model.safetensors"]
-    assert checkpoint_names(of_a_trainer) == ["checkpoint-1000", "checkpoint-500"]
     assert sorted(["step_10", "step_9", "a2b10", "a2b9"], key=natural) == [
         "a2b9",
         "a2b10",
         "step_9",
         "step_10",
+    ]
+
+
+def test_of_what_lies_beside_a_librarys_checkpoints_only_saves_count(tmp_path: Path) -> None:
+    folders = ["checkpoint-500", "checkpoint-1000", "best", "best_model", "final_model", "runs"]
+    for name in folders:
+        (tmp_path / name).mkdir()
+    files = ["config.json", "model.safetensors", "best_metric.txt", "training_args.bin", "last.pt"]
+    everything = [name for name in (*folders, *files) if name != "runs"]
+    assert sort_out(str(tmp_path), [*folders, *files]) == (sorted(everything), [])  # nobody's that is known
+    (tmp_path / "checkpoint-500/trainer_state.json").touch()
+    counted, passed_over = sort_out(str(tmp_path), [*folders, *files])
+    assert counted == ["best", "best_model", "checkpoint-1000", "checkpoint-500", "last.pt"]
+    assert passed_over == [
+        "best_metric.txt",
+        "config.json",
+        "final_model",
+        "model.safetensors",
+        "training_args.bin",
     ]
 
 
