@@ -20,7 +20,7 @@ from launcher.forecast.account import (
     spans_of,
 )
 from launcher.forecast.estimates import StageShare
-from launcher.forecast.history import job_digest
+from launcher.forecast.history import job_digest, was_told_to_leave
 from launcher.forecast.mirror_interval import copies_of
 from launcher.forecast.money import Usage, bill
 from launcher.records import from_json
@@ -59,7 +59,9 @@ def account_of(
     mirrored = _mirrored_bytes(events)
     rentals = [_rental(row, plan.disk_gib, mirrored, attempts, instances, now) for row in instances]
     estimate = plan.estimate
-    checkpoint_bytes, output_bytes = _checkpoint_bytes(run, events), _output_bytes(run, events)
+    is_whole = _did_all(run, attempts)
+    checkpoint_bytes = _checkpoint_bytes(events, is_whole=is_whole)
+    output_bytes = _output_bytes(events) if is_whole else None
     lines = account_lines(
         spans,
         rentals,
@@ -68,6 +70,7 @@ def account_of(
         idle_share=share_of_idle(estimate.lines),
         expected={line.item: (line.hours, line.usd, line.basis) for line in estimate.lines},
     )
+    pull_s = _pull_s(lines) if is_whole else None
     return Account(
         run_id=run.run_id,
         job_digest=job_digest(run.job["fields"]),
@@ -76,7 +79,7 @@ def account_of(
         gpu_name=offer.gpu_name,
         spot=offer.spot,
         ended_at=run.ended_at or now,
-        finished=run.state == "succeeded",
+        finished=is_whole,
         source=estimate.source.value,
         expected_hours=estimate.hours,
         expected_usd=estimate.usd,
@@ -84,17 +87,17 @@ def account_of(
         usd=math.fsum(line.usd for line in lines),
         lines=lines,
         boot_s=_boot_s(spans, instances[0]),
-        setup_s=_setup_s(run, spans),
+        setup_s=_setup_s(spans, is_whole=is_whole),
         sent_bytes_per_s=_sent_rate(spans, events),
         pulled_bytes_per_s=run.measured.get("bytes_per_s"),
         checkpoint_bytes=checkpoint_bytes,
         output_bytes=output_bytes,
         start_s=_start_s(run, attempts, spans, events),
         place_s=_place_s(spans, events),
-        leave_s=_leave_s(run, spans, lines, output_bytes),
-        pull_s=None if run.stages else _pull_s(run, lines),
+        leave_s=None if pull_s is None else _leave_s(run, spans, pull_s, output_bytes),
+        pull_s=None if run.stages else pull_s,
         mirror_ratio=None  # a run that was cut short has not shown it, and each stage has an interval of its own
-        if run.stages or run.state != "succeeded"
+        if run.stages or not is_whole
         else _mirror_ratio(plan.mirror_every_s, spans, events, checkpoint_bytes),
         spot_hours=math.fsum(row.compute_s(now) for row in instances if row.offer.get("spot")) / 3600.0,
         interruptions=sum(
@@ -104,6 +107,12 @@ def account_of(
             _account_stage(share, plan.disk_gib, attempts, instances, now) for share in estimate.stages
         ),
     )
+
+
+def _did_all(run: RunRow, attempts: Sequence[AttemptRow]) -> bool:
+    """Whether the job, and each of its stages, has done all its work: only that is like the end of another run."""
+    last = {row.stage: row for row in attempts}
+    return run.state == "succeeded" and not any(was_told_to_leave(row) for row in last.values())
 
 
 def _account_stage(
@@ -215,10 +224,10 @@ def _boot_s(spans: Sequence[Span], row: InstanceRow) -> float | None:
     return seconds if seconds >= 0.0 else None
 
 
-def _setup_s(run: RunRow, spans: Sequence[Span]) -> float | None:
+def _setup_s(spans: Sequence[Span], *, is_whole: bool) -> float | None:
     """Of the first machine; 0 for a job that finished without any."""
     found = [_hours(span) * 3600.0 for span in spans if span.state == "setup"]
-    return found[0] if found else 0.0 if run.state == "succeeded" else None
+    return found[0] if found else 0.0 if is_whole else None
 
 
 def _sent_rate(spans: Sequence[Span], events: Sequence[Event]) -> float | None:
@@ -259,22 +268,16 @@ def _start_s(
     return None
 
 
-def _leave_s(
-    run: RunRow, spans: Sequence[Span], lines: Sequence[AccountLine], output_bytes: int | None
-) -> float | None:
+def _leave_s(run: RunRow, spans: Sequence[Span], pull_s: float, output_bytes: int | None) -> float:
     """Of a run that did its work, or of each of its stages: what came home took its bytes' time at the measured pace."""
-    pulled_s = _pull_s(run, lines)
-    if pulled_s is None:
-        return None
     rate = run.measured.get("bytes_per_s")
     pulls = max(1, sum(span.state == "pulling" for span in spans)) if run.stages else 1
-    return max(0.0, pulled_s - ((output_bytes or 0) / rate if rate else 0.0)) / pulls
+    return max(0.0, pull_s - ((output_bytes or 0) / rate if rate else 0.0)) / pulls
 
 
-def _pull_s(run: RunRow, lines: Sequence[AccountLine]) -> float | None:
-    """Only the end of a run that did its work is like the end of another."""
+def _pull_s(lines: Sequence[AccountLine]) -> float | None:
     pulled = next((line.hours for line in lines if line.item == "output pull"), None)
-    return None if run.state != "succeeded" or pulled is None else 3600.0 * pulled
+    return None if pulled is None else 3600.0 * pulled
 
 
 def _mirror_ratio(
@@ -288,21 +291,21 @@ def _mirror_ratio(
     return mirrored / (copies_of(working_s, every_s) * checkpoint_bytes)
 
 
-def _checkpoint_bytes(run: RunRow, events: Sequence[Event]) -> int | None:
+def _checkpoint_bytes(events: Sequence[Event], *, is_whole: bool) -> int | None:
     """Of the largest of the last checkpoints; 0 for a job that finished without any."""
     sizes = [
         int(event.data["bytes"])
         for event in events
         if event.kind is Kind.CHECKPOINT and event.data.get("where") == "machine" and event.data.get("bytes")
     ]
-    return max(sizes[-3:]) if sizes else 0 if run.state == "succeeded" else None
+    return max(sizes[-3:]) if sizes else 0 if is_whole else None
 
 
-def _output_bytes(run: RunRow, events: Sequence[Event]) -> int | None:
+def _output_bytes(events: Sequence[Event]) -> int | None:
     """What came home as outputs, each file once."""
     sizes = {
         str(event.data.get("path")): int(event.data.get("bytes", 0))
         for event in events
         if event.kind is Kind.OUTPUT
     }
-    return sum(sizes.values()) if run.state == "succeeded" and sizes else None
+    return sum(sizes.values()) if sizes else None

@@ -6,7 +6,7 @@ import hashlib
 import json
 from collections.abc import Mapping, Sequence
 from datetime import datetime
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from launcher.forecast.account import Account
 from launcher.forecast.experience import Experience, StageRun
@@ -15,6 +15,10 @@ from launcher.forecast.times import EarlierTime
 from launcher.records import from_json, to_json
 from launcher.store import AccountRow, AttemptRow, RunRow, SpeedRow, Store, WorkRow
 from provisioning import Offer
+from trainer.contract import Cause
+
+if TYPE_CHECKING:
+    from launcher.runners.base import Progress
 
 __all__ = [
     "account_row",
@@ -26,6 +30,7 @@ __all__ = [
     "job_digest",
     "speed_row",
     "stage_runs",
+    "was_told_to_leave",
     "work_digest",
     "work_row",
 ]
@@ -122,13 +127,12 @@ def work_row(
 ) -> WorkRow:
     """Return what a job that has done all its work, or a stage of it, is remembered by.
 
-    ``attempts``: all that there were at it. Work that was done in several pieces has no time: how much of it was done
-    twice, and what a killed machine had done, is not known to the second.
+    ``attempts``: all that there were at it, of which the last one was not told to leave (`was_told_to_leave`). Work that
+    was done in several pieces has no time: how much of it was done twice, and what a killed machine had done, is not
+    known to the second.
     """
-    from launcher.runners.base import Progress  # with all of a runner, which no first estimate needs
-
     last = attempts[-1]
-    progress = None if last.progress is None else from_json(Progress, last.progress)
+    progress = _progress(last)
     in_one_piece = len(attempts) == 1 and last.starts == 1
     saved = () if progress is None else progress.checkpoints
     took_s = progress.run_s if progress is not None and in_one_piece else None
@@ -150,6 +154,21 @@ def work_row(
         checkpoint_bytes=max((entry.size_bytes for entry in saved[-3:]), default=0) if stage else None,
         output_bytes=output_bytes,
     )
+
+
+def was_told_to_leave(attempt: AttemptRow) -> bool:
+    """Whether the job was told to leave before it ended: many programs answer with exit 0, wherever they are.
+
+    Then what it took, left and cost is not what all of its work does.
+    """
+    progress = _progress(attempt)
+    return progress is not None and progress.cause is not Cause.NONE
+
+
+def _progress(attempt: AttemptRow) -> Progress | None:
+    from launcher.runners.base import Progress  # with all of a runner, which no first estimate needs
+
+    return None if attempt.progress is None else from_json(Progress, attempt.progress)
 
 
 def experience(store: Store, fields: Mapping[str, Any]) -> Experience:

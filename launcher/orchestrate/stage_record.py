@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from launcher.events import Kind
-from launcher.forecast.history import hours_beside, speed_row, work_row
+from launcher.forecast.history import hours_beside, speed_row, was_told_to_leave, work_row
 from launcher.job.stages import stage_named
 from launcher.orchestrate.context import RunContext
 from launcher.policy.stages import StageRecord, StageState, blocked
@@ -52,7 +52,7 @@ def conclude(context: RunContext, attempt: AttemptRow, reason: Reason, words: st
         files = f", its outputs are home ({number} file{'s' * (number > 1)})" if number else ""
         data = {"action": "stage_over", "stage": attempt.stage, "state": record.state.value}
         context.report(Kind.DECISION, said + files, **data)
-        _learn(context, attempt, is_whole=state is StageState.SUCCEEDED)
+        _learn(context, attempt, is_whole=state is StageState.SUCCEEDED and not was_told_to_leave(attempt))
         skip_blocked(context)
     return record
 

@@ -29,7 +29,8 @@ from launcher.records import from_json, to_json
 from launcher.status import cost_of
 from launcher.store import AttemptRow, InstanceRow, RunRow
 from provisioning import Offer
-from tests.launcher.core.builders import CAPABILITIES, NOON, offer, spot_offer
+from tests.launcher.core.builders import CAPABILITIES, NOON, ended, offer, spot_offer
+from trainer.contract import Cause
 
 STATES = ["provisioning", "syncing", "setup", "running", "interrupted", "recovering", "pulling"]
 
@@ -292,7 +293,7 @@ def test_the_history_counts_how_often_the_range_held() -> None:
     assert seen.by_source == {"measured": (2, 1)}
 
 
-def a_short_run(state: str = "succeeded") -> Account:
+def a_short_run(state: str = "succeeded", **of_attempt: Any) -> Account:
     """Six seconds to place, ten to the first step, a hundred steps at one a second, eight to leave."""
     of = offer()
     promised = replace(plan(of), mirror_every_s=50.0)
@@ -313,12 +314,11 @@ def a_short_run(state: str = "succeeded") -> Account:
         for at in copies
         for where in ("machine", "home")
     ]
-    ended = run(promised, state=state, ended_at=after(145 / 60.0), step=100, total=100, steps_per_s=1.0)
-    found = account_of(
-        ended, promised, [attempt(of)], [machine(of, 0, 145 / 60.0)], events, after(145 / 60.0)
-    )
+    over = run(promised, state=state, ended_at=after(145 / 60.0), step=100, total=100, steps_per_s=1.0)
+    tried = [attempt(of, **of_attempt)]
+    found = account_of(over, promised, tried, [machine(of, 0, 145 / 60.0)], events, after(145 / 60.0))
     assert found is not None
-    assert hours_beside_steps(ended, [attempt(of)], events, after(3)) == pytest.approx(0.0, abs=1e-9)
+    assert hours_beside_steps(over, tried, events, after(3)) == pytest.approx(0.0, abs=1e-9)
     return found
 
 
@@ -331,6 +331,14 @@ def test_a_run_shows_what_it_takes_beside_its_bytes_and_steps() -> None:
     cut_short = a_short_run(state="stopped")
     assert cut_short.start_s == pytest.approx(10.0) and cut_short.leave_s is cut_short.pull_s is None
     assert cut_short.mirror_ratio is None
+
+
+def test_a_program_that_was_told_to_leave_has_not_shown_all_of_its_work_although_it_exits_0() -> None:
+    told = a_short_run(progress=to_json(ended(0, Cause.STOP)))
+    assert not told.finished
+    assert told.pull_s is told.leave_s is told.output_bytes is told.mirror_ratio is None
+    assert told.checkpoint_bytes == 1 << 20 and told.start_s == pytest.approx(10.0), "which it has shown"
+    assert a_short_run(progress=to_json(ended(0))).finished
 
 
 def test_the_next_estimate_knows_how_long_the_program_takes_to_its_first_step() -> None:
