@@ -17,7 +17,19 @@ from launcher.forecast.ranges import Range
 if TYPE_CHECKING:
     from provisioning import Offer
 
-__all__ = ["Conditions", "Disk", "Sizes", "default_conditions", "disk_gib", "disk_of", "over_links_of"]
+__all__ = [
+    "REHEARSAL",
+    "Conditions",
+    "Disk",
+    "Sizes",
+    "default_conditions",
+    "disk_gib",
+    "disk_of",
+    "over_links_of",
+]
+
+REHEARSAL = "fake"
+"""The cloud that pretends: its machines have the names and prices of others, and compute on this computer."""
 
 _ASSUMED_BOOT_S = MappingProxyType(
     {
@@ -29,11 +41,11 @@ _ASSUMED_BOOT_S = MappingProxyType(
         "vast": Range(30.0, 180.0, 900.0),
         "ssh": Range(0.0, 1.0, 5.0),
         "local": Range.zero(),
-        "fake": Range(0.0, 1.0, 5.0),
+        REHEARSAL: Range(0.0, 1.0, 5.0),
     }
 )
 _ASSUMED_BOOT_ELSEWHERE_S = Range(60.0, 180.0, 900.0)
-_ON_THIS_COMPUTER = frozenset({"local", "fake"})
+_ON_THIS_COMPUTER = frozenset({"local", REHEARSAL})
 
 _NOTICE_S = MappingProxyType({"aws": 120.0, "gcp": 120.0, "azure": 30.0})
 """What providers promise between the notice and the end of a spot machine; none elsewhere."""

@@ -68,6 +68,7 @@ def earlier_runs(store: Store, fields: Mapping[str, Any], stage: str = "") -> tu
         EarlierRun(
             steps_per_s=row.steps_per_s,
             gpu_name=row.gpu_name,
+            provider=row.provider,
             gpu_memory_gib=row.gpu_memory_gib,
             instance_type=row.instance_type,
             vcpus=row.vcpus,
@@ -87,6 +88,7 @@ def earlier_times(store: Store, fields: Mapping[str, Any], stage: str = "") -> t
         EarlierTime(
             work_s=row.work_s,
             gpu_name=row.gpu_name,
+            provider=row.provider,
             gpu_count=row.gpu_count,
             gpu_memory_gib=row.gpu_memory_gib,
             instance_type=row.instance_type,

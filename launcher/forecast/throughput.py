@@ -17,7 +17,7 @@ from launcher.forecast.benchmarks import Benchmark
 from launcher.forecast.ranges import Range
 from launcher.forecast.speeds import Speed, cpu_speed, gpu_speed, hardware_words, known_gpus, speed_of
 from launcher.forecast.times import EarlierTime, timed_elsewhere, timed_here
-from launcher.forecast.worktime import Source, WorkTime, a_run_on, runs_words, slowed
+from launcher.forecast.worktime import Source, WorkTime, a_run_on, runs_words, slowed, teaches
 from launcher.quantities import duration
 from provisioning.catalog import nearest, parse_gpu, same_gpu
 
@@ -55,6 +55,7 @@ class EarlierRun:
 
     steps_per_s: float
     gpu_name: str | None
+    provider: str = ""
     gpu_memory_gib: float = 0.0
     instance_type: str = ""
     vcpus: float = 0.0
@@ -109,9 +110,10 @@ def work_time(
 ) -> WorkTime:
     """Return how long ``work`` takes on ``offer``; there is always an answer, and it is never zero for real work.
 
-    ``history`` and ``times`` are newest first.
+    ``history`` and ``times`` are newest first; those of the cloud that pretends count for its own offers alone.
     """
-    alike = _alike(history)
+    alike = _alike([run for run in history if teaches(run.provider, offer)])
+    times = [time for time in times if teaches(time.provider, offer)]
     benchmarks = [item for item in benchmarks if item.workload == work.like]
     measured = (
         _measured_here(offer, work, alike)

@@ -43,6 +43,7 @@ class EarlierTime:
     work_s: float
     """From the beginning of ``run`` to its end: no boot, no transfer, no setup."""
     gpu_name: str | None
+    provider: str = ""
     gpu_count: int = 0
     gpu_memory_gib: float = 0.0
     instance_type: str = ""

@@ -6,6 +6,7 @@ import enum
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
+from launcher.forecast.conditions import REHEARSAL
 from launcher.forecast.ranges import Range
 from launcher.forecast.speeds import Speed, hardware_words, speed_of, speed_ratio
 
@@ -14,7 +15,7 @@ if TYPE_CHECKING:
 
     from provisioning import Offer
 
-__all__ = ["Source", "WorkTime", "a_run_on", "runs_words", "slowed"]
+__all__ = ["Source", "WorkTime", "a_run_on", "runs_words", "slowed", "teaches"]
 
 _UNKNOWN_HARDWARE = Range(0.2, 1.0, 4.0)
 """Ratio of speeds when one of the two is in no table."""
@@ -48,6 +49,11 @@ def a_run_on(offer: Offer) -> str:
     """Say how to make a pace on an offer's hardware known."""
     how = f"launch calibrate --provider {offer.provider} --instance {offer.instance_type}"
     return f"a few minutes on {hardware_words(offer)}: {how}"
+
+
+def teaches(provider: str, offer: Offer) -> bool:
+    """Whether how fast work went with a provider says anything about an offer: the cloud that pretends has no such GPU."""
+    return provider != REHEARSAL or offer.provider == REHEARSAL
 
 
 def runs_words(labels: Sequence[str]) -> str:

@@ -5,13 +5,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from launcher.forecast.conditions import REHEARSAL
 from launcher.forecast.estimates import Estimate
 from launcher.planning.comparison import Comparison
 
-__all__ = ["REHEARSAL", "Picks", "picks_of"]
+__all__ = ["Picks", "picks_of"]
 
-REHEARSAL = "fake"
-"""The cloud that pretends: it is priced like the others, and trains nothing for anybody."""
 FASTER = 0.75
 """A machine that takes longer than this part of the cheapest one's time is not worth pointing at."""
 

@@ -10,7 +10,8 @@ from rich.console import Group, RenderableType
 from rich.padding import Padding
 from rich.text import Text
 
-from launcher.planning.picks import REHEARSAL, Picks, picks_of
+from launcher.forecast.conditions import REHEARSAL
+from launcher.planning.picks import Picks, picks_of
 from launcher.planning.plan import STALE_DAYS
 from launcher.quantities import offer_words
 from launcher.render import style, words

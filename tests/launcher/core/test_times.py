@@ -91,6 +91,17 @@ def test_the_same_gpu_in_another_machine_is_scaled_and_wider() -> None:
     assert there.hours.low < here.low and there.hours.high > here.high
 
 
+def test_what_the_cloud_that_pretends_took_says_nothing_of_a_real_gpu_and_all_of_its_own() -> None:
+    times = [took(1, provider="fake"), took(60, provider="gcp", instance_type="n1")]
+    history = [EarlierRun(steps_per_s=500.0, gpu_name="T4", steps=36_000, provider="fake")]
+    assert work_time(offer(), Work(), times=times, history=history).hours.likely == 1.0
+    assert work_time(offer(), Work(steps=36_000), history=history).source is Source.GUESS
+    pretended = offer(provider="fake")
+    assert work_time(pretended, Work(), times=times).basis == "1 min by the clock in run night-x4k2 on T4"
+    paced = work_time(pretended, Work(steps=36_000), history=history)
+    assert (paced.source, paced.hours.likely) == (Source.MEASURED, 0.02)
+
+
 def test_work_that_took_no_time_is_refused() -> None:
     with pytest.raises(ValueError, match="takes time"):
         took(0)
