@@ -167,11 +167,12 @@ def _in_stages(
     if not found:
         raise nothing_to_rent(job, misses, home=home.root, environ=environ)
     pairs = sorted(zip(found, _fits(found, wants, now), strict=True), key=lambda pair: _order(*pair))
+    priced = {offer.provider for item in found for offer in item.offers}
     return Comparison(
         estimates=tuple(item for item, _ in pairs),
         fits=tuple(fit for _, fit in pairs),
         misses=misses,
-        lacking=asking.lacking,
+        lacking={cloud: lacks for cloud, lacks in asking.lacking.items() if cloud in priced},
         is_open=True,
         now=now,
     )

@@ -182,6 +182,7 @@ def misses_view(found: Comparison) -> RenderableType:
     ages = {
         name: max(age_days(offer, found.now) for offer in offers if offer.provider == name)
         for name in found.lacking
+        if any(offer.provider == name for offer in offers)  # the other stages of a job may have nothing there
     }
     parts: list[RenderableType] = [_misses(found.misses, ages)] if found.misses else []
     stale = [offer for offer in offers if age_days(offer, found.now) > STALE_DAYS]

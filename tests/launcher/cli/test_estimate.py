@@ -179,6 +179,24 @@ def test_a_job_with_stages_is_priced_offline_too_and_all_its_numbers_sum_up(shop
     assert {item["offer"]["provider"] for item in ranked.document["estimates"]} >= {"aws", "fake", "gcp"}
 
 
+def test_a_provider_whose_table_has_a_machine_for_some_stages_alone_is_no_row_and_says_why(shop: Cli) -> None:
+    stages = STAGES.replace("compare.py, after: train", "compare.py, resources: {WHERE}")
+    (shop.cwd / "launch.yaml").write_text(stages.replace("WHERE", "accelerators: RTX 4090"))
+    shown = shop("estimate", "--offline")
+    assert shown.code == 0, shown.err
+    assert (
+        "vast 1x-RTX-4090" in shown.out
+        and "stage compare: nothing to rent: nobody has 1 × RTX 4090" in shown.out
+    )
+    either = stages.replace("WHERE", "accelerators: A100, any_of: [{cloud: aws}, {cloud: gcp}]")
+    (shop.cwd / "launch.yaml").write_text(
+        either.replace("cpus: 2+", "cpus: 2+, cloud: gcp").replace("T4}}", "T4, cloud: gcp}}")
+    )
+    named = shop("estimate", "--offline")
+    assert named.code == 0, named.err
+    assert "gcp" in named.out and "priced from its dated table" in named.out
+
+
 def test_what_fits_comes_first_and_nothing_fits_is_exit_5(shop: Cli) -> None:
     found = shop("estimate", "--offline", "--json", "--gpu", "T4", "--max-cost", "1")
     assert found.code == 0
