@@ -14,6 +14,7 @@ from launcher.orchestrate.finish import bring_home, close_stage, decide_end
 from launcher.orchestrate.machines import end_machines
 from launcher.orchestrate.observe import Seen
 from launcher.orchestrate.parking import start_parked
+from launcher.orchestrate.rent import find_unanswered
 from launcher.orchestrate.stage_lost import bring_lost, lost_files
 from launcher.orchestrate.stage_record import conclude, skip_blocked
 from launcher.planning.stages import meets
@@ -35,6 +36,7 @@ from provisioning import InstanceState
 __all__ = ["begin_next", "end_stage", "end_without_machine", "is_behind"]
 
 RETRY_S = 5.0
+LOOK_UP_S = 2.0
 
 
 def is_behind(context: RunContext, attempt: AttemptRow) -> bool:
@@ -119,8 +121,18 @@ def _closing(context: RunContext) -> list[str]:
 def begin_next(context: RunContext, attempt: AttemptRow, seen: Seen | None) -> float:
     """After a stage: begin the next one, or decide the end of the run where none follows.
 
-    ``seen``: its machine; None where it never had one.
+    ``seen``: its machine; None where it never had one, as far as is known: a create call without an answer is settled
+    before anything else is rented, and what it has made is ended like the machine of any stage.
+
+    Raises:
+        CloudError: the provider cannot say what became of such a call.
     """
+    if seen is None:
+        if not find_unanswered(context):
+            context.note(f"stage {attempt.stage} is over; looking whether an unanswered create call made a machine")
+            return LOOK_UP_S
+        if context.machine_of(attempt) is not None:
+            return 0.0
     _drop_what_no_longer_fits(context)
     end = _end_of_the_run(context)
     if end is not None:

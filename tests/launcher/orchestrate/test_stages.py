@@ -11,6 +11,7 @@ import pytest
 
 from launcher import Run
 from launcher.orchestrate.act import act
+from launcher.orchestrate.budget import deadlines_now
 from launcher.orchestrate.candidates import OTHERS_WAIT
 from launcher.orchestrate.context import RunContext
 from launcher.orchestrate.observe import Seen, observe
@@ -89,6 +90,26 @@ def test_a_stage_that_was_cut_off_and_its_machine_goes_before_its_outputs_are_ho
     else:
         assert states == ["dropped", "succeeded"], "nothing is left to be kept: the others have their time"
     house.audit(run, kept=end == "stopped")
+
+
+def test_a_create_call_without_an_answer_is_settled_before_the_next_stage_rents(house: House) -> None:
+    stages = [counting(house, "long"), {"name": "compare", "run": "echo", "after": ["long"]}]
+    script = {"faults": [{"call": "create", "kind": "lost_answer"}]}
+    with hold_lock(house.home) as held:
+        assert held
+        job = house.job(None, stages=stages, provider_options={"fake": script})
+        run = house.launch(job, provider="fake", instance="t4.1x", until=utc_now() + timedelta(hours=2))
+        follow(house, run, until=lambda: bool(house.store.unanswered_tries(run.id)))
+        assert not house.store.instances(run.id), "the record does not know it yet"
+        away = deadlines_now(context_of(house, run)).soft - utc_now()
+        follow(house, run, clock=lambda: utc_now() + away)
+    status = run.status()
+    assert [stage.state for stage in status.stages] == ["dropped", "succeeded"], status.reason
+    first, second = house.store.instances(run.id)
+    assert (first.attempt, second.attempt) == (1, 2)
+    assert first.ended_at is not None
+    assert first.ended_at <= second.created_at, "two were never rented at once"
+    house.audit(run)
 
 
 def test_between_two_stages_one_missed_answer_ends_no_machine(house: House) -> None:
