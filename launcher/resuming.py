@@ -133,6 +133,7 @@ def _reopen(context: RunContext, attempt: AttemptRow) -> None:
         cause="",
         reason="",
         asked_at=None,
+        given_up="",
         ending_at=None,
         ending_code="",
         trouble=None,

@@ -182,7 +182,12 @@ def _trouble(context: RunContext, seen: Seen, err: LaunchError, *, permanent: bo
 
 def _save(context: RunContext, seen: Seen, action: Save) -> float:
     assert seen.runner is not None and seen.handle is not None
-    context.move(RunState.STOPPING, f"{action.words}: the job saves", code=action.reason)
+    with context.store.together():
+        context.move(RunState.STOPPING, f"{action.words}: the job saves", code=action.reason)
+        if (
+            action.reason is Reason.GAVE_UP
+        ):  # whatever is seen of it from now on, it was we who asked it to leave
+            context.update_attempt(seen.attempt, given_up=action.words)
     seen.runner.signal(seen.handle, Signal.SAVE, cause=action.cause)
     with context.store.together():
         context.update_attempt(seen.attempt, asked_at=context.clock())
@@ -221,6 +226,7 @@ def _next_start(context: RunContext, seen: Seen, *, after_s: float = 0.0, errors
         progress=None,
         has_run=False,
         asked_at=None,
+        given_up="",
         fetched=False,
         not_before=context.clock() + timedelta(seconds=after_s) if after_s else None,
     )

@@ -236,22 +236,18 @@ def _situation(
         ),
         policy=policy,
         trouble=None if attempt.trouble is None else from_json(Trouble, attempt.trouble),
-        hopeless=_hopeless(context, progress),
+        hopeless=_hopeless(context, attempt, progress),
         outputs_home=attempt.fetched,
     )
 
 
-def _hopeless(context: RunContext, progress: Progress | None) -> str:
+def _hopeless(context: RunContext, attempt: AttemptRow, progress: Progress | None) -> str:
     """What has been given up stays given up, also when its last numbers are better."""
-    run = context.run
-    was_given_up = run.reason_code == Reason.GAVE_UP.value
-    if not was_given_up and (progress is None or progress.phase is not Phase.RUNNING):
-        return ""
-    attempt = context.attempt
-    since = None if attempt is None else context.working_since(attempt)
+    if attempt.given_up or progress is None or progress.phase is not Phase.RUNNING:
+        return attempt.given_up
+    since = context.working_since(attempt)
     worked_s = None if since is None else (context.clock() - since).total_seconds()
-    words = hopeless(run, context.attempts, worked_s=worked_s)
-    return words or (Reason.GAVE_UP.words if was_given_up else "")
+    return hopeless(context.run, context.attempts, worked_s=worked_s)
 
 
 def _deadlines(context: RunContext) -> Deadlines:
@@ -301,5 +297,6 @@ def _past(context: RunContext, attempt: AttemptRow, progress: Progress | None) -
         step_at_attempt=attempt.step_at_attempt,
         saved=newest is not None and progress is not None and newest != progress.resumed_from,
         asked_s=asked_s,
+        given_up=bool(attempt.given_up),
         in_setup=not attempt.has_run,
     )

@@ -50,15 +50,14 @@ def end_stage(context: RunContext, seen: Seen, action: Finish) -> float | None:
     The stage counts as over when its outputs are home and verified: until then every look decides the same again.
     """
     attempt, stage = seen.attempt, context.stage
-    if not context.job.stages or not (
-        others_go_on(stage, action.reason) or _is_cut_off(context, seen, action)
-    ):
+    is_cut_off = _leaves_time(context, action.reason)
+    if not context.job.stages or not (is_cut_off or others_go_on(stage, action.reason)):
+        return None
+    if _is_out_of_reach(context, seen):
         return None
     if seen.runner is not None and not attempt.fetched:
         if context.state is not RunState.PULLING:
-            # Killed before it is on record, we have to know that it was we who asked it to leave.
-            code = Reason.GAVE_UP if action.reason is Reason.GAVE_UP else Reason.NONE
-            context.move(RunState.PULLING, f"outputs of stage {stage.name} come home", code=code)
+            context.move(RunState.PULLING, f"outputs of stage {stage.name} come home")
         problem = bring_home(context, seen)
         if problem is not None:
             deadlines = deadlines_now(context)
@@ -71,11 +70,7 @@ def end_stage(context: RunContext, seen: Seen, action: Finish) -> float | None:
             )
             return RETRY_S
         context.is_well("outputs")
-    words = (
-        f"{action.words}; time is left for {', '.join(_closing(context))}"
-        if _is_cut_off(context, seen, action)
-        else action.words
-    )
+    words = f"{action.words}; time is left for {', '.join(_closing(context))}" if is_cut_off else action.words
     conclude(context, context.as_it_is(attempt), action.reason, words)
     end = _end_by_failure(context)
     if end is not None:
@@ -83,16 +78,11 @@ def end_stage(context: RunContext, seen: Seen, action: Finish) -> float | None:
     return 0.0
 
 
-def _is_cut_off(context: RunContext, seen: Seen, action: Finish) -> bool:
-    """Whether a stage ends at a limit so that those which come after all others have their time.
-
-    Not while its outputs are on a machine that does not answer and is not gone: the end of the run keeps that disk.
-    """
+def _is_out_of_reach(context: RunContext, seen: Seen) -> bool:
+    """Whether a stage's outputs are on a machine that does not answer and is not gone: the end of the run keeps that disk."""
     is_home = seen.handle is None or context.as_it_is(seen.attempt).fetched
     is_gone = seen.situation.machine.state is InstanceState.TERMINATED
-    if seen.runner is None and not is_home and not is_gone:
-        return False
-    return _leaves_time(context, action.reason)
+    return seen.runner is None and not is_home and not is_gone
 
 
 def _leaves_time(context: RunContext, reason: Reason) -> bool:
@@ -129,7 +119,9 @@ def begin_next(context: RunContext, attempt: AttemptRow, seen: Seen | None) -> f
     """
     if seen is None:
         if not find_unanswered(context):
-            context.note(f"stage {attempt.stage} is over; looking whether an unanswered create call made a machine")
+            context.note(
+                f"stage {attempt.stage} is over; looking whether an unanswered create call made a machine"
+            )
             return LOOK_UP_S
         if context.machine_of(attempt) is not None:
             return 0.0
@@ -194,7 +186,7 @@ def _begin_on_same(context: RunContext, seen: Seen) -> float | None:
 
 def _leave_stopping(context: RunContext, name: str) -> None:
     """Nothing follows on a run that stops, but a stage follows on one that was cut off or given up."""
-    if context.state is RunState.STOPPING or context.run.reason_code == Reason.GAVE_UP.value:
+    if context.state is RunState.STOPPING:
         context.move(RunState.PULLING, f"stage {name} is next")
 
 
@@ -331,6 +323,7 @@ def _begin_here(context: RunContext, before: AttemptRow) -> None:
         reached_at=now,
         silence={},
         asked_at=None,
+        given_up="",
         ending_at=None,
         ending_code="",
         fetched=False,

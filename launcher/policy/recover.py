@@ -328,17 +328,19 @@ def _reason_of_person_or_limit(s: Situation) -> Reason | None:
     if s.wish.stop:
         return Reason.STOPPED_BY_USER
     asked_by_deadline = s.progress is not None and s.progress.cause is Cause.DEADLINE
+    if s.past.given_up and not asked_by_deadline:
+        return Reason.GAVE_UP
     return s.deadlines.reason if asked_by_deadline or s.now >= s.deadlines.soft else None
 
 
 def _finish_for_person_or_limit(s: Situation, *, pull: bool, keep_disk: bool = False) -> Finish | None:
-    """End the run instead of recovering it, where a person or a limit says so."""
+    """End the run instead of recovering it, where a person or a limit says so, or it was given up."""
     reason = _reason_of_person_or_limit(s)
     if reason is None:
         return None
-    words = (
-        reason.words if pull or not keep_disk else f"{reason.words}; the disk is kept, `launch pull` reads it"
-    )
+    words = s.hopeless if reason is Reason.GAVE_UP and s.hopeless else reason.words
+    if keep_disk and not pull:
+        words = f"{words}; the disk is kept, `launch pull` reads it"
     return Finish(reason=reason, words=words, pull=pull, keep_disk=keep_disk or s.wish.keep_disk)
 
 

@@ -60,6 +60,8 @@ class Past:
     """A checkpoint newer than the one the present start began from is complete."""
     asked_s: float | None = None
     """Seconds since the job was asked to leave, by us or by its watchdog; None when it was not."""
+    given_up: bool = False
+    """The present start was given up early: it was asked to leave, or is about to be."""
     in_setup: bool = False
     """The present start has not been seen beyond ``setup``; a `Progress` that knows how long setup took wins."""
 

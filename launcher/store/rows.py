@@ -138,6 +138,8 @@ class AttemptRow:
     silence: Mapping[str, Any] = field(default_factory=dict)
     asked_at: datetime | None = None
     """When the job was asked to leave."""
+    given_up: str = ""
+    """Why the present start was given up early, in words, written before it is asked to leave."""
     ending_at: datetime | None = None
     """When the provider was last asked to end the machine."""
     ending_code: str = ""

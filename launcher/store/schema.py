@@ -134,6 +134,10 @@ MIGRATIONS: tuple[str, ...] = (
     );
     CREATE INDEX works_of_job ON works(work_digest, measured_at);
     """,
+    # 12: that an attempt was given up, and why
+    """
+    ALTER TABLE attempts ADD COLUMN given_up TEXT NOT NULL DEFAULT '';
+    """,
 )
 
 

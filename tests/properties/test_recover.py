@@ -62,6 +62,7 @@ PASTS = st.builds(
     step_at_attempt=STEPS,
     saved=st.booleans(),
     asked_s=st.none() | SECONDS,
+    given_up=st.booleans(),
     in_setup=st.booleans(),
 )
 DEADLINES = st.builds(
@@ -119,8 +120,11 @@ def test_a_claimed_machine_that_does_not_answer_is_never_given_a_second_start(si
 
 
 @given(SITUATIONS)
-def test_nothing_is_started_after_a_limit_or_a_wish_to_stop(situation: Situation) -> None:
+def test_nothing_is_started_after_a_limit_or_a_wish_to_stop_or_what_was_given_up(
+    situation: Situation,
+) -> None:
     over = situation.now >= situation.deadlines.soft or situation.wish.stop or situation.wish.discard
+    over = over or situation.past.given_up
     if over:
         assert not isinstance(decide(situation), (NewAttempt, RestartHere, StartMachine, Proceed))
 

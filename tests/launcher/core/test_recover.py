@@ -129,6 +129,24 @@ class TestGivingUp:
         assert decide(situation(running(), hopeless=self.WORDS, wish=STOP)).reason is Reason.STOPPED_BY_USER
         assert decide(situation(running(), hopeless=self.WORDS, deadlines=LATE)).reason is Reason.DEADLINE
 
+    @pytest.mark.parametrize(
+        ("progress", "at"),
+        [
+            (running(), GONE),
+            (ended(1), machine()),
+            (ended(75, Cause.NOTICE), machine()),
+            (running(alive=False), machine()),
+            (running(), machine(InstanceState.STOPPED, reachable=False, can_start=True)),
+        ],
+    )
+    def test_whatever_happens_before_it_leaves_it_stays_given_up(self, progress: Any, at: Any) -> None:
+        past = Past(asked_s=1.0, given_up=True)
+        decided = decide(situation(progress, machine=at, past=past, hopeless=self.WORDS))
+        assert (type(decided), decided.reason) == (Finish, Reason.GAVE_UP)
+        assert decided.words.startswith(self.WORDS)
+        assert isinstance(decided, Finish)
+        assert decided.keep_disk == (at.state is InstanceState.STOPPED), "its outputs are on it"
+
     def test_a_job_that_was_done_all_the_same_has_finished(self) -> None:
         assert (
             decide(situation(ended(0, Cause.STOP, step=100), hopeless=self.WORDS)).reason is Reason.FINISHED

@@ -19,6 +19,7 @@ from launcher.orchestrate.stage_outputs import note_outputs
 from launcher.orchestrate.stage_record import conclude
 from launcher.orchestrate.stages import RETRY_S, begin_next, is_behind
 from launcher.policy.actions import Finish
+from launcher.policy.recover import decide
 from launcher.policy.situation import Policy
 from launcher.policy.stages import StageState
 from launcher.policy.states import Reason, RunState
@@ -38,6 +39,15 @@ def context_of(house: House, run: Run) -> RunContext:
 def look(context: RunContext) -> Seen:
     assert context.attempt is not None
     return observe(context, context.attempt, Policy())
+
+
+def miss_one_look(context: RunContext) -> None:
+    """The network at home is away for a moment: neither the machine nor the provider answers."""
+    seen = look(context)
+    silent = replace(seen.situation.machine, state=None, reachable=False)
+    unseen = replace(seen, runner=None, situation=replace(seen.situation, machine=silent))
+    act(context, unseen, decide(unseen.situation))
+    assert context.run.reason_code == Reason.UNREACHABLE.value
 
 
 def is_between_stages(house: House, run: Run) -> bool:
@@ -292,6 +302,8 @@ def test_what_is_given_up_and_what_finds_no_machine_has_failed_and_the_others_go
     with hold_lock(house.home) as held:
         assert held
         run = house.launch(house.job(None, stages=stages, **fields), provider="fake")
+        follow(house, run, until=lambda: any(row.asked_at for row in house.store.attempts(run.id)))
+        miss_one_look(context_of(house, run))
         follow(house, run)
         status = run.status()
         assert (status.state, status.reason_code) == ("failed", "job_failed")
