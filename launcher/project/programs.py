@@ -9,6 +9,7 @@ import ast
 import json
 import re
 import sys
+import threading
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
@@ -67,6 +68,7 @@ _SAVES_INTO = {
     "BackupAndRestore": "backup_dir",
 }
 """What keeps checkpoints by itself (of transformers, lightning, keras), and the argument that says where."""
+_ONE_PARSER = threading.Lock()
 _WORK = ("train", "fit", "run", "main")
 """What a script calls for its work, also where it keeps the result: ``metrics = trainer.train()``."""
 _METRIC = re.compile(
@@ -132,11 +134,8 @@ class Program:
 
 def read_program(path: str, text: str) -> Program | None:
     """Read a Python file; None when it is not Python 3 that this interpreter can parse."""
-    try:
-        tree = ast.parse(text)
-    except (SyntaxError, ValueError, RecursionError):
-        return None
-    return _facts(path, text, tree)
+    tree = _parse(text)
+    return None if tree is None else _facts(path, text, tree)
 
 
 def read_notebook(path: str, text: str) -> Program | None:
@@ -148,11 +147,17 @@ def read_notebook(path: str, text: str) -> Program | None:
     except (ValueError, KeyError, TypeError, AttributeError):
         return None
     code = "\n".join(_without_magics(source) for source in sources)
-    try:
-        tree = ast.parse(code)
-    except (SyntaxError, ValueError, RecursionError):
-        return None
-    return _facts(path, code, tree, is_notebook=True)
+    tree = _parse(code)
+    return None if tree is None else _facts(path, code, tree, is_notebook=True)
+
+
+def _parse(code: str) -> ast.Module | None:
+    # CPython 3.11 counts the depth of a tree per interpreter: two threads that parse at once may stop one another.
+    with _ONE_PARSER:
+        try:
+            return ast.parse(code)
+        except (SyntaxError, ValueError, RecursionError, MemoryError):
+            return None
 
 
 def _source(cell: dict[str, object]) -> str:

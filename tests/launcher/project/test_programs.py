@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import gc
 import json
+import threading
+import time
 
 from launcher.project.programs import Option, read_notebook, read_program
 
@@ -114,3 +117,39 @@ def test_a_notebook_is_its_cells_without_what_only_ipython_reads() -> None:
 def test_what_is_no_notebook() -> None:
     for text in ("", "[]", '{"cells": 3}', '{"cells": [{"cell_type": "code"}]}', "not json"):
         assert read_notebook("x.ipynb", text) is None
+
+
+class Cycle:
+    """Collected in the middle of something else, where it lets other threads go on."""
+
+    def __init__(self) -> None:
+        self.me = self
+
+    def __del__(self) -> None:
+        time.sleep(0.0001)
+
+
+def test_programs_are_read_by_several_threads_at_once() -> None:
+    failed: list[BaseException] = []
+    text = "x = f(a, [b, (c, {d: e})])\n" * 20
+
+    def reads() -> None:
+        for _ in range(20):
+            for _ in range(30):
+                Cycle()
+            try:
+                assert read_program("x.py", text) is not None
+            except BaseException as err:
+                failed.append(err)
+
+    usual = gc.get_threshold()
+    gc.set_threshold(50)
+    try:
+        readers = [threading.Thread(target=reads) for _ in range(4)]
+        for reader in readers:
+            reader.start()
+        for reader in readers:
+            reader.join()
+    finally:
+        gc.set_threshold(*usual)
+    assert failed == []

@@ -244,7 +244,7 @@ print("ready", len(alive), flush=True)
 time.sleep(600)
 """
     handle = machine.submit("python3 job.py", {"job.py": program}, grace_s=0.5)
-    machine.said(handle, "ready")
+    machine.said(handle, "ready 1\n")
     os.kill(machine.pid(handle), signal.SIGKILL)
     progress = machine.wait(handle, lambda progress: not progress.alive, "the loss of the watchdog")
     assert progress.phase is Phase.RUNNING
