@@ -417,6 +417,8 @@ def test_from_a_name_is_from_the_newest_run_that_has_all_of_what_is_needed(tmp_p
         {"name": "feat", "run": "x", "outputs": ["a.h5", "b.h5"]},
         {"name": "last", "run": "x", "needs": "feat"},
         {"name": "compare", "run": "x", "after": "feat"},
+        {"name": "base", "run": "x", "outputs": ["c.csv"]},
+        {"name": "both", "run": "x", "needs": "feat", "after": "base"},
     ]
     job, now = Job.from_dict({"stages": stages}, base_dir=tmp_path), utc_now()
     store, fields = Store(tmp_path / "launch.db"), {"fields": job.to_dict()}
@@ -428,6 +430,8 @@ def test_from_a_name_is_from_the_newest_run_that_has_all_of_what_is_needed(tmp_p
         "gone": done,
         "lost": StageRecord(state=StageState.FAILED, words="exit 1"),
     }
+    table = StageFile(name="c.csv", size_bytes=2, sha256="0" * 64)
+    base = to_json(replace(done, files=(table,)))
     for age, (name, record) in enumerate(left.items()):
         row = RunRow(
             run_id=f"demo-{name}",
@@ -438,7 +442,7 @@ def test_from_a_name_is_from_the_newest_run_that_has_all_of_what_is_needed(tmp_p
             ended_at=now,
             job=fields,
             results_dir=str(tmp_path / name),
-            stages={"feat": to_json(record)},
+            stages={"feat": to_json(record), "base": base},
         )
         store.add_run(row)
     with pytest.raises(
@@ -446,7 +450,9 @@ def test_from_a_name_is_from_the_newest_run_that_has_all_of_what_is_needed(tmp_p
     ):
         one_stage(job, "last", "demo", store)
     found = one_stage(job, "compare", "demo", store)
-    assert [said.message for said in found.findings] == ["none of feat has succeeded in demo-lost"]
+    assert [said.message for said in found.findings] == [
+        "stage feat of demo-lost has not succeeded, it is failed: exit 1: nothing of feat is given to this stage"
+    ]
     (tmp_path / "whole").mkdir()
     (tmp_path / "whole/a.h5").write_bytes(b"a")
     for stage in ("last", "compare"):
@@ -456,3 +462,26 @@ def test_from_a_name_is_from_the_newest_run_that_has_all_of_what_is_needed(tmp_p
         assert said.message.startswith("outputs of feat are taken from demo-whole; newer ones lack it: ")
     with pytest.raises(UsageError, match=r"feat of demo-half ended without b\.h5"):
         one_stage(job, "last", "demo-half", store)
+
+    def given(stage: str, run: str) -> tuple[list[str], str]:
+        found = one_stage(job, stage, run, store)
+        files = [f"{one.root.name}/{file.name}" for one in found.carried for file in one.files]
+        return files, "\n".join(said.message for said in found.findings)
+
+    files, said = given("both", "demo")  # no run has all of it: what is needed decides
+    assert files == ["whole/a.h5"]
+    assert "outputs of feat are taken from demo-whole" in said
+    assert "c.csv, an output of stage base, is not at home any more" in said
+    (tmp_path / "half").mkdir()
+    (tmp_path / "half/a.h5").write_bytes(b"a")
+    files, said = given("compare", "demo-half")
+    assert files == ["half/a.h5"]
+    assert said == "stage feat of demo-half ended without b.h5: this stage is given the rest"
+    for name in ("gone", "whole"):
+        (tmp_path / name).mkdir(exist_ok=True)
+        (tmp_path / name / "a.h5").write_bytes(b"a")
+    assert given("both", "demo")[0] == ["gone/a.h5"]
+    (tmp_path / "whole/c.csv").write_bytes(b"1\n")
+    files, said = given("both", "demo")
+    assert files == ["whole/a.h5", "whole/c.csv"], "an older run that has all of it comes first"
+    assert "newer ones lack it: " in said
