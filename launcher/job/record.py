@@ -97,6 +97,9 @@ def _default(item: dataclasses.Field[Any]) -> Any:
 
 
 def _unknown(name: str, record: type[Record]) -> FieldError:
+    field, colon, value = name.partition(":")
+    if colon and field in names_of(record):  # to YAML a name with a colon in it
+        return FieldError(f"a space is missing after the colon: {field}: {value or '…'}", path=(name,))
     instead = record.refused.get(name)
     close = nearest(name, names_of(record))
     if instead:

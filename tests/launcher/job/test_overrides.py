@@ -68,6 +68,7 @@ def test_items_of_lists() -> None:
             "T4",
             "resources.acelerators: there is no such field; did you mean 'accelerators'",
         ),
+        ("work", "{steps:0}", "a space is missing after the colon: steps: 0"),
         ("max_cost", "-1", "max_cost: must be more than 0"),
         ("run.x", "1", "run: has no field 'x': it is the text 'python train.py'"),
         ("", "1", "not a path to a field: ''"),
