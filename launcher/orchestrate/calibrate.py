@@ -9,7 +9,7 @@ from launcher.events import Kind
 from launcher.forecast.estimates import Estimate
 from launcher.orchestrate.context import RunContext
 from launcher.policy.calibration import Calibrated, Seen, calibrated
-from launcher.policy.limits import Spent
+from launcher.policy.limits import Spent, up_to_cent
 from launcher.policy.reserve import Reserve
 from launcher.policy.situation import Deadlines
 from launcher.policy.states import Reason, RunState
@@ -83,5 +83,5 @@ def _words(context: RunContext, found: Calibrated) -> str:
     return (
         f"{pace}: the run would need {time} and {money}, and may cost {usd(context.limits.max_cost_usd or 0.0)}: "
         f"it is saved and stopped now; `launch resume {context.run_id} --max-cost "
-        f"{math.ceil(100 * found.usd.high) / 100:g}` goes on"
+        f"{up_to_cent(found.usd.high):.2f}` goes on"
     )

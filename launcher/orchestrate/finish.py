@@ -202,9 +202,15 @@ def close_attempt(context: RunContext, attempt: AttemptRow, code: str, words: st
     cause = code
     if attempt.progress is not None:
         progress = from_json(Progress, attempt.progress)
-        cause = code if progress.cause is Cause.NONE else progress.cause.value
+        if progress.cause is not Cause.NONE and not _says_more(code, progress.cause):
+            cause = progress.cause.value
     usd = cost_of_attempt(context, attempt)
     return context.update_attempt(attempt, ended_at=context.clock(), cause=cause, reason=words, usd=usd)
+
+
+def _says_more(code: str, cause: Cause) -> bool:
+    """To a watchdog the limit on money is a deadline like another."""
+    return cause is Cause.DEADLINE and code == Reason.BUDGET.value
 
 
 def close_stage(context: RunContext, attempt: AttemptRow) -> None:

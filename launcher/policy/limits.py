@@ -30,6 +30,7 @@ __all__ = [
     "kept_back_s",
     "new_warnings",
     "raise_max_cost",
+    "up_to_cent",
 ]
 
 LEAST_DEFAULT_S = 3600.0
@@ -80,7 +81,7 @@ def default_limits(
 ) -> Limits:
     """Fill in what was not asked for: twice the high estimate, and at least an hour."""
     default_s = min(MOST_DURATION_S, max(LEAST_DEFAULT_S, DEFAULT_TIMES_HIGH * hours.high * 3600.0))
-    default_usd = _up_to_cent(DEFAULT_TIMES_HIGH * usd.high) if usd else None
+    default_usd = up_to_cent(DEFAULT_TIMES_HIGH * usd.high) if usd else None
     return Limits(
         max_duration_s=default_s if max_duration_s is None else max_duration_s,
         max_cost_usd=default_usd if max_cost_usd is None else max_cost_usd,
@@ -91,7 +92,8 @@ def default_limits(
     )
 
 
-def _up_to_cent(usd: float) -> float:
+def up_to_cent(usd: float) -> float:
+    """Return the least amount of whole cents that is enough."""
     return math.ceil(round(usd * 100.0, 6)) / 100.0
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping, Sequence
 from datetime import datetime, timedelta
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from launcher.quantities import code_words, duration, usd
 from launcher.render import words
@@ -256,8 +256,8 @@ def how_to_go_on(status: Status) -> str | None:
     if status.is_live or status.state == "succeeded":
         return None
     if status.reason_code == "budget":
-        return f"launch resume {status.run_id} --max-cost +2"
-    if status.reason_code == "deadline" and not status.limits.get("duration_is_default"):
+        return f"launch resume {status.run_id} --max-cost {_enough_usd(status)}"
+    if status.reason_code == "deadline" and _needs_new_duration(status.limits):
         from launcher.job.units import (
             format_duration,
         )  # its package reads job files, which nothing else here needs
@@ -267,3 +267,18 @@ def how_to_go_on(status: Status) -> str | None:
     if status.reason_code in OF_ITS_CODE:
         return f"launch resume {status.run_id}, with the code as it was; what you mend now needs a new launch"
     return f"launch resume {status.run_id}"
+
+
+def _needs_new_duration(limits: Mapping[str, Any]) -> bool:
+    """A default limit grows by itself; one that was given does not, and a date that has passed ends the run at once."""
+    return not limits.get("duration_is_default") or limits.get("until") is not None
+
+
+def _enough_usd(status: Status) -> str:
+    """Return the limit that the run needs by its own pace, where that is known; else so much more."""
+    high, limit = status.forecast.get("usd", {}).get("high", 0.0), status.limits.get("max_cost_usd") or 0.0
+    if high <= limit:
+        return "+2"
+    from launcher.policy.limits import up_to_cent  # with all that plans a run, which nothing else here needs
+
+    return f"{up_to_cent(high):.2f}"

@@ -209,6 +209,7 @@ def test_the_money_limit_holds(house: House) -> None:
     run = house.launch(job, provider="fake", instance="t4.1x", max_cost=0.45)
     result = run.wait(timeout_s=90)
     assert (result.state, run.status().reason_code) == ("stopped", "budget")
+    assert run.status().attempts[-1].cause == "budget"
     assert result.cost_usd <= 0.46
     said = [event.data["limit"] for event in run.events() if "limit" in event.data]
     assert len(said) == len(set(said)), "each warning once"

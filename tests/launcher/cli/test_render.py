@@ -189,6 +189,13 @@ def test_a_run_ended_by_its_budget_is_told_how_to_get_more() -> None:
         facts.how_to_go_on(ended("stopped", reason_code="deadline", limits=late))
         == "launch resume b2t-k3f9 --max-duration 3h"
     )
+    dated = {"max_duration_s": 3600.0, "duration_is_default": True, "until": "2026-01-01T06:00:00+00:00"}
+    for limits, more in ((dated, " --max-duration 2h"), ({**dated, "until": None}, "")):
+        said = facts.how_to_go_on(ended("stopped", reason_code="deadline", limits=limits))
+        assert said == f"launch resume b2t-k3f9{more}"
+    forecast, limits = {"usd": {"low": 3.0, "likely": 4.0, "high": 12345.661}}, {"max_cost_usd": 2.0}
+    by_pace = ended("stopped", reason_code="budget", forecast=forecast, limits=limits)
+    assert facts.how_to_go_on(by_pace) == "launch resume b2t-k3f9 --max-cost 12345.67"
 
 
 def test_many_files_are_counted_not_listed() -> None:

@@ -11,6 +11,7 @@ import pytest
 
 from launcher import Run
 from launcher.orchestrate.orchestrator import Orchestrator
+from launcher.render.facts import how_to_go_on
 from launcher.supervise import hold_lock
 from provisioning.models import utc_now
 from tests.system.house import House
@@ -61,7 +62,8 @@ def test_a_run_that_breaks_its_limit_by_its_own_pace_is_saved_and_stopped(house:
     assert (status.state, status.reason_code) == ("stopped", "budget")
     assert status.forecast["usd"]["low"] > 2.0 > status.cost_usd
     told = [event.message for event in run.events() if event.data.get("action") == "calibrated"]
-    assert len(told) == 1 and "saved and stopped now" in told[0] and f"launch resume {run.id}" in told[0]
+    assert status.attempts[0].cause == "budget"
+    assert len(told) == 1 and "saved and stopped now" in told[0] and f"`{how_to_go_on(status)}`" in told[0]
     assert (house.results / run.id / "outputs/saved.txt").read_text() == "saved\n"
     house.audit(run)
 
