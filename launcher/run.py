@@ -22,6 +22,7 @@ from launcher.orchestrate.export import EventExport
 from launcher.orchestrate.homecoming import bring_outputs
 from launcher.orchestrate.machines import look
 from launcher.orchestrate.pushed import runner_for_pushed
+from launcher.orchestrate.stage_copies import copy_of_results
 from launcher.policy.states import RunState
 from launcher.policy.verdict import Verdict
 from launcher.policy.wishes import merged, why_not
@@ -370,8 +371,8 @@ class Run:
 
         With ``dest`` the files go to a folder of the run's id in there, and the run's own results are left alone. A
         machine that was stopped with its disk kept is started for it, which costs a little, and stopped again; what a
-        machine has pushed to a bucket before it ended is read from there. ``on_event`` is told every few seconds how
-        far it is.
+        machine has pushed to a bucket before it ended is read from there. Of an ended run without a machine ``dest``
+        gets a copy of what is home. ``on_event`` is told every few seconds how far it is.
 
         Raises:
             WrongState: there is no machine, or nothing was started on it.
@@ -384,6 +385,8 @@ class Run:
             return _together(kept.pull(dest, onlooker=onlooker))
         attempt = context.attempt
         if attempt is None or attempt.handle is None:
+            if dest is not None and self._is_home_alone():
+                return copy_of_results(context, dest)
             raise WrongState(f"{self.id} has not started anything yet", hint=f"`launch status {self.id}`")
         handle = from_json(Handle, attempt.handle)
         machine = context.machine_of(attempt)
@@ -398,7 +401,15 @@ class Run:
                 reports = bring_outputs(context, pushed, handle, dest=dest, onlooker=onlooker)
                 pushed.end(handle)
                 return _together(reports)
+            if dest is not None and self._is_home_alone():
+                return copy_of_results(context, dest)
         return _together(bring_outputs(context, self._runner(), handle, dest=dest, onlooker=onlooker))
+
+    def _is_home_alone(self) -> bool:
+        """The run has ended, no machine of it is left, and something of it came home."""
+        has_ended = self._store.run(self.id).ended_at is not None
+        has_machine = any(row.ended_at is None for row in self._store.instances(self.id))
+        return has_ended and not has_machine and bool(self._store.outputs(self.id))
 
     def _told_to(self, on_event: Callable[[Event], None]) -> Report:
         def report(kind: Kind, message: str, **data: Any) -> None:
@@ -440,9 +451,10 @@ class Run:
     def _live_instance(self) -> tuple[InstanceRow, Instance]:
         rows = [row for row in self._store.instances(self.id) if row.ended_at is None]
         if not rows:
+            copies = f"; `launch pull {self.id} DIR` copies them" if self._is_home_alone() else ""
             raise WrongState(
                 f"{self.id} has no machine: it is {self._store.run(self.id).state}",
-                hint=f"its outputs are in {self._store.run(self.id).results_dir}",
+                hint=f"its outputs are in {self._store.run(self.id).results_dir}{copies}",
             )
         ref = InstanceRef.parse(rows[-1].ref)
         return rows[-1], self._context().provider(ref.provider).get(ref)

@@ -30,8 +30,8 @@ __all__ = ["pull"]
 def pull(screen: Screen, run_text: str, directory: Path | None) -> int:
     """Bring outputs home now, verified; as often as you like, also while the run goes on.
 
-    They go to the run's folder of results, or to a folder of the run's id in DIR. A machine that was parked is started
-    for it, which costs a little, and parked again.
+    They go to the run's folder of results, or to a folder of the run's id in DIR; once no machine of the run is left, DIR
+    gets a copy of the results. A machine that was parked is started for it, which costs a little, and parked again.
     """
     run = find_run(run_text)
     status = run.status()

@@ -15,7 +15,19 @@ from launcher.orchestrate.stage_files import FOLDERS
 from launcher.remote.onboard.files import sha256_of
 from launcher.runners.base import FetchedFile, FetchReport
 
-__all__ = ["copied", "copy_of_others"]
+__all__ = ["copied", "copy_of_others", "copy_of_results"]
+
+
+def copy_of_results(context: RunContext, dest: Path) -> FetchReport:
+    """Copy all that is home of a run to a folder of its id in ``dest``; for a run that no machine is left of.
+
+    Raises:
+        UsageError: that folder is another's.
+        HomeError: it cannot be made or written.
+    """
+    main = results.results_dir(context.job, context.run_id, out=dest)
+    results.claim(main, context.run_id)
+    return copy_of_others(context, "", main, ())
 
 
 def copy_of_others(context: RunContext, stage: str, dest: Path, brought: Collection[Path]) -> FetchReport:
@@ -41,7 +53,8 @@ def copy_of_others(context: RunContext, stage: str, dest: Path, brought: Collect
         try:
             files.append(copied(source, target, digest))
         except (OSError, UsageError) as err:
-            refused.append((str(name), f"it came home from stage {owner or stage} before, and {err}"))
+            whose = f" from stage {owner or stage}" if owner or stage else ""
+            refused.append((str(name), f"it came home{whose} before, and {err}"))
     return FetchReport(files=tuple(files), refused=tuple(refused))
 
 

@@ -10,6 +10,7 @@ from datetime import datetime, timedelta
 import pytest
 
 from launcher import Run
+from launcher.errors import WrongState
 from launcher.orchestrate.orchestrator import Orchestrator
 from launcher.render.facts import how_to_go_on
 from launcher.supervise import hold_lock
@@ -65,7 +66,19 @@ def test_a_run_that_breaks_its_limit_by_its_own_pace_is_saved_and_stopped(house:
     assert status.attempts[0].cause == "budget"
     assert len(told) == 1 and "saved and stopped now" in told[0] and f"`{how_to_go_on(status)}`" in told[0]
     assert (house.results / run.id / "outputs/saved.txt").read_text() == "saved\n"
+    kept = house.results / run.id / "outputs/saved.txt"
+    (copied,) = (file for file in run.pull(house.root).files if file.path.name == kept.name)
+    assert (copied.path, copied.was_home) == (house.root / run.id / "outputs/saved.txt", False)
     house.audit(run)
+    kept.write_text("changed\n")
+    ((name, why),) = run.pull(house.root / "again").refused
+    assert name == "outputs/saved.txt" and why == f"it came home before, and {kept} was changed since"
+    with pytest.raises(WrongState, match="has no machine") as caught:
+        run.pull()
+    assert (
+        caught.value.hint
+        == f"its outputs are in {house.results / run.id}; `launch pull {run.id} DIR` copies them"
+    )
 
 
 def test_a_run_within_its_limit_is_told_what_it_will_come_to(house: House) -> None:

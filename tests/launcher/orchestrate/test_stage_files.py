@@ -97,6 +97,11 @@ def test_files_of_one_name_are_kept_and_the_right_one_travels(house: House) -> N
         "again.csv": "1\n",
         "both.csv": "1\n2\n",
     }
+    report = run.pull(house.root / "copies")
+    assert csv_in(house.root / "copies" / run.id) == csv_in(results), (
+        "of a run without a machine, what is home"
+    )
+    assert not report.refused and not any(file.was_home for file in report.files)
     said = [event.message for event in run.events() if event.data.get("action") == "kept"]
     assert len(said) == 3
     assert "metrics.csv, x.csv of stage base" in said[0]
