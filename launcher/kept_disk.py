@@ -17,6 +17,7 @@ from launcher.orchestrate.context import RunContext
 from launcher.orchestrate.export import EventExport
 from launcher.orchestrate.homecoming import bring_everything, bring_outputs
 from launcher.orchestrate.machines import end_machines, look, park_machines
+from launcher.orchestrate.stage_lost import bring_lost
 from launcher.records import from_json
 from launcher.runners.base import FetchReport, Handle
 from launcher.runners.machines import MachineRunner
@@ -127,7 +128,9 @@ class KeptDisks:
             return reports
         if dest is not None:
             return bring_outputs(self.context, runner, handle, dest=dest, onlooker=onlooker)
-        return bring_everything(self.context, runner, handle, attempt, onlooker=onlooker)
+        reports = bring_everything(self.context, runner, handle, attempt, onlooker=onlooker)
+        bring_lost(self.context, runner, handle, onlooker)
+        return reports
 
     @contextlib.contextmanager
     def _started(self, row: InstanceRow, handle: Handle) -> Iterator[MachineRunner]:

@@ -26,6 +26,7 @@ from launcher.orchestrate.homecoming import bring_lost_if_possible, mirror_if_po
 from launcher.orchestrate.machines import end_machines
 from launcher.orchestrate.observe import Seen
 from launcher.orchestrate.parking import leave_parked, may_resume, park_instead, start_parked
+from launcher.orchestrate.stage_lost import lost_come_first
 from launcher.orchestrate.stages import end_stage
 from launcher.orchestrate.submission import submission_for
 from launcher.policy.actions import (
@@ -255,12 +256,13 @@ def _end_machine(context: RunContext, seen: Seen, action: EndMachine) -> float:
     """End the machine; what it holds comes home first, as far as there is time."""
     if context.state not in (RunState.STOPPING, RunState.PULLING):
         _interrupted(context, action.words, action.reason)
-    if action.fetch_first and not seen.attempt.fetched:
-        problem = bring_home(context, seen)
+    if action.fetch_first:
+        problem = None if seen.attempt.fetched else bring_home(context, seen)
         if problem is not None:
             context.complain("outputs", f"before the machine ends: {problem}")
-            if _may_still_be_rescued(context, seen):
-                return 1.0
+        are_out = problem is not None or lost_come_first(context, seen)
+        if are_out and _may_still_be_rescued(context, seen):
+            return 1.0
     attempt = context.attempt
     assert attempt is not None
     code = attempt.ending_code or action.reason.value

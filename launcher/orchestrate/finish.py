@@ -18,6 +18,7 @@ from launcher.orchestrate.homecoming import bring_everything
 from launcher.orchestrate.machines import end_machines, park_machines
 from launcher.orchestrate.observe import Seen
 from launcher.orchestrate.pushed import forget_pushed
+from launcher.orchestrate.stage_lost import lost_come_first
 from launcher.orchestrate.stage_record import conclude
 from launcher.policy.actions import Finish
 from launcher.policy.stages import FAILURES, is_over
@@ -60,10 +61,12 @@ def finish(context: RunContext, seen: Seen | None) -> float | None:
         wait_s = _settle_outputs(context, seen)
         if wait_s is not None:
             return wait_s
+    discard = bool(context.run.intent_options.get("discard"))
+    if seen is not None and not discard and lost_come_first(context, seen):
+        return RETRY_S
     if seen is not None and seen.runner is not None and seen.handle is not None:
         with suppress(MachineError):
             seen.runner.end(seen.handle)
-    discard = bool(context.run.intent_options.get("discard"))
     if discard and seen is not None and seen.handle is not None and not seen.attempt.fetched:
         _discard(context)
     verdict = context.run.verdict

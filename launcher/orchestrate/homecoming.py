@@ -33,6 +33,7 @@ from launcher.orchestrate.stage_copies import copy_of_others
 from launcher.orchestrate.stage_files import keep_of_others
 from launcher.orchestrate.stage_lost import bring_lost
 from launcher.orchestrate.stage_outputs import fetch_for_others, note_outputs
+from launcher.orchestrate.traffic import note_traffic
 from launcher.policy.output import TOO_MUCH_OUTPUT, read_from
 from launcher.policy.reserve import Measured
 from launcher.policy.stages import is_over
@@ -193,7 +194,7 @@ def mirror_checkpoints(
             continue
         known[entry.name] = Mirrored(modified_at=entry.modified_at, at=context.clock())
         with context.store.together():
-            _note_traffic(context, report, context.monotonic() - began)
+            note_traffic(context, report, context.monotonic() - began)
             attempt = context.update_attempt(attempt, mirrored=to_json(known))
             words = f"checkpoint {entry.name} is home"
             context.report(Kind.CHECKPOINT, words, name=entry.name, where="home", bytes=entry.size_bytes)
@@ -346,7 +347,6 @@ def bring_everything(
     progress = runner.poll(handle)
     attempt = mirror_checkpoints(context, runner, handle, attempt, progress, force=True)
     reports = bring_outputs(context, runner, handle, onlooker=onlooker or onlooker_of(context))
-    bring_lost(context, runner, handle, onlooker or onlooker_of(context))
     attempt = bring_log(context, runner, handle, attempt, to_the_end=True)
     files = {file.path for report in reports for file in report.files}
     size = sum(file.size_bytes for report in reports for file in report.files)
@@ -392,21 +392,10 @@ def _fetch(
     with context.store.together():
         if own:
             _note_outputs(context, report, main, stage)
-        _note_traffic(context, report, context.monotonic() - began)
+        note_traffic(context, report, context.monotonic() - began)
     for name, reason in report.refused:
         context.complain(f"refused {name}", f"{name} was not fetched: {reason}", path=name)
     return report
-
-
-def _note_traffic(context: RunContext, report: FetchReport, seconds: float) -> None:
-    """Count what left the machine for its bill, and how fast; what was home already did not travel."""
-    moved = sum(file.size_bytes for file in report.files if not file.was_home)
-    row = None if context.attempt is None else context.machine_of(context.attempt)
-    if moved and row is not None:
-        context.update_instance(row, egress_bytes=row.egress_bytes + moved)
-        known = from_json(Measured, context.run.measured)
-        if (measured := known.after_transfer(moved, seconds)) != known:
-            context.update_run(measured=to_json(measured))
 
 
 def _note_outputs(context: RunContext, report: FetchReport, main: Path, stage: str) -> None:

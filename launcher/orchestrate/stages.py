@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from contextlib import suppress
 
-from launcher.errors import LaunchError, MachineError, MachineUnreachable
+from launcher.errors import MachineError, MachineUnreachable
 from launcher.events import Kind
-from launcher.orchestrate.attention import LAST_CHANCE, onlooker_of
+from launcher.orchestrate.attention import LAST_CHANCE
 from launcher.orchestrate.budget import deadlines_now, deadlines_of_run, likely_seconds
 from launcher.orchestrate.candidates import begin_attempt, furthest_step
 from launcher.orchestrate.context import RunContext
@@ -15,7 +15,7 @@ from launcher.orchestrate.machines import end_machines
 from launcher.orchestrate.observe import Seen
 from launcher.orchestrate.parking import start_parked
 from launcher.orchestrate.rent import find_unanswered
-from launcher.orchestrate.stage_lost import bring_lost, lost_files
+from launcher.orchestrate.stage_lost import lost_come_first
 from launcher.orchestrate.stage_record import conclude, skip_blocked
 from launcher.planning.stages import meets
 from launcher.policy.actions import Finish
@@ -160,13 +160,8 @@ def _begin_on_same(context: RunContext, seen: Seen) -> float | None:
     if stays is None:
         return RETRY_S
     if not stays:
-        if seen.runner is not None and seen.handle is not None and lost_files(context):
-            try:
-                bring_lost(context, seen.runner, seen.handle, onlooker_of(context))
-            except (LaunchError, OSError) as err:
-                context.complain("lost", f"what earlier stages have left is not at home: {err}")
-                if context.now < deadlines_now(context).hard:
-                    return RETRY_S
+        if lost_come_first(context, seen):
+            return RETRY_S
         return None if _is_machine_gone(context, seen) else 1.0
     assert seen.runner is not None and seen.handle is not None
     try:

@@ -15,6 +15,7 @@ from launcher.orchestrate.budget import deadlines_now
 from launcher.orchestrate.candidates import OTHERS_WAIT
 from launcher.orchestrate.context import RunContext
 from launcher.orchestrate.observe import Seen, observe
+from launcher.orchestrate.stage_lost import INCOMING, lost_files
 from launcher.orchestrate.stage_outputs import note_outputs
 from launcher.orchestrate.stage_record import conclude
 from launcher.orchestrate.stages import RETRY_S, begin_next, is_behind
@@ -209,8 +210,15 @@ def test_what_is_lost_at_home_is_taken_from_the_machine_else_nothing_is_rented_i
         results = Path(run.status().results_dir)
         follow(house, run, until=lambda: is_between_stages(house, run))
         (results / "one").unlink()
+        (obstacle := results / INCOMING).touch()
+        follow(house, run, until=lambda: any("is not at home:" in event.message for event in run.events()))
+        assert house.machines()[0]["state"] == "running", "it is kept for what another stage needs"
+        obstacle.unlink()
         follow(house, run, to_step=2)
         assert (results / "one").read_text() == "1\n", "its machine was still there"
+        (told,) = [event.data for event in run.events() if event.data.get("what") == "first"]
+        assert (told["files"], told["bytes"]) == (1, 2)
+        assert not obstacle.exists()
         (results / "two").unlink()
         house.open_gate()
         follow(house, run)
@@ -219,6 +227,7 @@ def test_what_is_lost_at_home_is_taken_from_the_machine_else_nothing_is_rented_i
     assert "two, an output of stage first, is not at home any more" in third.reason
     assert run.status().stages[3].state == "succeeded"
     assert [machine["attempt"] for machine in house.machines()] == [1, 2, 4]
+    assert not lost_files(context_of(house, run)), "nobody needs it any more"
     (results / "two").write_text("2\n")
     house.audit(run)
 
