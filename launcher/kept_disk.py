@@ -77,7 +77,7 @@ class KeptDisks:
                 continue
             assert attempt.handle is not None
             handle = from_json(Handle, attempt.handle)
-            with self._started(row, handle) as runner:
+            with self._started(row, handle, attempt) as runner:
                 reports += self._bring(runner, handle, attempt, dest, onlooker)
         return tuple(reports)
 
@@ -133,10 +133,10 @@ class KeptDisks:
         return reports
 
     @contextlib.contextmanager
-    def _started(self, row: InstanceRow, handle: Handle) -> Iterator[MachineRunner]:
+    def _started(self, row: InstanceRow, handle: Handle, attempt: AttemptRow) -> Iterator[MachineRunner]:
         """Start a parked machine for the block, and park it again behind it."""
         context = self.context
-        parks = context.plan.when_unattended is WhenUnattended.PARK
+        parks = context.when_unattended(attempt) is WhenUnattended.PARK
         deadline = context.clock() + (AWAKE if parks else AWAKE_UNPARKED)
         words = (
             f"{row.ref} is started to bring outputs home, until {deadline:%Y-%m-%d %H:%M} UTC at the latest"

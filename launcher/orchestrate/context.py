@@ -11,6 +11,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from launcher.buckets.sources import is_in_bucket
 from launcher.events import Kind
 from launcher.home import Home, RunPaths
 from launcher.job import Job
@@ -20,11 +21,13 @@ from launcher.planning.plan import Plan
 from launcher.policy.limits import Limits
 from launcher.policy.stages import StageRecord, is_over, next_stage
 from launcher.policy.states import Reason, RunState, check_move
+from launcher.policy.unattended import default_when_unattended
 from launcher.records import from_json, to_json
 from launcher.store import AttemptRow, InstanceRow, RunRow, Store
-from provisioning import Instance, Offer, Provider, ProviderContext
+from provisioning import Instance, Offer, Provider, ProviderContext, WhenUnattended
 from provisioning.models import utc_now
 from provisioning.registry import provider as build_provider
+from provisioning.registry import provider_class
 
 if TYPE_CHECKING:
     from launcher.buckets.pushed import PushedRunner
@@ -249,6 +252,18 @@ class RunContext:
     def offer_of(self, attempt: AttemptRow) -> Offer:
         """The offer that an attempt rents."""
         return from_json(Offer, attempt.offer)
+
+    def when_unattended(self, attempt: AttemptRow) -> WhenUnattended:
+        """What the machine of an attempt does at its end when nobody has fetched: by its provider, whatever was chosen first."""
+        job, name = self.job_of(attempt), self.offer_of(attempt).provider
+        return job.when_unattended or default_when_unattended(
+            provider_class(name).capabilities, bucket_named=is_in_bucket(job.checkpoint.mirror)
+        )
+
+    def mirror_every_s(self, attempt: AttemptRow) -> float:
+        """How often checkpoints leave the machine of an attempt: as planned for its provider; 0 when they do not."""
+        plan = self.whole_plan.of_stage(attempt.stage)
+        return plan.mirror_every_s_on.get(self.offer_of(attempt).provider, plan.mirror_every_s)
 
     def provider(self, name: str) -> Provider:
         """Return the provider, with the options that the job has for it."""

@@ -116,7 +116,7 @@ def _settle_outputs(context: RunContext, seen: Seen) -> float | None:
         return None
     if context.now >= deadlines_now(context).hard + LAST_CHANCE:
         words = f"outputs could not be brought home up to the deadline: {problem}; {_where(seen)}"
-        _give_up(context, words, keep_disk=_parks(context))
+        _give_up(context, words, keep_disk=_parks(context, seen))
         return None
     return _wait_for_outputs(context, problem)
 
@@ -133,8 +133,8 @@ def _without_machine(context: RunContext, seen: Seen) -> float | None:
     return None
 
 
-def _parks(context: RunContext) -> bool:
-    return context.plan.when_unattended is WhenUnattended.PARK
+def _parks(context: RunContext, seen: Seen) -> bool:
+    return context.when_unattended(seen.attempt) is WhenUnattended.PARK
 
 
 def _may_be_redone(context: RunContext) -> bool:

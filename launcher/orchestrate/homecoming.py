@@ -174,7 +174,7 @@ def mirror_checkpoints(
     if checkpoint.mirror != "home":  # the machine brings them to a bucket by itself, or nobody does
         return attempt
     known = {name: from_json(Mirrored, entry) for name, entry in attempt.mirrored.items()}
-    every_s = 0.0 if force or progress.warned else context.plan.mirror_every_s
+    every_s = 0.0 if force or progress.warned else context.mirror_every_s(attempt)
     due = what_to_mirror(progress.checkpoints, known, now=context.clock(), every_s=every_s)
     for entry in due:
         # Before it comes: killed in between, we must know whose it is.

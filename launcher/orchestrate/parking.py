@@ -38,7 +38,7 @@ def park_instead(context: RunContext, seen: Seen) -> float | None:
     provider = context.provider(ref.provider)
     if attempt is None or attempt.handle is None or attempt.fetched or may_resume(seen):
         return None
-    if context.plan.when_unattended is not WhenUnattended.PARK or not isinstance(provider, Parkable):
+    if context.when_unattended(attempt) is not WhenUnattended.PARK or not isinstance(provider, Parkable):
         return None
     if seen.situation.machine.state is InstanceState.STOPPED:
         return leave_parked(context, seen, "the machine was ended from here and its disk is kept")

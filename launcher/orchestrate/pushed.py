@@ -67,6 +67,6 @@ def forget_pushed(context: RunContext) -> None:
 
 
 def _place(context: RunContext, attempt: AttemptRow) -> Place | None:
-    if context.whole_plan.of_stage(attempt.stage).when_unattended is not WhenUnattended.PUSH:
+    if context.when_unattended(attempt) is not WhenUnattended.PUSH:
         return None
     return place_of(context, attempt)

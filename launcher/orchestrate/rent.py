@@ -127,7 +127,7 @@ def _spec(context: RunContext, attempt: AttemptRow, offer: Offer, number: int) -
         owner=home.owner,
         deadline=deadlines_now(context, offer).hard,
         disk_gib=plan.disk_gib,
-        when_unattended=plan.when_unattended,
+        when_unattended=context.when_unattended(attempt),
         image_id=job.resources.image_id,
         ssh_public_keys=keys,
         host_key=host_key,

@@ -114,7 +114,7 @@ def _bucket(context: RunContext, attempt: AttemptRow, place: Place, sequences: l
         return sign_slot(store, where, parts=parts, lasts=lasts, sequence=sequence)
 
     disk_parts = min(MOST_PARTS, math.ceil(max(plan.disk_gib, 1.0)) + 1)
-    pushes = plan.when_unattended is WhenUnattended.PUSH
+    pushes = context.when_unattended(attempt) is WhenUnattended.PUSH
     mirror = [
         slot(checkpoint_slot(place, number), min(LARGEST_CHECKPOINT_PARTS, disk_parts), sequence)
         for number, sequence in enumerate(sequences)
@@ -131,7 +131,7 @@ def _bucket(context: RunContext, attempt: AttemptRow, place: Place, sequences: l
     return Bucket(
         part_bytes=PART_BYTES,
         mirror=tuple(mirror),
-        mirror_every_s=plan.mirror_every_s,
+        mirror_every_s=context.mirror_every_s(attempt),
         push=slot(outputs_slot(place, attempt.n, attempt.starts), disk_parts) if pushes else None,
         wanted=tuple(wanted) if pushes else (),
         otherwise=everything if pushes and job.file_outputs else None,

@@ -107,6 +107,7 @@ class StagePlan:
     mirror_reason: str
     when_unattended: WhenUnattended
     if_asleep: str
+    mirror_every_s_on: Mapping[str, float] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -141,6 +142,8 @@ class Plan:
     """Where the user wants results, when not in the usual place."""
     stages: tuple[StagePlan, ...] = ()
     """Of a job with stages, in the order in which they will run; the rest of the plan is of all of them together."""
+    mirror_every_s_on: Mapping[str, float] = field(default_factory=dict)
+    """The same as ``mirror_every_s`` by provider, for what the candidates of others would be like."""
 
     def of_stage(self, name: str) -> Plan:
         """Return the plan as it is for one stage; itself where the job has none."""
@@ -153,6 +156,7 @@ class Plan:
                     mirror_reason=stage.mirror_reason,
                     when_unattended=stage.when_unattended,
                     if_asleep=stage.if_asleep,
+                    mirror_every_s_on=stage.mirror_every_s_on,
                 )
         return self
 
@@ -249,6 +253,7 @@ def going_on(plan: Plan, found: Estimate, wants: Wants, capabilities: Capabiliti
     there = _plan_for(choice, [found], wants, capabilities, now)
     return replace(
         there,
+        mirror_every_s_on={**plan.mirror_every_s_on, found.offer.provider: there.mirror_every_s},
         disk_gib=max(there.disk_gib, plan.disk_gib),
         needs_client_deadline=there.needs_client_deadline or plan.needs_client_deadline,
     )
@@ -296,7 +301,8 @@ def _plan_for(
         limits=limits,
         disk_gib=conditions.disk_gib,
         when_unattended=when_unattended,
-        mirror_every_s=chosen.mirror.every_s if chosen.mirror else 0.0,
+        mirror_every_s=_mirror_every_s(chosen),
+        mirror_every_s_on=_mirror_every_s_on(choice.candidates, known),
         mirror_reason=chosen.mirror.reason
         if chosen.mirror
         else "checkpoints stay on the machine until the end",
@@ -318,6 +324,20 @@ def _plan_for(
         out=wants.out,
         ssh_from=wants.ssh_from,
     )
+
+
+def _mirror_every_s(found: Estimate) -> float:
+    return found.mirror.every_s if found.mirror else 0.0
+
+
+def _mirror_every_s_on(candidates: Sequence[Offer], known: Sequence[Estimate]) -> dict[str, float]:
+    """Return it for the first of each provider's candidates."""
+    found: dict[str, float] = {}
+    for offer in candidates:
+        estimates = [item for item in known if item.offer == offer]
+        if estimates:
+            found.setdefault(offer.provider, _mirror_every_s(estimates[0]))
+    return found
 
 
 def _when_unattended(wants: Wants, capabilities: Capabilities) -> WhenUnattended:

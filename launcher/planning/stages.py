@@ -246,6 +246,7 @@ def _together(job: Job, plans: Sequence[Plan], priced: Sequence[PricedStage]) ->
                 mirror_reason=plan.mirror_reason,
                 when_unattended=plan.when_unattended,
                 if_asleep=plan.if_asleep,
+                mirror_every_s_on=plan.mirror_every_s_on,
             )
             for plan, stage in zip(plans, priced, strict=True)
         ),

@@ -334,6 +334,8 @@ def test_a_stage_is_priced_and_warned_of_where_it_will_run() -> None:
     assert [share.stays for share in plan.estimate.stages] == [False, True]
     assert plan.stages[1].candidates[0] == cheap, "what it would have by itself, as a guess"
     assert plan.stages[1].when_unattended is WhenUnattended.PARK, "and what holds where it will be"
+    assert set(plan.stages[1].mirror_every_s_on) == {"fake", "vast"}, "and where it may have to go"
+    assert plan.of_stage("compare").mirror_every_s == plan.stages[1].mirror_every_s_on["fake"]
     assert plan.estimate.source is Source.MEASURED
     assert not any("the time is a guess" in words for words in plan.warnings)
     likely, high = plan.estimate.usd.likely, plan.estimate.usd.high

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from launcher.orchestrate.candidates import agreed_usd_per_hour, begin_attempt
 from launcher.orchestrate.context import RunContext
 from launcher.policy.stages import StageState
+from launcher.records import to_json
 from launcher.supervise import hold_lock
 from launcher.supervise.awake import needs_this_computer
 from provisioning import WhenUnattended
@@ -41,4 +44,22 @@ def test_each_stage_has_its_own(house: House) -> None:
         assert agreed_usd_per_hour(context, attempt, context.offer_of(attempt)) == 0.9, (
             "not what a larger one may cost"
         )
+        there = to_json(context.offer_of(attempt))
+        here = to_json(replace(context.offer_of(attempt), provider="local"))
+        held = context.when_unattended(replace(attempt, offer=there)), context.mirror_every_s(attempt)
+        assert held == (WhenUnattended.PARK, context.plan.mirror_every_s)
+        elsewhere = replace(attempt, offer=here)
+        assert context.when_unattended(elsewhere) is WhenUnattended.LINGER, (
+            "whatever was planned for another provider"
+        )
+        context.update_run(
+            plan={
+                **context.run.plan,
+                "stages": [
+                    {**stage, "mirror_every_s_on": {"local": 7.0}} for stage in context.run.plan["stages"]
+                ],
+            }
+        )
+        context.memory.plan = None
+        assert context.mirror_every_s(elsewhere) == 7.0
         run.down()
