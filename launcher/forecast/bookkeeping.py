@@ -35,6 +35,9 @@ __all__ = ["TELLING_BYTES", "account_of", "hours_beside_steps"]
 
 TELLING_BYTES = 4 << 20
 """Less than this, and the time says nothing about a link."""
+TELLING_COPIES = 3.0
+"""Where fewer were to be expected, what checkpoints moved says nothing about a longer run: an only copy comes home with
+the outputs."""
 _TAKEN_AWAY = frozenset({"notice", "spot_notice", "instance_lost"})
 
 
@@ -287,8 +290,10 @@ def _mirror_ratio(
     working_s = math.fsum(3600.0 * _hours(span) for span in spans if span.state == "running")
     if not every_s or not checkpoint_bytes or not working_s:
         return None
-    mirrored = max(0, _mirrored_bytes(events) - checkpoint_bytes)
-    return mirrored / (copies_of(working_s, every_s) * checkpoint_bytes)
+    expected = copies_of(working_s, every_s)
+    if expected < TELLING_COPIES:
+        return None
+    return max(0, _mirrored_bytes(events) - checkpoint_bytes) / (expected * checkpoint_bytes)
 
 
 def _checkpoint_bytes(events: Sequence[Event], *, is_whole: bool) -> int | None:

@@ -135,7 +135,7 @@ class Conditions:
     start_s: Range = field(default_factory=Range.zero)
     """From the start of the program to its first step; zero where nobody has seen it, since then it is part of the work."""
     start_from: str = ""
-    mirror_ratio: float | None = None
+    mirror_ratio: Range | None = None
     """Of what checkpoints of this job moved, against what the interval alone lets expect; None where nobody has seen it."""
     boot_from: str = "assumed"
     """Where ``boot_s`` comes from, in words; the next four likewise."""

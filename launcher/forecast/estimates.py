@@ -385,13 +385,16 @@ def _beside_lines(
 
 def _mirrored_gib(at_work: Range, every_s: float, conditions: Conditions, sizes: Sizes) -> Range:
     """By what this job has shown; else a copy for every interval, and the first one once something is likely saved."""
-    ratio = conditions.mirror_ratio
+    ratio, one_gib = conditions.mirror_ratio, sizes.checkpoint.likely / GIB
     first_s = 0.0 if ratio is not None else conditions.save_every_s or _FIRST_SAVE_S
     seconds = [3600.0 * hours for hours in (at_work.low, at_work.likely, at_work.high)]
     copies = Range(*(copies_of(working_s, every_s, first_s=first_s) for working_s in seconds))
-    if ratio is None and not conditions.save_every_s:  # perhaps it saves nothing at all
+    if ratio is not None:
+        shown = Range(copies.low * ratio.low, copies.likely * ratio.likely, copies.high * ratio.high)
+        return shown * one_gib
+    if not conditions.save_every_s:  # perhaps it saves nothing at all
         copies = replace(copies, low=seconds[0] / every_s)
-    return copies * ((1.0 if ratio is None else ratio) * sizes.checkpoint.likely / GIB)
+    return copies * one_gib
 
 
 def _disk_words(offer: Offer, conditions: Conditions, hours: Range) -> str:

@@ -19,6 +19,8 @@ ENOUGH_INTERRUPTIONS = 5
 _ONE = (0.6, 1.6)
 _SEVERAL = (0.8, 1.25)
 _NEWEST = 20
+_LEAST_MIRRORED = 0.1
+"""Of what an interval lets expect: a run that moved less may have had nothing new to save, and another one has."""
 
 _Shown = TypeVar("_Shown", Account, "StageRun")
 
@@ -67,8 +69,8 @@ class Experience:
             found = replace(found, leave_s=leave[0])
         if not self.stage_runs and (pull := _seen(mine, lambda item: item.pull_s)) is not None:
             found = replace(found, pull_s=pull[0], pull_from=pull[1])
-        if (mirror := _seen(mine, lambda item: item.mirror_ratio)) is not None:
-            found = replace(found, mirror_ratio=mirror[0].likely)
+        if (mirror := _seen(mine, _mirrored)) is not None:
+            found = replace(found, mirror_ratio=mirror[0])
         if assumed.up_from == "assumed" and (up := _seen(there, lambda item: item.sent_bytes_per_s)):
             found = replace(found, up=up[0], up_from=f"measured by {up[1]}")
         if assumed.down_from == "assumed" and (down := _seen(there, lambda item: item.pulled_bytes_per_s)):
@@ -131,6 +133,10 @@ def _seen(earlier: Sequence[_Shown], value: Callable[[_Shown], float | None]) ->
     spread = _ONE if len(values) == 1 else _SEVERAL
     runs = f"run {shown[0][0].run_id}" if len(shown) == 1 else f"{len(shown)} earlier runs"
     return Range.seen(values).spread(*spread), runs
+
+
+def _mirrored(account: Account) -> float | None:
+    return None if account.mirror_ratio is None else max(account.mirror_ratio, _LEAST_MIRRORED)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

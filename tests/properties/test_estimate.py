@@ -93,6 +93,7 @@ CONDITIONS = st.builds(
     save_every_s=st.floats(0.0, 7200.0),
     mirrored=st.booleans(),
     mirror_every_s=st.none() | st.floats(1.0, 7200.0),
+    mirror_ratio=st.none() | ranges(st.floats(0.05, 5.0)),
     notice_s=st.sampled_from([0.0, 30.0, 120.0]),
     disk_outlives=st.booleans(),
     disk_gib=st.floats(0.0, 1000.0),

@@ -293,10 +293,10 @@ def test_the_history_counts_how_often_the_range_held() -> None:
     assert seen.by_source == {"measured": (2, 1)}
 
 
-def a_short_run(state: str = "succeeded", **of_attempt: Any) -> Account:
+def a_short_run(state: str = "succeeded", *, mirror_every_s: float = 50.0, **of_attempt: Any) -> Account:
     """Six seconds to place, ten to the first step, a hundred steps at one a second, eight to leave."""
     of = offer()
-    promised = replace(plan(of), mirror_every_s=50.0)
+    promised = replace(plan(of), mirror_every_s=mirror_every_s)
     moves = [(0.0, "provisioning"), (20.0, "syncing"), (26.0, "setup"), (27.0, "running"), (137.0, "pulling")]
     events = [moved(seconds / 60.0, to) for seconds, to in moves]
     events.append(
@@ -331,6 +331,22 @@ def test_a_run_shows_what_it_takes_beside_its_bytes_and_steps() -> None:
     cut_short = a_short_run(state="stopped")
     assert cut_short.start_s == pytest.approx(10.0) and cut_short.leave_s is cut_short.pull_s is None
     assert cut_short.mirror_ratio is None
+
+
+def test_a_run_too_short_for_several_copies_says_nothing_about_mirroring_and_no_run_makes_it_free() -> None:
+    assert a_short_run(mirror_every_s=60.0).mirror_ratio is None, "1 + 1.8 copies were to be expected"
+
+    def mirrored(*accounts: Account) -> Range:
+        known = Experience(digest="b2t", accounts=accounts)
+        conditions = replace(known.conditions(offer(), default_conditions("aws")), save_every_s=300.0)
+        sizes = Sizes(checkpoint_bytes=1 << 29)
+        found = estimate(offer(), Work(hours=8.0, on="T4"), conditions=conditions, sizes=sizes)
+        return next(line.usd for line in found.lines if line.item == "checkpoint mirroring")
+
+    shown = replace(a_short_run(), job_digest="b2t")
+    usual, some, none = mirrored(), mirrored(shown), mirrored(replace(shown, mirror_ratio=0.0))
+    assert 0.0 < none.low < none.likely < some.likely < usual.likely
+    assert some.high / some.likely > usual.high / usual.likely, "one run shows it to a factor"
 
 
 def test_a_program_that_was_told_to_leave_has_not_shown_all_of_its_work_although_it_exits_0() -> None:
