@@ -151,8 +151,13 @@ def estimate(
     benchmarks: Sequence[Benchmark] = (),
     times: Sequence[EarlierTime] = (),
     max_duration_s: float | None = None,
+    replacement: tuple[Conditions, Sizes] | None = None,
 ) -> Estimate:
-    """Price the whole run on ``offer``: every line that the bill will have, and the time that each one takes."""
+    """Price the whole run on ``offer``: every line that the bill will have, and the time that each one takes.
+
+    ``replacement``: conditions and sizes of the machine that takes the place of one that was taken away, where these are
+    others than of the first: that one may be there already.
+    """
     time = work_time(
         offer, work, history=history, benchmarks=benchmarks, times=times, max_duration_s=max_duration_s
     )
@@ -160,7 +165,9 @@ def estimate(
     time = _with_start(time, work, conditions)
     before = _before_work(offer, conditions, sizes)
     pull = _pull_line(offer, conditions, sizes)
-    taken = _toll(offer, time, conditions, mirror, survives, before, pull)
+    anew, carried = replacement or (conditions, sizes)
+    again = before if replacement is None else _before_work(offer, anew, carried)
+    taken = _toll(offer, time, conditions, mirror, survives, again, pull)
     lines = [*before, _timed("training", time.hours, offer, time.basis)]
     if time.evaluation:
         lines.append(_timed("evaluation", time.evaluation, offer, time.evaluation_basis))
@@ -168,7 +175,8 @@ def estimate(
     hours = Range.sum(line.hours for line in lines)
     at_work = time.hours + time.evaluation + taken.hours
     lines = _with_idle_gpus(offer, conditions, lines, hours)
-    lines += _beside_lines(offer, conditions, sizes, mirror, hours=hours, at_work=at_work, moves=taken.times)
+    lines += _beside_lines(offer, conditions, sizes, mirror, hours=hours, at_work=at_work)
+    lines += _ingress_again(offer, carried, taken.times)
     return Estimate(
         offer=offer,
         hours=hours,
@@ -308,7 +316,7 @@ def _toll(
     conditions: Conditions,
     mirror: MirrorChoice | None,
     survives: bool,
-    before: Sequence[Line],
+    again: Sequence[Line],
     pull: Line,
 ) -> Toll:
     segment_h = 0.0
@@ -319,7 +327,7 @@ def _toll(
         if mirror is None and not conditions.disk_outlives:
             segment_h = at_work.likely  # nothing leaves the machine: a loss starts over
     start_h = conditions.start_s * (1 / 3600.0)
-    restart_h = Range.sum([*(line.hours for line in before), start_h, pull.hours])
+    restart_h = Range.sum([*(line.hours for line in again), start_h, pull.hours])
     return toll(
         at_work,
         per_hour=rate_of(offer, conditions),
@@ -359,7 +367,6 @@ def _beside_lines(
     *,
     hours: Range,
     at_work: Range,
-    moves: Range,
 ) -> list[Line]:
     """What is paid for beside the machine itself and takes no time of its own."""
     lines = []
@@ -376,11 +383,15 @@ def _beside_lines(
         gib = (sizes.output + sizes.checkpoint) * (1.0 / GIB)
         basis = f"{_gib(gib.likely)} home at ${offer.egress_usd_per_gib:.3g}/GiB"
         lines.append(_beside("egress", gib * offer.egress_usd_per_gib, basis))
-    if offer.ingress_usd_per_gib and moves:
-        carried = sizes.code_bytes + sizes.data_bytes + sizes.fetched.likely + sizes.checkpoint.likely
-        basis = f"data to each further machine at ${offer.ingress_usd_per_gib:g}/GiB"
-        lines.append(_beside("ingress again", moves * (carried / GIB * offer.ingress_usd_per_gib), basis))
     return lines
+
+
+def _ingress_again(offer: Offer, carried: Sizes, moves: Range) -> list[Line]:
+    if not offer.ingress_usd_per_gib or not moves:
+        return []
+    sent = carried.code_bytes + carried.data_bytes + carried.fetched.likely + carried.checkpoint.likely
+    basis = f"data to each further machine at ${offer.ingress_usd_per_gib:g}/GiB"
+    return [_beside("ingress again", moves * (sent / GIB * offer.ingress_usd_per_gib), basis)]
 
 
 def _mirrored_gib(at_work: Range, every_s: float, conditions: Conditions, sizes: Sizes) -> Range:

@@ -186,18 +186,30 @@ class Plan:
         return from_json(cls, stored)
 
 
-def price(offer: Offer, wants: Wants, capabilities: Capabilities, *, is_there: bool = False) -> Estimate:
-    """Estimate the whole run on one offer; ``is_there``: the machine runs already, with code and data on it."""
-    conditions = _conditions(offer, wants, capabilities, is_there=is_there)
-    sizes = wants.experience.sizes(wants.sizes)
+def price(
+    offer: Offer,
+    wants: Wants,
+    capabilities: Capabilities,
+    *,
+    is_there: bool = False,
+    is_made: bool = False,
+) -> Estimate:
+    """Estimate the whole run on one offer.
+
+    ``is_there``: the machine runs already, with code and data on it; ``is_made``: the environment too.
+    """
+    conditions = anew = _conditions(offer, wants, capabilities)
+    sizes = carried = wants.experience.sizes(wants.sizes)
     if is_there:
-        conditions = replace(conditions, boot_s=Range.zero())
+        there = replace(wants, has_environment=wants.has_environment and not is_made)
+        conditions = replace(_conditions(offer, there, capabilities, is_there=True), boot_s=Range.zero())
         sizes = replace(sizes, code_bytes=0, data_bytes=0, fetched_bytes=0)
     return estimate(
         offer,
         wants.work,
         conditions=conditions,
         sizes=sizes,
+        replacement=(anew, carried) if is_there else None,
         history=wants.history,
         benchmarks=benchmarks() if wants.work.like else (),
         times=wants.times,

@@ -98,16 +98,20 @@ def plan_stages(
         stays = present is not None and meets(present[0], one.resources, image_id=present[1])
         if not stays or present is None:
             present, twin, made = (plan.offer, one.resources.image_id), plan.twin, []
-        if one.environment in made:
-            wanted = replace(wanted, has_environment=False)  # it is kept there, by what it is made of
+        is_made = one.environment in made  # it is kept there, by what it is made of
         made.append(one.environment)
         offer = present[0]
-        found = price(offer, wanted, capabilities[offer.provider], is_there=stays)
+        found = price(offer, wanted, capabilities[offer.provider], is_there=stays, is_made=is_made)
         if stays:  # on a machine that the stage by itself might not have chosen
             plan = going_on(plan, found, wanted, capabilities[offer.provider], now)
         plans.append(plan)
         priced.append(PricedStage(name=stage.name, estimate=found, stays=stays))
-        twins.append(price(twin, wanted, capabilities[twin.provider], is_there=stays) if twin else found)
+        on_twin = (
+            price(twin, wanted, capabilities[twin.provider], is_there=stays, is_made=is_made)
+            if twin
+            else None
+        )
+        twins.append(on_twin or found)
     return replace(_together(job, plans, priced), market=markets_words(priced, twins))
 
 

@@ -13,6 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from launcher.errors import OverBudget, UsageError
+from launcher.forecast.conditions import Sizes
 from launcher.forecast.estimates import Estimate, StageShare
 from launcher.forecast.ranges import Range
 from launcher.forecast.stages import PricedStage
@@ -295,6 +296,23 @@ def test_the_plan_says_what_will_be_dropped_and_what_nobody_knows() -> None:
     unknown = said(7200, **{**known, "hybrid": 0.0, "compare": 0.0})
     assert "nobody knows how long hybrid will take: it begins while there is time" in unknown
     assert "5 min are kept for compare (nobody knows how long compare will take)" in unknown
+
+
+def test_a_machine_that_takes_the_place_of_one_where_a_stage_stayed_boots_and_is_given_all() -> None:
+    of = offer(provider="aws", spot=True, interruptions_per_hour=0.5, ingress_usd_per_gib=0.1)
+    work = Wants(
+        work=Work(hours=2.0, on="T4"),
+        sizes=Sizes(code_bytes=1 << 20, data_bytes=20 << 30, checkpoint_bytes=1 << 20, output_bytes=0),
+        has_environment=True,
+    )
+    can = Capabilities(deadline=DeadlineKind.BOOT)
+    new, stays = price(of, work, can), price(of, work, can, is_there=True, is_made=True)
+    first, here = ({line.item: line for line in found.lines} for found in (new, stays))
+    for item in ("interruptions", "ingress again"):
+        assert here[item].hours == first[item].hours and here[item].usd == first[item].usd
+    assert "boot" in first and "boot" not in here
+    assert here["setup"].hours.high < first["setup"].hours.low, "until then nothing is sent or made again"
+    assert here["data transfer"].hours.high < first["data transfer"].hours.low
 
 
 def test_a_stage_is_priced_and_warned_of_where_it_will_run() -> None:
