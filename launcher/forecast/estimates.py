@@ -26,6 +26,7 @@ from launcher.forecast.money import GIB, HOURS_PER_MONTH
 from launcher.forecast.ranges import Range
 from launcher.forecast.throughput import EarlierRun, Source, Work, WorkTime, work_time
 from launcher.forecast.times import EarlierTime
+from launcher.forecast.worktime import gpus_at_work
 from launcher.quantities import bit_rate, duration, size
 from provisioning import Offer
 
@@ -159,7 +160,13 @@ def estimate(
     others than of the first: that one may be there already.
     """
     time = work_time(
-        offer, work, history=history, benchmarks=benchmarks, times=times, max_duration_s=max_duration_s
+        offer,
+        work,
+        history=history,
+        benchmarks=benchmarks,
+        times=times,
+        max_duration_s=max_duration_s,
+        gpus_used=conditions.gpus_used,
     )
     mirror, survives, notice = _mirroring(offer, conditions, sizes)
     time = _with_start(time, work, conditions)
@@ -223,7 +230,7 @@ def _with_idle_gpus(offer: Offer, conditions: Conditions, lines: Sequence[Line],
 
 def idle_gpus(offer: Offer, gpus_used: int | None) -> int:
     """How many GPUs of a machine do nothing for a job that uses ``gpus_used``; None: it uses all."""
-    return 0 if gpus_used is None else max(0, offer.gpu_count - max(1, gpus_used))
+    return offer.gpu_count - gpus_at_work(offer, gpus_used)
 
 
 def _hours(bytes_: Range, rate: Range) -> Range:

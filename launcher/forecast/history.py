@@ -12,6 +12,7 @@ from launcher.forecast.account import Account
 from launcher.forecast.experience import Experience, StageRun
 from launcher.forecast.throughput import EarlierRun
 from launcher.forecast.times import EarlierTime
+from launcher.forecast.worktime import gpus_at_work
 from launcher.records import from_json, to_json
 from launcher.store import AccountRow, AttemptRow, RunRow, SpeedRow, Store, WorkRow
 from provisioning import Offer
@@ -126,12 +127,13 @@ def work_row(
     stage: str = "",
     stays: bool = False,
     output_bytes: int | None = None,
+    gpus_used: int | None = None,
 ) -> WorkRow:
     """Return what a job that has done all its work, or a stage of it, is remembered by.
 
     ``attempts``: all that there were at it, of which the last one was not told to leave (`was_told_to_leave`). Work that
     was done in several pieces has no time: how much of it was done twice, and what a killed machine had done, is not
-    known to the second.
+    known to the second. ``gpus_used``: of the machine's GPUs; None: all.
     """
     last = attempts[-1]
     progress = _progress(last)
@@ -145,7 +147,7 @@ def work_row(
         provider=offer.provider,
         instance_type=offer.instance_type,
         gpu_name=offer.gpu_name,
-        gpu_count=offer.gpu_count,
+        gpu_count=gpus_at_work(offer, gpus_used),
         gpu_memory_gib=offer.gpu_memory_gib,
         vcpus=offer.vcpus,
         measured_at=at,

@@ -17,7 +17,7 @@ from launcher.forecast.benchmarks import Benchmark
 from launcher.forecast.ranges import Range
 from launcher.forecast.speeds import Speed, cpu_speed, gpu_speed, hardware_words, known_gpus, speed_of
 from launcher.forecast.times import EarlierTime, timed_elsewhere, timed_here
-from launcher.forecast.worktime import Source, WorkTime, a_run_on, runs_words, slowed, teaches
+from launcher.forecast.worktime import Source, WorkTime, a_run_on, gpus_at_work, runs_words, slowed, teaches
 from launcher.quantities import duration
 from provisioning.catalog import nearest, parse_gpu, same_gpu
 
@@ -107,17 +107,20 @@ def work_time(
     benchmarks: Sequence[Benchmark] = (),
     times: Sequence[EarlierTime] = (),
     max_duration_s: float | None = None,
+    gpus_used: int | None = None,
 ) -> WorkTime:
     """Return how long ``work`` takes on ``offer``; there is always an answer, and it is never zero for real work.
 
     ``history`` and ``times`` are newest first; those of the cloud that pretends count for its own offers alone.
+    ``gpus_used``: of a machine's GPUs; None: all.
     """
     alike = _alike([run for run in history if teaches(run.provider, offer)])
     times = [time for time in times if teaches(time.provider, offer)]
     benchmarks = [item for item in benchmarks if item.workload == work.like]
+    gpus = gpus_at_work(offer, gpus_used)
     measured = (
         _measured_here(offer, work, alike)
-        or timed_here(offer, work.steps, times)
+        or timed_here(offer, work.steps, times, gpus=gpus)
         or _benchmarked_here(offer, work, benchmarks)
     )
     known = measured or _narrowest(
@@ -125,7 +128,7 @@ def work_time(
             _from_hours(offer, work),
             _measured_elsewhere(offer, work, alike),
             _benchmarked(offer, work, benchmarks),
-            timed_elsewhere(offer, work.steps, times),
+            timed_elsewhere(offer, work.steps, times, gpus=gpus),
         )
     )
     found = known or _from_steps(offer, work) or _from_limit(max_duration_s)

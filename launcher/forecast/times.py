@@ -45,6 +45,7 @@ class EarlierTime:
     gpu_name: str | None
     provider: str = ""
     gpu_count: int = 0
+    """How many of the machine's worked for it."""
     gpu_memory_gib: float = 0.0
     instance_type: str = ""
     vcpus: float = 0.0
@@ -76,9 +77,16 @@ class EarlierTime:
         return f"{self.gpu_count} × {self.gpu_name}" if self.gpu_count > 1 else self.gpu_name
 
 
-def timed_here(offer: Offer, steps: int | None, times: Sequence[EarlierTime]) -> WorkTime | None:
-    """Return what earlier runs on machines like ``offer`` took; None where there was none. ``times``: newest first."""
-    same = [time for time in times if _same_hardware(offer, time) and _same_machine(offer, time)][:_NEWEST]
+def timed_here(
+    offer: Offer, steps: int | None, times: Sequence[EarlierTime], *, gpus: int
+) -> WorkTime | None:
+    """Return what earlier runs on machines like ``offer`` took; None where there was none.
+
+    ``times``: newest first. ``gpus``: how many of the machine's will work.
+    """
+    same = [time for time in times if _same_hardware(offer, time, gpus) and _same_machine(offer, time)][
+        :_NEWEST
+    ]
     if not same:
         return None
     hours = [time.hours(steps) for time in same]
@@ -96,9 +104,11 @@ def timed_here(offer: Offer, steps: int | None, times: Sequence[EarlierTime]) ->
     )
 
 
-def timed_elsewhere(offer: Offer, steps: int | None, times: Sequence[EarlierTime]) -> WorkTime | None:
-    """Return what the newest run on other machines lets expect here; None where there was none."""
-    alike = [time for time in times if _same_hardware(offer, time)]
+def timed_elsewhere(
+    offer: Offer, steps: int | None, times: Sequence[EarlierTime], *, gpus: int
+) -> WorkTime | None:
+    """Return what the newest run on other machines lets expect here; None where there was none. As `timed_here`."""
+    alike = [time for time in times if _same_hardware(offer, time, gpus)]
     if not times:
         return None
     time = (alike or times)[0]
@@ -112,7 +122,7 @@ def timed_elsewhere(offer: Offer, steps: int | None, times: Sequence[EarlierTime
             narrow_by=(_A_PACE,),
             is_whole=True,
         )
-    scaled = slowed(there, offer, time._speed) * _share_of_gpus(offer, time)
+    scaled = slowed(there, offer, time._speed) * _share_of_gpus(time, gpus)
     # No machine is chosen because a program might be faster on it, and none because it might not be slower.
     likely = max(there.likely, math.sqrt(there.likely * scaled.likely))
     between = Range(min(there.low, scaled.low), likely, max(there.high, scaled.high))
@@ -125,19 +135,19 @@ def timed_elsewhere(offer: Offer, steps: int | None, times: Sequence[EarlierTime
     )
 
 
-def _share_of_gpus(offer: Offer, time: EarlierTime) -> float:
-    """How much of a time is left where all of it is shared by the GPUs of a machine."""
-    return time.gpu_count / offer.gpu_count if time.gpu_count and offer.gpu_count else 1.0
+def _share_of_gpus(time: EarlierTime, gpus: int) -> float:
+    """How much of a time is left where all of it is shared by the GPUs that work."""
+    return time.gpu_count / gpus if time.gpu_count and gpus else 1.0
 
 
 def _clock(hours: float) -> str:
     return duration(3600.0 * hours) if hours >= 0.5 / 3600.0 else "less than a second"
 
 
-def _same_hardware(offer: Offer, time: EarlierTime) -> bool:
+def _same_hardware(offer: Offer, time: EarlierTime, gpus: int) -> bool:
     if offer.gpu_name is None or time.gpu_name is None:
         return offer.gpu_name is None and time.gpu_name is None and offer.vcpus == time.vcpus
-    return offer.gpu_count == time.gpu_count and same_gpu(time.gpu_name, offer.gpu_name, offer.gpu_memory_gib)
+    return gpus == time.gpu_count and same_gpu(time.gpu_name, offer.gpu_name, offer.gpu_memory_gib)
 
 
 def _same_machine(offer: Offer, time: EarlierTime) -> bool:

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
     from provisioning import Offer
 
-__all__ = ["Source", "WorkTime", "a_run_on", "runs_words", "slowed", "teaches"]
+__all__ = ["Source", "WorkTime", "a_run_on", "gpus_at_work", "runs_words", "slowed", "teaches"]
 
 _UNKNOWN_HARDWARE = Range(0.2, 1.0, 4.0)
 """Ratio of speeds when one of the two is in no table."""
@@ -54,6 +54,11 @@ def a_run_on(offer: Offer) -> str:
 def teaches(provider: str, offer: Offer) -> bool:
     """Whether how fast work went with a provider says anything about an offer: the cloud that pretends has no such GPU."""
     return provider != REHEARSAL or offer.provider == REHEARSAL
+
+
+def gpus_at_work(offer: Offer, gpus_used: int | None) -> int:
+    """How many GPUs of a machine work for a job that uses ``gpus_used``; None: it uses all."""
+    return offer.gpu_count if gpus_used is None else min(offer.gpu_count, max(1, gpus_used))
 
 
 def runs_words(labels: Sequence[str]) -> str:

@@ -183,6 +183,11 @@ class Resources(Record):
             return self.accelerators.count
         return 1 if self.gpu_memory is not None else None
 
+    @property
+    def gpus_used(self) -> int:
+        """How many GPUs of its machine the job is taken to use: one, where nobody said."""
+        return self.gpus_wanted or 1
+
     def query(self) -> Query:
         """Ask a provider for what is wanted here; ``cpus`` and ``memory`` as least amounts (see `accepts`)."""
         return Query(

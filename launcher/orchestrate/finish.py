@@ -285,7 +285,8 @@ def _keep_books(context: RunContext) -> None:
         # What was done twice is not known to the step, and would pass for what comes beside the steps.
         in_one_piece = len(context.attempts) == 1 and attempt.starts == 1
         beside_h = hours_beside_steps(run, context.attempts, events, now) if in_one_piece else None
-        context.store.put(work_row(run, context.attempts, run.job["fields"], offer, now))
+        used = context.job.resources.gpus_used
+        context.store.put(work_row(run, context.attempts, run.job["fields"], offer, now, gpus_used=used))
     row = speed_row(run, attempt, offer, now, beside_h=beside_h)
     if row is not None:
         context.store.put(row)

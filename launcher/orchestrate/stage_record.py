@@ -114,7 +114,8 @@ def _learn(context: RunContext, attempt: AttemptRow, *, is_whole: bool) -> None:
     """Remember how fast the stage went and, where it did all its work, how long it took and what it left."""
     if context.machine_of(attempt) is None:
         return
-    fields, offer, now = context.job_of(attempt).to_dict(), context.offer_of(attempt), context.clock()
+    one, offer, now = context.job_of(attempt), context.offer_of(attempt), context.clock()
+    fields = one.to_dict()
     name, beside_h = attempt.stage, None
     if is_whole:
         work = work_row(
@@ -126,6 +127,7 @@ def _learn(context: RunContext, attempt: AttemptRow, *, is_whole: bool) -> None:
             stage=name,
             stays=any(row.n == attempt.n and row.stage != name for row in context.attempts),
             output_bytes=context.store.output_bytes(context.run_id, name),
+            gpus_used=one.resources.gpus_used,
         )
         known = context.store.works(work.work_digest)
         if work.work_s is not None or not any(row.run_id == work.run_id for row in known):

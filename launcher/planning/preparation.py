@@ -338,7 +338,7 @@ def plan_whole(
         return replace(
             _with_evidence(wants, one, name, store),
             work=_work(one),
-            gpus_used=one.resources.gpus_wanted or 1,
+            gpus_used=one.resources.gpus_used,
             has_environment=one.environment.is_made,
             has_setup=one.setup is not None,
             disk_gib=one.resources.disk_size.gib if one.resources.disk_size is not None else None,
@@ -406,7 +406,7 @@ def wants_of(
         history=earlier_runs(store, job.to_dict()),
         times=earlier_times(store, job.to_dict()),
         experience=experience(store, job.to_dict()),
-        gpus_used=job.resources.gpus_wanted or 1,
+        gpus_used=job.resources.gpus_used,
         has_environment=job.environment.is_made,
         has_setup=job.setup is not None,
         save_every_s=checkpoint.every.total_seconds() if checkpoint.every else None,

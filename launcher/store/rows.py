@@ -240,6 +240,7 @@ class WorkRow:
     instance_type: str
     gpu_name: str | None
     gpu_count: int
+    """How many of the machine's worked for it."""
     gpu_memory_gib: float
     vcpus: float
     measured_at: datetime

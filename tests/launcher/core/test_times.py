@@ -102,6 +102,22 @@ def test_what_the_cloud_that_pretends_took_says_nothing_of_a_real_gpu_and_all_of
     assert (paced.source, paced.hours.likely) == (Source.MEASURED, 0.02)
 
 
+def test_gpus_that_did_nothing_say_nothing() -> None:
+    eight = offer(instance_type="t4.8x", gpu_count=8)
+    run = RunRow(run_id="night-x4k2", name="night", state="running", created_at=NOON, updated_at=NOON)
+    row = work_row(run, [attempt()], {"name": "night", "run": "x"}, eight, NOON, gpus_used=1)
+    assert row.gpu_count == 1
+    one_of_eight = [took(60, instance_type="t4.8x", gpu_count=row.gpu_count)]
+    again = work_time(eight, Work(), times=one_of_eight, gpus_used=1)
+    assert (again.source, again.hours.likely) == (Source.MEASURED, 1.0)
+    alone = work_time(offer(), Work(), times=one_of_eight, gpus_used=1)
+    assert (alone.source, alone.hours.likely) == (Source.SCALED, 1.0)
+    assert "1 h by the clock in run night-x4k2 on T4 in another machine (t4.8x)" in alone.basis
+    wider = work_time(eight, Work(), times=[took(60)], gpus_used=1)
+    assert wider.hours.low > 0.5 and wider.source is Source.SCALED, "seven of the eight will do nothing"
+    assert work_time(eight, Work(), times=[took(60)]).hours.low < 0.1, "all of them may"
+
+
 def test_work_that_took_no_time_is_refused() -> None:
     with pytest.raises(ValueError, match="takes time"):
         took(0)
