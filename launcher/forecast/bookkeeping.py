@@ -73,7 +73,7 @@ def account_of(
         idle_share=share_of_idle(estimate.lines),
         expected={line.item: (line.hours, line.usd, line.basis) for line in estimate.lines},
     )
-    pull_s = _pull_s(lines) if is_whole else None
+    pull_s = _pull_s(lines) if is_whole and not _came_before(spans, events) else None
     return Account(
         run_id=run.run_id,
         job_digest=job_digest(run.job["fields"]),
@@ -276,6 +276,12 @@ def _leave_s(run: RunRow, spans: Sequence[Span], pull_s: float, output_bytes: in
     rate = run.measured.get("bytes_per_s")
     pulls = max(1, sum(span.state == "pulling" for span in spans)) if run.stages else 1
     return max(0.0, pull_s - ((output_bytes or 0) / rate if rate else 0.0)) / pulls
+
+
+def _came_before(spans: Sequence[Span], events: Sequence[Event]) -> bool:
+    """Whether somebody has had outputs brought home while the job worked: they did not travel at its end."""
+    came = [event.at for event in events if event.kind is Kind.OUTPUT]
+    return any(span.state == "running" and span.start <= at < span.end for span in spans for at in came)
 
 
 def _pull_s(lines: Sequence[AccountLine]) -> float | None:

@@ -130,7 +130,7 @@ class Conditions:
     leave_s: Range = field(default_factory=Range.zero)
     """Beside the bytes that come home."""
     pull_s: Range | None = None
-    """All of the way home, as this job's runs have shown it with this provider; None where none has."""
+    """All of the way home, as this job's runs have shown it on such machines; None where none has."""
     pull_from: str = ""
     start_s: Range = field(default_factory=Range.zero)
     """From the start of the program to its first step; zero where nobody has seen it, since then it is part of the work."""

@@ -67,7 +67,7 @@ class Experience:
             found = replace(found, place_s=place[0])
         if (leave := _seen(mine or there, lambda item: item.leave_s)) is not None:
             found = replace(found, leave_s=leave[0])
-        if not self.stage_runs and (pull := _seen(mine, lambda item: item.pull_s)) is not None:
+        if (pull := self._pull(offer, mine)) is not None:
             found = replace(found, pull_s=pull[0], pull_from=pull[1])
         if (mirror := _seen(mine, _mirrored)) is not None:
             found = replace(found, mirror_ratio=mirror[0])
@@ -86,6 +86,13 @@ class Experience:
         own = [item for item in self.stage_runs if (item.provider, item.stays) == (offer.provider, is_there)]
         found = _seen(own, lambda item: item.setup_s)
         return found if found is not None or is_there else _seen(mine, lambda item: item.setup_s)
+
+    def _pull(self, offer: Offer, mine: Sequence[Account]) -> tuple[Range, str] | None:
+        """By machines of the same type alone; one that says how fast its own link is, is like no other."""
+        if self.stage_runs or offer.link_up_bytes_per_s:
+            return None
+        same = [item for item in mine if item.instance_type == offer.instance_type]
+        return _seen(same, lambda item: item.pull_s)
 
     def _with_rate(self, offer: Offer, conditions: Conditions) -> Conditions:
         """Own interruptions count once there are enough: of this type, else of this GPU with this provider."""

@@ -293,7 +293,9 @@ def test_the_history_counts_how_often_the_range_held() -> None:
     assert seen.by_source == {"measured": (2, 1)}
 
 
-def a_short_run(state: str = "succeeded", *, mirror_every_s: float = 50.0, **of_attempt: Any) -> Account:
+def a_short_run(
+    state: str = "succeeded", *, mirror_every_s: float = 50.0, output_s: float = 140.0, **of_attempt: Any
+) -> Account:
     """Six seconds to place, ten to the first step, a hundred steps at one a second, eight to leave."""
     of = offer()
     promised = replace(plan(of), mirror_every_s=mirror_every_s)
@@ -302,6 +304,8 @@ def a_short_run(state: str = "succeeded", *, mirror_every_s: float = 50.0, **of_
     events.append(
         Event(kind=Kind.PROGRESS, message="", at=after(40 / 60.0), run_id="", data={"step": 3, "total": 100})
     )
+    home = {"path": "/results/model.pt", "bytes": 1000}
+    events.append(Event(kind=Kind.OUTPUT, message="", at=after(output_s / 60.0), run_id="", data=home))
     copies = [60.0, 110.0, 138.0]
     events += [
         Event(
@@ -347,6 +351,19 @@ def test_a_run_too_short_for_several_copies_says_nothing_about_mirroring_and_no_
     usual, some, none = mirrored(), mirrored(shown), mirrored(replace(shown, mirror_ratio=0.0))
     assert 0.0 < none.low < none.likely < some.likely < usual.likely
     assert some.high / some.likely > usual.high / usual.likely, "one run shows it to a factor"
+
+
+def test_all_of_the_way_home_is_known_where_it_was_all_of_it_and_the_machine_is_of_that_type() -> None:
+    shown, early = a_short_run(), a_short_run(output_s=90.0)
+    assert early.pull_s is early.leave_s is None, "somebody had it brought home while the job worked"
+    assert early.output_bytes == shown.output_bytes == 1000
+    known = Experience(digest=shown.job_digest, accounts=(shown,))
+
+    def pull_s(of: Offer) -> Range | None:
+        return known.conditions(of, default_conditions("aws")).pull_s
+
+    assert pull_s(offer()) is not None
+    assert pull_s(offer(instance_type="g5.xlarge")) is pull_s(offer(link_up_bytes_per_s=1.25e6)) is None
 
 
 def test_a_program_that_was_told_to_leave_has_not_shown_all_of_its_work_although_it_exits_0() -> None:
