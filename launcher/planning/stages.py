@@ -182,11 +182,11 @@ def what_fits(job: Job, estimate: Estimate, until: datetime, now: datetime) -> t
         left = ", ".join(stage.name for stage in run) or "nothing"
         found.append(f"{by} there is hardly time for {names}: dropped then; {left} will run{kept}")
     if any(name not in last for name in unknown):
-        names = ", ".join(name for name in unknown if name not in last)
-        verb = "begins" if names in unknown else "begin"
+        those = [name for name in unknown if name not in last]
+        begins, ends = ("it begins", "is") if len(those) == 1 else ("they begin", "are")
         found.append(
-            f"nobody knows how long {names} will take: it {verb} while there is time, and is saved and stopped {by}"
-            + ("" if dropped else kept)
+            f"nobody knows how long {', '.join(those)} will take: {begins} while there is time,"
+            f" and {ends} saved and stopped {by}" + ("" if dropped else kept)
         )
     return tuple(found)
 

@@ -294,7 +294,12 @@ def test_the_plan_says_what_will_be_dropped_and_what_nobody_knows() -> None:
         4440 + 119, **known
     )  # fmt: skip
     unknown = said(7200, **{**known, "hybrid": 0.0, "compare": 0.0})
-    assert "nobody knows how long hybrid will take: it begins while there is time" in unknown
+    assert (
+        "nobody knows how long hybrid will take: it begins while there is time, and is saved and stopped by"
+        in unknown
+    )
+    both = said(7200, **{**known, "features": 0.0, "hybrid": 0.0})
+    assert "features, hybrid will take: they begin while there is time, and are saved and stopped by" in both
     assert "5 min are kept for compare (nobody knows how long compare will take)" in unknown
 
 
