@@ -386,7 +386,7 @@ class Run:
         attempt = context.attempt
         if attempt is None or attempt.handle is None:
             if dest is not None and self._is_home_alone():
-                return copy_of_results(context, dest)
+                return copy_of_results(context, dest, onlooker)
             raise WrongState(f"{self.id} has not started anything yet", hint=f"`launch status {self.id}`")
         handle = from_json(Handle, attempt.handle)
         machine = context.machine_of(attempt)
@@ -402,7 +402,7 @@ class Run:
                 pushed.end(handle)
                 return _together(reports)
             if dest is not None and self._is_home_alone():
-                return copy_of_results(context, dest)
+                return copy_of_results(context, dest, onlooker)
         return _together(bring_outputs(context, self._runner(), handle, dest=dest, onlooker=onlooker))
 
     def _is_home_alone(self) -> bool:

@@ -303,10 +303,12 @@ def bring_outputs(
         if job.file_outputs and _has_finished(context) and (why := results.why_everything(job, work)):
             context.complain("outputs", why)
             reports.append(fetched(results.everything_changed(job, context.run_id, out=out)))
-        if not own and job.stages and not alone:
-            brought = {file.path for report in reports for file in report.files}
-            reports.append(copy_of_others(context, handle.stage, main, brought))
         warning = results.point_latest(main) if own else None
+    if (
+        not own and job.stages and not alone
+    ):  # it may take a while, and who ends the machine needs the lock meanwhile
+        brought = {file.path for report in reports for file in report.files}
+        reports.append(copy_of_others(context, handle.stage, main, brought, onlooker))
     if warning:
         context.complain("latest", warning)
     return tuple(reports)

@@ -166,7 +166,7 @@ class Orchestrator:
             return 0.0
         if context.job.stages and not self.store.tries(context.run_id, attempt.n):
             lacking = why_not_given(context, attempt)
-            if lacking and end_without_machine(context, attempt, Reason.PLACEMENT, lacking):
+            if lacking and end_without_machine(context, attempt, Reason.INPUTS_LOST, lacking):
                 return 0.0
         if context.state in (RunState.RECOVERING, RunState.QUEUED, RunState.PLANNED):
             context.move(RunState.PROVISIONING, "a machine is being rented")

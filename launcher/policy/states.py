@@ -153,6 +153,7 @@ class Reason(str, enum.Enum):
     NO_PROGRESS = "no_progress"
     CREDENTIALS = "credentials"
     PLACEMENT = "placement"
+    INPUTS_LOST = "inputs_lost"
     OUR_FAULT = "our_fault"
     # Things that happen on the way and are recovered from; as the reason of an end, the retries were used up.
     SAVED_AND_LEFT = "saved_and_left"
@@ -196,6 +197,7 @@ _REASON_WORDS = {
     Reason.NO_PROGRESS: "several machines in a row were lost before the job got any further",
     Reason.CREDENTIALS: "the provider did not accept the credentials",
     Reason.PLACEMENT: "code or data could not be placed on the machine",
+    Reason.INPUTS_LOST: "what an earlier stage has left for it is not at home any more, and on no machine",
     Reason.OUR_FAULT: "launch itself failed",
     Reason.SAVED_AND_LEFT: "the job saved and asked to be started again (exit 75)",
     Reason.SPOT_NOTICE: "the provider announced that it takes the machine away",

@@ -2,10 +2,19 @@
 
 from __future__ import annotations
 
+import fcntl
+import os
+import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
+import pytest
+
+from launcher import Run
+from launcher.events import Event
 from launcher.orchestrate.context import RunContext
 from launcher.orchestrate.stage_files import keep_of_others
+from launcher.remote import transfer
 from launcher.remote.onboard.files import sha256_of
 from launcher.supervise import hold_lock
 from tests.launcher.orchestrate.test_parking import follow
@@ -38,7 +47,40 @@ def test_a_pull_before_the_end_of_the_last_stage_does_not_bring_everything(house
     assert run.status().state == "succeeded", "what was to be promoted is not what the other stage needs"
 
 
-def test_files_of_one_name_are_kept_and_the_right_one_travels(house: House) -> None:
+def a_long_copy_is_told_and_keeps_nobody_waiting(house: House, run: Run) -> None:
+    """A pipe stands for a large file: its copy goes on until the pipe is written to, and nobody holds the lock."""
+    told: list[Event] = []
+    source = Path(run.status().results_dir, "stages/base/metrics.csv")
+    source.unlink()
+    os.mkfifo(source)
+    with ThreadPoolExecutor(1) as pool:
+        pulled = pool.submit(run.pull, house.root / "slowly", on_event=told.append)
+        writing = open_when_read(source)
+        try:
+            with house.home.run(run.id).pull_lock.open() as lock:
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        finally:
+            os.write(writing, b"base\n")
+            os.close(writing)
+        assert not pulled.result(timeout=60).refused
+    assert any(event.data.get("what") == "what is home, copied" for event in told)
+    source.unlink()
+    source.write_text("base\n")
+
+
+def open_when_read(pipe: Path) -> int:
+    give_up_at = time.monotonic() + 60
+    while True:
+        try:
+            return os.open(pipe, os.O_WRONLY | os.O_NONBLOCK)
+        except OSError:  # nobody reads it yet
+            assert time.monotonic() < give_up_at
+            time.sleep(0.02)
+
+
+def test_files_of_one_name_are_kept_and_the_right_one_travels(
+    house: House, monkeypatch: pytest.MonkeyPatch
+) -> None:
     small, large = {"instance_type": "cpu.4x"}, {"instance_type": "t4.1x"}
     stages = [
         {
@@ -82,6 +124,8 @@ def test_files_of_one_name_are_kept_and_the_right_one_travels(house: House) -> N
             }, "what the stages before have left is there too"
         assert all(file.was_home for file in report.files)
         assert run._store.outputs(run.id) == before
+        monkeypatch.setattr(transfer, "FIRST_TOLD_S", 0.0)
+        a_long_copy_is_told_and_keeps_nobody_waiting(house, run)
         house.open_gate()
         follow(house, run)
     assert run.status().state == "succeeded", run.status().reason

@@ -223,7 +223,7 @@ def test_what_is_lost_at_home_is_taken_from_the_machine_else_nothing_is_rented_i
         house.open_gate()
         follow(house, run)
     third = run.status().stages[2]
-    assert (third.state, house.store.run(run.id).stages["third"]["code"]) == ("failed", "placement")
+    assert (third.state, house.store.run(run.id).stages["third"]["code"]) == ("failed", "inputs_lost")
     assert "two, an output of stage first, is not at home any more" in third.reason
     assert run.status().stages[3].state == "succeeded"
     assert [machine["attempt"] for machine in house.machines()] == [1, 2, 4]
