@@ -67,7 +67,10 @@ def leave_parked(context: RunContext, seen: Seen, words: str) -> float:
     attempt = context.update_attempt(seen.attempt, ending_at=None, ending_code="")
     if fruitless >= seen.situation.policy.max_fruitless:
         lost = f"{words}, the {fruitless}th in a row that led no further"
-        decide_end(context, Finish(reason=Reason.NO_PROGRESS, words=lost, pull=False, keep_disk=True))
+        # Also of a stage that others go on without: what they would rent beside so many disks is for a person to say.
+        stage = attempt.stage if context.job.stages else ""
+        end = Finish(reason=Reason.NO_PROGRESS, words=lost, pull=False, keep_disk=True, stage=stage)
+        decide_end(context, end)
         return 0.0
     with context.store.together():
         if context.state not in (RunState.INTERRUPTED, RunState.RECOVERING):

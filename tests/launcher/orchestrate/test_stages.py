@@ -15,6 +15,7 @@ from launcher.orchestrate.budget import deadlines_now
 from launcher.orchestrate.candidates import OTHERS_WAIT
 from launcher.orchestrate.context import RunContext
 from launcher.orchestrate.observe import Seen, observe
+from launcher.orchestrate.parking import leave_parked
 from launcher.orchestrate.stage_lost import INCOMING, lost_files
 from launcher.orchestrate.stage_outputs import note_outputs
 from launcher.orchestrate.stage_record import conclude
@@ -174,6 +175,28 @@ def test_a_failure_that_ends_the_run_ends_it_also_if_we_were_killed_before_sayin
     assert (status.state, status.reason_code) == ("failed", "job_failed")
     assert status.reason == "stage first: the job ended with exit 1"
     assert [attempt.stage for attempt in status.attempts] == ["first"]
+
+
+def test_a_stage_that_leaves_a_fifth_parked_machine_ends_the_run_and_is_named(house: House) -> None:
+    stages = [counting(house, "first", gate=2, on_failure="continue"), {"name": "second", "run": "echo"}]
+    with hold_lock(house.home) as held:
+        assert held
+        run = house.launch(house.job(None, stages=stages))
+        follow(house, run, to_step=2)
+        context = context_of(house, run)
+        seen = look(context)
+        past = replace(seen.situation.past, step_at_attempt=99, saved=False)
+        fifth = replace(
+            seen,
+            attempt=context.update_attempt(seen.attempt, fruitless=4),
+            situation=replace(seen.situation, past=past),
+        )
+        leave_parked(context, fifth, "its disk is kept")
+        follow(house, run)
+    status = run.status()
+    assert (status.state, status.reason_code) == ("failed", "no_progress")
+    assert status.reason == "stage first: its disk is kept, the 5th in a row that led no further"
+    assert [stage.state for stage in status.stages] == ["failed", "waiting"]
 
 
 def test_what_is_said_of_a_failure_is_said_once(house: House) -> None:
