@@ -158,7 +158,9 @@ class SafetyConfig:
     """Validate once before the first step of a fresh run: the curve starts where the model starts."""
 
     max_nonfinite_steps: int = 20
-    """Steps in a row whose gradient may be NaN or infinite; each is skipped and counted."""
+    """Steps in a row whose gradient may be NaN or infinite; each is skipped and counted. Those that only find the loss
+    scale too high are not among them.
+    """
     max_skipped_fraction: float = 0.05
     """Share of training trials whose labels may be too long for their output; those trials are left out."""
     blank_collapse_validations: int = 3

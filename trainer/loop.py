@@ -43,6 +43,8 @@ class TrainingLoop:
         self._total = training.config.num_training_batches
         self._pending: list[tuple[int, StepValues, list[float]]] = []
         self._validating = False
+        self._owes_best = False
+        """Whether the model of the last step counts as the best one, and is not saved as such yet."""
         self._speed = Speed()
         self._last_status = time.monotonic()
         self._consistent = True
@@ -151,19 +153,23 @@ class TrainingLoop:
     def _flush(self, evaluation: Evaluation | None = None) -> None:
         """Turn pending values into rows of metrics.csv; the one place that waits for the device."""
         if not self._pending:
-            if evaluation is not None:  # before the first step there is nothing but the validation
+            # Before the first step there is nothing but the validation.
+            if evaluation is not None and self._progress.step == 0:
                 self._write_rows(
                     [StepRow(step=0, epoch=0.0, val_loss=evaluation.loss, val_per=evaluation.per)]
                 )
             return
-        values = torch.stack([torch.stack([v.loss, v.grad_norm]) for _, v, _ in self._pending]).tolist()
+        pending = [torch.stack([v.loss, v.grad_norm, v.lowered_scale]) for _, v, _ in self._pending]
+        values = torch.stack(pending).tolist()
         rows = []
-        for (step, _, rates), (loss, norm) in zip(self._pending, values, strict=True):
-            self._count_nonfinite(norm)
+        for (step, _, rates), (loss, norm, lowered_scale) in zip(self._pending, values, strict=True):
+            self._count_nonfinite(norm, lowered_scale > 0)
             last = step == self._pending[-1][0]
             rows.append(self._row(step, loss, norm, rates, evaluation if last else None))
         self._pending.clear()
         self._write_rows(rows)
+
+    def _stop_when_diverged(self) -> None:
         if self._progress.nonfinite_in_a_row >= self._config.safety.max_nonfinite_steps:
             raise TrainingDiverged(
                 f"the gradient was NaN or infinite for {self._progress.nonfinite_in_a_row} steps in a row, "
@@ -176,12 +182,16 @@ class TrainingLoop:
         self._training.observers.rows(rows)
         self._publish_numbers(rows[-1])
 
-    def _count_nonfinite(self, norm: float) -> None:
+    def _count_nonfinite(self, norm: float, lowered_scale: bool) -> None:
+        """The search for a loss scale skips steps too, some 7 at the start on a T4: no sign of divergence."""
         if norm - norm == 0.0:
             self._progress.nonfinite_in_a_row = 0
             return
-        self._progress.nonfinite_in_a_row += 1
         self._progress.skipped_steps += 1
+        if lowered_scale:
+            self._progress.scale_search_steps += 1
+        else:
+            self._progress.nonfinite_in_a_row += 1
 
     def _row(
         self, step: int, loss: float, norm: float, rates: list[float], evaluation: Evaluation | None
@@ -211,8 +221,9 @@ class TrainingLoop:
             peers=training.peers, on_batch=self._leave_when_asked, warn=training.console.warn,
         )  # fmt: skip
         self._flush(evaluation)
-        best = training.record_validation(evaluation)
-        self._validating = False
+        self._validating = False  # its row is written: no later process repeats it
+        best = self._owes_best = training.record_validation(evaluation)
+        self._stop_when_diverged()
         training.report_validation(evaluation, time.monotonic() - started, best)
         if best:
             self._save(best=True)
@@ -232,8 +243,10 @@ class TrainingLoop:
 
     def _save(self, *, best: bool = False, held_row: list[float] | None = None) -> None:
         self._flush()
+        self._stop_when_diverged()
         self._training.observers.event("checkpoint", self._progress.step, best=best)
         self._training.saver.save(best=best, held_row=held_row)
+        self._owes_best = False
 
     def _leave(self, held_row: list[float] | None = None) -> Exit:
         """Save the last finished step durably, with its numbers when its validation did not end."""
@@ -267,9 +280,9 @@ class TrainingLoop:
         try:
             held = self._hold_row() if self._validating else None
             self._flush()
-            training.saver.save(wait=True, held_row=held)
+            training.saver.save(wait=True, held_row=held, best=self._owes_best)
             training.console.say(f"emergency checkpoint of step {step} saved")
-        except (TrainerError, OSError, RuntimeError) as failure:
+        except (TrainerError, OSError, RuntimeError, MemoryError) as failure:
             training.console.warn(f"no emergency checkpoint of step {step}: {failure}")
 
     def _hold_row(self) -> list[float]:
@@ -280,7 +293,7 @@ class TrainingLoop:
         if not self._pending:
             return []
         _, values, rates = self._pending.pop()
-        return [float(values.loss), float(values.grad_norm), *rates]
+        return [float(values.loss), float(values.grad_norm), *rates, float(values.lowered_scale)]
 
     def _take_up_held_row(self) -> bool:
         """Whether the checkpoint that is resumed still owes the validation of its step."""
@@ -289,8 +302,11 @@ class TrainingLoop:
             return False
         if not held:
             return True
-        loss, norm, *rates = held
-        self._pending.append((self._progress.step, StepValues(torch.tensor(loss), torch.tensor(norm)), rates))
+        num_rates = len(self._training.runner.optimizer.param_groups)
+        loss, norm, *rates = held[: 2 + num_rates]
+        lowered_scale = held[2 + num_rates :] or [0.0]  # states of earlier versions do not tell
+        values = StepValues(*(torch.tensor(number) for number in (loss, norm, *lowered_scale)))
+        self._pending.append((self._progress.step, values, rates))
         return True
 
     # --- report
@@ -302,6 +318,7 @@ class TrainingLoop:
             return
         self._speed.mark(progress.step)
         self._flush()
+        self._stop_when_diverged()
         if now - self._last_status >= 1.0 or progress.step == self._total:
             self._training.console.status(self._status_line())
             self._last_status = now

@@ -110,7 +110,8 @@ def for_gpu(
     """The precision on a GPU of this name and compute capability; `wanted` is auto or the one asked for.
 
     With 16 bits the loss is always scaled: the GRU is computed in fp16 also where the rest is in bf16
-    (`trainer.model.gru_dtype`). The numbers of AMD's GPUs are of another kind, and all of them take bf16.
+    (`trainer.model.gru_dtype`). The numbers of AMD's GPUs are of another kind, and all of them take bf16; their GRU is
+    computed in fp32, so that bf16 leaves nothing there to scale.
     """
     has_bf16, has_fp16 = amd or capability >= (8, 0), amd or capability >= (7, 0)
     kind = f"{name}, AMD" if amd else f"{name}, compute capability {capability[0]}.{capability[1]}"
@@ -121,13 +122,14 @@ def for_gpu(
     if wanted == "fp32":
         return Precision("fp32", f"asked for{tf32}")
     if wanted == "bf16":
-        return Precision("bf16", f"asked for; {gru}", True)
+        return Precision("bf16", f"asked for; {gru}", not amd)
     if wanted == "fp16":
-        return Precision("fp16", "asked for; with loss scaling", True)
+        kept = f"{gru}, the rest " if amd else ""
+        return Precision("fp16", f"asked for; {kept}with loss scaling", True)
     if not use_amp:
         return Precision("fp32", f"use_amp is false{tf32}")
     if has_bf16:
-        return Precision("bf16", f"{kind}, has bf16 units; {gru}", True)
+        return Precision("bf16", f"{kind}, has bf16 units; {gru}", not amd)
     if has_fp16:
         return Precision("fp16", f"{kind}, has fp16 units but no bf16; with loss scaling", True)
     return Precision("fp32", f"{kind}, has neither bf16 nor fp16 tensor units")

@@ -18,7 +18,7 @@ from trainer.metrics import MetricsTable, StepRow
 from trainer.official import official_checkpoint, save_official, save_val_metrics, val_metrics
 from trainer.official_checkpoint import load_official
 from trainer.run_folder import RunFolder
-from trainer.state import Progress, pack_metrics, pack_state
+from trainer.state import Progress, best_weights, pack_metrics, pack_state
 from trainer.step import StepRunner
 
 __all__ = ["Bystander", "RunSaver", "Saver"]
@@ -203,6 +203,9 @@ class RunSaver:
         """
         progress = self._progress
         if not self._config.save_best_checkpoint or not progress.has_best or self._best_on_disk():
+            return
+        if best_weights(state) is None:
+            self._warn(f"the best model, of step {progress.best_step}, is lost: this state does not hold it")
             return
         self._write_best(state)
         self._say(f"wrote the best model, of step {progress.best_step}, again to {self._folder.best}")

@@ -59,6 +59,8 @@ class Progress:
     best_step: int = 0
     validations_since_best: int = 0
     skipped_steps: int = 0
+    scale_search_steps: int = 0
+    """Those of them that only found the loss scale too high."""
     nonfinite_in_a_row: int = 0
     blank_validations: int = 0
     """Validations in a row that decoded nothing but blanks."""
@@ -124,7 +126,7 @@ def pack_state(
         "model": runner.model.state_dict(),
         "optimizer": runner.optimizer.state_dict(),
         "scheduler": runner.scheduler.state_dict(),
-        "scaler": runner.scaler.state_dict(),
+        "scaler": runner.scale_state(),
         "progress": dataclasses.asdict(progress),
         "config": json.dumps(to_mapping(config)),
         "environment": dict(place),
@@ -133,10 +135,17 @@ def pack_state(
 
 
 def best_weights(state: Mapping[str, Any]) -> dict[str, Tensor] | None:
-    """The model with the lowest PER that a state knows of: its own, in the state of the step that found it."""
-    if not state or not Progress(**state["progress"]).has_best:
+    """The model with the lowest PER that a state knows of: its own, in the state of the step that found it.
+
+    None where no model was validated, and where the state counts one that it does not hold.
+    """
+    if not state:
         return None
-    best: dict[str, Tensor] = state.get("best_model", state["model"])
+    progress = Progress(**state["progress"])
+    if not progress.has_best:
+        return None
+    own: dict[str, Tensor] | None = state["model"] if progress.best_step == progress.step else None
+    best: dict[str, Tensor] | None = state.get("best_model", own)
     return best
 
 
@@ -177,8 +186,7 @@ def restore(state: Mapping[str, Any], runner: StepRunner, source: Path) -> Progr
         runner.model.load_state_dict(state["model"])
         runner.optimizer.load_state_dict(state["optimizer"])
         runner.scheduler.load_state_dict(state["scheduler"])
-        if state["scaler"]:  # empty in the state of a run that had no need of one, on another processor
-            runner.scaler.load_state_dict(state["scaler"])
+        runner.restore_scale(state["scaler"])
         return Progress(**state["progress"])
     except (KeyError, ValueError, TypeError, RuntimeError) as error:
         reason = str(error).strip().splitlines()

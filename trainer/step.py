@@ -1,13 +1,17 @@
 """One optimiser step: forward, loss, backward, clip, update.
 
-Nothing here waits for a GPU but torch's CTC loss, which copies the lengths of the trials itself and so waits
-for the forward pass, and in its gradient for the little that came after it.
+Two things here wait for a GPU. torch's CTC loss copies the lengths of the trials itself and so waits for the
+forward pass, and in its gradient for the little that came after it. And dropout within cuDNN's GRU: its generator is set
+up anew where torch's was seeded, which is before every micro-batch, with a number that is drawn on the GPU and read back,
+and so waits for all that was begun before. That is the price of masks that are a function of the step, in a
+resumed run the same as in one that was left alone: the state of cuDNN's generator cannot be saved.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -28,12 +32,18 @@ from trainer.smoothing import Smoother
 __all__ = ["StepRunner", "StepValues"]
 
 
+LEAST_SCALE = 1.0
+"""Below it scaling would make gradients vanish that it is there to keep."""
+
+
 @dataclass(frozen=True, slots=True)
 class StepValues:
     """What a step left on the device: loss (mean per trial) and gradient norm before clipping."""
 
     loss: Tensor
     grad_norm: Tensor
+    lowered_scale: Tensor
+    """1 where the step was skipped only because the loss scale was too high, and lowered it; else 0."""
 
 
 class StepRunner:
@@ -53,6 +63,18 @@ class StepRunner:
         self._dtype = precision.dtype
         self.seed = seed
         self._parameters = [p for p in model.parameters() if p.requires_grad]
+        self._unused_scale: dict[str, Any] = {}
+        self._zero, self._one = torch.zeros((), device=device), torch.ones((), device=device)
+
+    def scale_state(self) -> dict[str, Any]:
+        """The loss scale as a checkpoint keeps it: empty where the run never had one."""
+        return self.scaler.state_dict() or self._unused_scale
+
+    def restore_scale(self, state: Mapping[str, Any]) -> None:
+        """Take up a loss scale; a processor that needs none keeps it for the next one."""
+        self._unused_scale = dict(state)
+        if state:
+            self.scaler.load_state_dict(self._unused_scale)
 
     def accumulate(self, step: int, micro_batches: Sequence[Batch], num_trials: int) -> Tensor:
         """Gradients of the mean loss over `num_trials` trials, summed over the micro-batches of a step.
@@ -74,20 +96,38 @@ class StepRunner:
         release_cached(self._device)
 
     def update(self, loss: Tensor) -> StepValues:
-        """Clip, and step unless the gradient is not finite; the decision is taken on the device."""
+        """Clip, and step unless the gradient is not finite; the decision is taken on the device.
+
+        `loss` is that of the whole batch, of all processes.
+        """
         if self.scaler.is_enabled():
             self.scaler.unscale_(self.optimizer)
         limit = self._config.grad_norm_clip_value or float("inf")
         norm = torch.nn.utils.clip_grad_norm_(self._parameters, limit, foreach=True)
         if self.scaler.is_enabled():
             self.scaler.step(self.optimizer)
-            self.scaler.update()
+            lowered = self._update_scale(loss)
         else:
+            lowered = self._zero
             # The fused optimiser's own switch for mixed precision: a step that must not happen does not.
             self.optimizer.found_inf = (~torch.isfinite(norm)).float()  # type: ignore[attr-defined]
             self.optimizer.step()
         self.scheduler.step()
-        return StepValues(loss, norm)
+        return StepValues(loss, norm, lowered)
+
+    def _update_scale(self, loss: Tensor) -> Tensor:
+        """Adapt the loss scale, without waiting for the device; 1 where it was lowered.
+
+        Left to itself the scaler halves at every step that is skipped, without end, and doubles after 2000 good ones: a
+        single bad trial would drive it to 0. No scale mends a loss that is itself not finite, so such a step
+        does not lower it, and nothing lowers it under `LEAST_SCALE`.
+        """
+        before = self.scaler.scale(self._one)
+        self.scaler.update()
+        after = torch.where(torch.isfinite(loss), self.scaler.scale(self._one), before)
+        after.clamp_(min=LEAST_SCALE)
+        self.scaler.update(after)
+        return (after < before).float()
 
     def device_table(self, step: int, batch: Batch) -> Tensor:
         """The batch's features on the device, augmented there unless the CPU did it already."""
@@ -102,7 +142,9 @@ class StepRunner:
         table = self._smoother(self.device_table(step, batch), batch.layout.rows)
         # The first slot tells micro-batches and processes apart: none repeats the masks of another.
         dropout = DropoutSource(numpy_generator(self.seed, "dropout", step, batch.slots[0]))
-        if table.is_cuda:  # on the CPU all masks come from the line above
+        if (
+            table.is_cuda
+        ):  # on the CPU all masks come from the line above; cuDNN's GRU then waits, see the top
             torch.cuda.manual_seed(stream_seed(self.seed, "device-dropout", step, batch.slots[0]))
         logits = self.model.forward_packed(table, batch.layout, dropout, self._dtype)
         log_probs = padded_log_probs(logits, batch)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -92,13 +93,14 @@ class TrainingRun:
         """Count a validation; True when its PER is the best so far, or as good with a lower loss.
 
         Before the first step only a warm start counts: random weights, which may well beat an output of
-        blanks, are nobody's best model.
+        blanks, are nobody's best model. Nor is a model that gives numbers for none of the trials.
         """
         progress = self.progress
         self.last_per = evaluation.per
         if progress.step == 0 and not self.config.init_from_checkpoint:
             return False
-        better = (evaluation.per, evaluation.loss) < (progress.best_per, progress.best_loss)
+        sound = math.isfinite(evaluation.loss) or not any(len(trial.truth) for trial in evaluation.trials)
+        better = sound and (evaluation.per, evaluation.loss) < (progress.best_per, progress.best_loss)
         if better:
             progress.best_per, progress.best_loss = evaluation.per, evaluation.loss
             progress.best_step, progress.validations_since_best = progress.step, 0
@@ -142,10 +144,8 @@ class TrainingRun:
                 f"stopped early at step {progress.step}: "
                 f"{progress.validations_since_best} validations without a better PER"
             )
-        if progress.skipped_steps:
-            self.console.warn(
-                f"{progress.skipped_steps} steps were skipped because their gradient was not finite"
-            )
+        if num_skipped := progress.skipped_steps - progress.scale_search_steps:
+            self.console.warn(f"{num_skipped} steps were skipped because their gradient was not finite")
         if progress.has_best:
             self.console.say(
                 f"done: {progress.step} steps, best validation PER {100 * progress.best_per:.2f} % "

@@ -52,7 +52,14 @@ def test_a_gpu_computes_in_what_it_has_units_for(
 def test_amd_counts_its_gpus_in_another_way_and_keeps_its_gru_in_fp32() -> None:
     chosen = for_gpu("auto", True, "gfx1030", (10, 3), amd=True)
     assert (chosen.name, chosen.reason) == ("bf16", "gfx1030, AMD, has bf16 units; the GRU in fp32")
+    assert not chosen.needs_scaler
+    assert not for_gpu("bf16", True, "gfx90a", (9, 0), amd=True).needs_scaler
     assert for_gpu("fp32", True, "gfx90a", (9, 0), amd=True).reason == "asked for"
+    half = for_gpu("fp16", True, "gfx90a", (9, 0), amd=True)
+    assert (half.needs_scaler, half.reason) == (
+        True,
+        "asked for; the GRU in fp32, the rest with loss scaling",
+    )
 
 
 def test_what_a_cpu_can_do_is_read_from_the_system(tmp_path: Path) -> None:

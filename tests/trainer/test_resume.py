@@ -29,16 +29,20 @@ from tests.trainer.conftest import (
     write_split,
     write_trial,
 )
+from tests.trainer.test_scaling import PLAIN, begun
 from trainer.checkpoint import load, step_files
 from trainer.cli import main
 from trainer.commands import train
+from trainer.config_reader import load_config
 from trainer.durable import digest_path
 from trainer.errors import RunFolderBusy
 from trainer.hdf5 import Expectation, iterate_trials
 from trainer.interrupt import Interrupt
 from trainer.loading import LeftEarly, LoadingWatch
+from trainer.loop import TrainingLoop
 from trainer.progress import Console
 from trainer.run_folder import RunFolder
+from trainer.state import best_weights
 
 STEPS = 40
 LONGER = ("--set", f"num_training_batches={STEPS}", "--set", "batches_per_save=4", "--set", "checkpoints.keep=3",
@@ -285,6 +289,37 @@ def test_the_best_model_survives_two_moves_to_other_machines(finish: Finish, tmp
     kept = torch.load(second / "checkpoint" / "best_checkpoint", weights_only=True)
     assert_same(kept["model_state_dict"], best["model"])
     assert kept["val_PER"] == best["progress"]["best_per"]
+
+
+class NoMemoryForTheSecondBest(Console):
+    """Fails between the counting of a best model and its saving."""
+
+    found = 0
+
+    def say(self, text: str) -> None:
+        """Raise MemoryError instead of the second of these lines."""
+        self.found += "the best so far" in text
+        if self.found == 2:
+            raise MemoryError(text)
+
+
+def test_an_error_after_a_best_validation_saves_its_model_as_the_best(
+    config_file: Path, data: Path, tmp_path: Path
+) -> None:
+    config = load_config(config_file, ["batches_per_val_step=2"])
+    console = NoMemoryForTheSecondBest(quiet=True)
+    with begun(config, tmp_path, PLAIN, data, console) as training:
+        with pytest.raises(MemoryError, match="the best so far"):
+            TrainingLoop(training, Interrupt()).run()
+        step, folder = training.progress.step, training.folder
+    state = load(step_files(folder.checkpoints)[-1])
+    assert state["progress"]["best_step"] == state["progress"]["step"] == step > 2
+    best = torch.load(folder.best, weights_only=True)
+    assert best["val_PER"] == state["progress"]["best_per"]
+    assert all(torch.equal(value, state["model"][name]) for name, value in best["model_state_dict"].items())
+    assert best_weights(state) == state["model"]
+    state["progress"]["step"] += 1
+    assert best_weights(state) is None  # as states were that an earlier version left: they have lost the best
 
 
 def test_a_checkpoint_alone_is_enough_on_another_machine(

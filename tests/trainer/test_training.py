@@ -163,14 +163,21 @@ def test_the_launchers_metrics_file_gets_json_lines(
 def test_a_gradient_that_is_not_finite_is_skipped_and_then_stops_the_run(
     train: Train, tmp_path: Path
 ) -> None:
-    """A learning rate at which the first step throws the weights out of range."""
-    code, output = train(
-        "lr_max=1e30", "lr_warmup_steps=0", "safety.max_nonfinite_steps=4", "batches_per_train_log=1"
-    )
+    """A learning rate at which the first step throws the weights out of range; found at a validation, and
+    found again by who tries again.
+    """
+    options = ("lr_max=1e30", "lr_warmup_steps=0", "safety.max_nonfinite_steps=4", "batches_per_train_log=100",
+               "batches_per_val_step=5")  # fmt: skip
+    code, output = train(*options)
     assert code == 1
     assert "the gradient was NaN or infinite for 4 steps in a row" in output
     table = rows(tmp_path / "run")
     assert [row["skipped_steps"] for row in table] == ["0", "1", "2", "3", "4"]
+    assert not (tmp_path / "run" / "checkpoint" / "best_checkpoint").exists()  # its outputs are no numbers
+    assert train(*options)[0] == 1
+    steps = [row["step"] for row in all_rows(tmp_path / "run")]
+    assert steps == [str(step) for step in range(len(steps))]
+    assert len(steps) > 6
     saved = load(step_files(tmp_path / "run" / "checkpoints")[-1])
     assert all(torch.isfinite(value).all() for value in saved["model"].values())
 
