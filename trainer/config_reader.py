@@ -74,6 +74,8 @@ def _read_yaml(path: Path) -> dict[str, Any]:
         raise ConfigError(f"configuration {path}: {error.strerror or error}") from error
     except (yaml.YAMLError, UnicodeDecodeError) as error:
         raise ConfigError(f"configuration {path} is not YAML: {_one_line(error)}") from error
+    except ConfigError as error:
+        raise ConfigError(f"configuration {path}: {error}") from error
     if tree is None:
         return {}
     if not isinstance(tree, dict):
@@ -84,8 +86,9 @@ def _read_yaml(path: Path) -> dict[str, Any]:
 class _Loader(yaml.SafeLoader):
     """Refuses a field that is given twice: plain YAML takes the last one in silence."""
 
-    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
-        """Called for every section."""
+    def compose_mapping_node(self, anchor: Any) -> yaml.MappingNode:
+        """Called for every section as it stands in the file, before others are merged into it."""
+        node = super().compose_mapping_node(anchor)
         seen: set[str] = set()
         for key, _ in node.value:
             if isinstance(key, yaml.ScalarNode) and key.value in seen:
@@ -93,7 +96,7 @@ class _Loader(yaml.SafeLoader):
                     f"{key.value}: given twice, the second time in line {key.start_mark.line + 1}"
                 )
             seen.add(str(key.value))
-        return super().construct_mapping(node, deep)
+        return node
 
 
 def _one_line(error: Exception) -> str:

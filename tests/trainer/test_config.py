@@ -113,8 +113,19 @@ def test_a_field_that_is_given_twice_is_refused(tmp_path: Path) -> None:
     """YAML itself would take the last one in silence."""
     path = tmp_path / "c.yaml"
     path.write_text("model:\n  n_units: 4\n  n_layers: 1\n  n_units: 5\n")
-    with pytest.raises(ConfigError, match="n_units: given twice, the second time in line 4"):
+    with pytest.raises(ConfigError, match=f"{path}: n_units: given twice, the second time in line 4"):
         load_config(path)
+
+
+def test_a_section_may_be_merged_into_others_and_keep_fields_of_its_own(tmp_path: Path) -> None:
+    path = tmp_path / "c.yaml"
+    path.write_text(
+        "model: &m\n  <<: &base {n_units: 4, n_layers: 1}\n  n_units: 5\n"
+        "dataset: {data_transforms: {<<: &t {random_cut: 2, white_noise_std: 1.0}, random_cut: 3}}\n"
+    )
+    config = load_config(path)
+    assert (config.model.n_units, config.model.n_layers) == (5, 1)
+    assert config.dataset.data_transforms.random_cut == 3
 
 
 def test_the_official_file_is_read_unchanged(tmp_path: Path) -> None:
