@@ -70,12 +70,13 @@ def load_corpus(
     cache_dir: Path | None,
     say: Callable[[str], None],
     on_trial: Callable[[Trial], None] | None = None,
+    to_train: bool = False,
 ) -> Corpus:
     """Read and check one split of all sessions; `on_trial` is told of each trial that had to be read.
 
     Sessions without a file for this split are left out, except for training; those without a folder are named.
-    Raises `DataError` for bad
-    files, and `ConfigError` when a patch does not fit a trial.
+    Raises `DataError` for bad files and, with `to_train`, where the training split has no trial left of a
+    session, whose layer would stay as it was drawn; `ConfigError` when a patch does not fit a trial.
     """
     expected = _expectation(config, root, sessions, split)
     trials: list[CorpusTrial] = []
@@ -98,7 +99,10 @@ def load_corpus(
         return Corpus(split, trials)
     cut = max(0, config.dataset.data_transforms.random_cut - 1)
     _check_patch_fits(config, trials, cut)
-    return _without_overlong(config, sessions, trials, cut, say)
+    corpus = _without_overlong(config, trials, cut, say)
+    if to_train:
+        _check_no_session_is_empty(corpus, sessions)
+    return corpus
 
 
 def _expectation(config: Config, root: Path, sessions: Sequence[str], split: str) -> Expectation:
@@ -157,9 +161,8 @@ def _check_patch_fits(config: Config, trials: Sequence[CorpusTrial], cut: int) -
 
 
 def _without_overlong(
-    config: Config, sessions: Sequence[str], trials: Sequence[CorpusTrial], cut: int,
-    say: Callable[[str], None],
-) -> Corpus:  # fmt: skip
+    config: Config, trials: Sequence[CorpusTrial], cut: int, say: Callable[[str], None]
+) -> Corpus:
     """Leave out trials whose labels CTC cannot align; refuse when there are many."""
     patch, stride = config.model.patch_size, config.model.patch_stride
 
@@ -179,10 +182,13 @@ def _without_overlong(
                 text, hint="lower model.patch_stride, or raise safety.max_skipped_fraction if this is meant"
             )
         say(f"{text}: left out")
-    empty = sorted(set(range(len(sessions))) - {item.day for item in kept})
+    return Corpus("train", kept, skipped)
+
+
+def _check_no_session_is_empty(corpus: Corpus, sessions: Sequence[str]) -> None:
+    empty = sorted(set(range(len(sessions))) - corpus.by_day.keys())
     if empty:
         raise DataError(
             f"no training trial is left in session {sessions[empty[0]]}",
             hint="leave the session out of dataset.sessions",
         )
-    return Corpus("train", kept, skipped)

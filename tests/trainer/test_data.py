@@ -30,15 +30,18 @@ def tiny_config(**dataset: object) -> Config:
     return from_mapping({**TINY, "dataset": {**TINY["dataset"], **dataset}})  # type: ignore[dict-item]
 
 
-def load(root: Path, config: Config | None = None, split: str = "train") -> tuple[Corpus, list[str]]:
+def load(
+    root: Path, config: Config | None = None, split: str = "train", to_train: bool = False
+) -> tuple[Corpus, list[str]]:
     said: list[str] = []
-    sessions = find_sessions(root, ())
-    return load_corpus(config or tiny_config(), root, sessions, split, cache_dir=None, say=said.append), said
+    sessions, config = find_sessions(root, ()), config or tiny_config()
+    corpus = load_corpus(config, root, sessions, split, cache_dir=None, say=said.append, to_train=to_train)
+    return corpus, said
 
 
 def complaint_about(root: Path, config: Config | None = None) -> str:
     with pytest.raises((DataError, ConfigError)) as caught:
-        load(root, config)
+        load(root, config, to_train=True)
     assert "\n" not in str(caught.value)
     return str(caught.value)
 
@@ -166,10 +169,11 @@ def test_many_overlong_trials_are_refused(data: Path) -> None:
     assert "1 of 24 training trials" in complaint_about(data, config)
 
 
-def test_a_session_of_which_every_trial_is_left_out_is_refused(data: Path) -> None:
+def test_a_session_of_which_every_trial_is_left_out_is_refused_for_training_alone(data: Path) -> None:
     dataset = {"bad_trials_dict": {SESSIONS[1]: {"1": [0, 1, 2, 3], "2": [4, 5, 6, 7]}}}
     config = from_mapping({**TINY, "dataset": {**TINY["dataset"], **dataset}})  # type: ignore[dict-item]
     assert complaint_about(data, config) == f"no training trial is left in session {SESSIONS[1]}"
+    assert set(load(data, config)[0].by_day) == {0, 2}  # as for `evaluate --split train`
 
 
 def test_what_stands_where_a_group_or_a_dataset_belongs_is_named(data: Path) -> None:
