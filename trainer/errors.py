@@ -11,7 +11,7 @@ TrainerError              (every error has .hint, what to do next, .left_behind 
     CheckpointMismatch    a sound file, of another model or another run
     CheckpointNotSaved    the disk refused the newest state; older ones are untouched
   TrainingDiverged        too many steps in a row without a finite gradient
-  OutOfMemory             even one trial at a time does not fit the device
+  OutOfMemory             even one trial at a time does not fit the device, or what is left of it
   RunFolderBusy           another process trains in the same run folder
   PeerFailed              another of the processes that train one model together gave up
 """
@@ -102,7 +102,7 @@ class TrainingDiverged(TrainerError):
 
 
 class OutOfMemory(TrainerError):
-    """The device's memory does not hold even a micro-batch of one trial."""
+    """The device's memory, or what others leave of it, does not hold even a micro-batch of one trial."""
 
 
 class RunFolderBusy(TrainerError):

@@ -25,6 +25,7 @@ from trainer.loading import LoadingWatch
 from trainer.model import GRUDecoder, build_model
 from trainer.official_checkpoint import load_official_weights
 from trainer.phonemes import class_name
+from trainer.precision import to_device
 from trainer.progress import Console
 from trainer.run_folder import locate_data
 from trainer.sessions import data_root
@@ -78,7 +79,8 @@ def load_model(checkpoint: Path, config: Config, device: torch.device) -> GRUDec
     except RuntimeError as error:
         reason = " ".join(str(error).split())[:200]
         raise CheckpointMismatch(f"{checkpoint} does not fit the model of args.yaml: {reason}") from error
-    return model.to(device).eval()
+    to_device(model, device)
+    return model.eval()
 
 
 def run_config(run_dir: Path, device: str | None) -> Config:

@@ -22,11 +22,12 @@ import torch.distributed as dist
 from torch import Tensor, nn
 
 from trainer.contract import Exit
-from trainer.errors import PeerFailed
+from trainer.errors import OutOfMemory, PeerFailed
 from trainer.interrupt import Interrupt
 from trainer.loading import LeftEarly
+from trainer.memory import is_out_of_memory
 
-__all__ = ["Peers", "interface_to", "join", "world"]
+__all__ = ["Peers", "interface_to", "join", "processes_here", "world"]
 
 T = TypeVar("T")
 _POLL_S = 0.05
@@ -45,6 +46,8 @@ class Peers:
         self.local_rank = local_rank
         self._gradients = gradients
         """Who sums gradients, where it is not the same as everything else."""
+        self._flat = torch.empty(0)
+        """Gradients on their way, end to end."""
 
     @property
     def is_first(self) -> bool:
@@ -55,26 +58,48 @@ class Peers:
         """Which of `count` items are this process's, or another's; the first has as many as any."""
         return range(self.rank if rank is None else rank, count, self.size)
 
+    def make_room(self, parameters: Sequence[nn.Parameter]) -> None:
+        """Take the memory in which the gradients of any of these travel, before the first step: a process
+        that finds none in the middle of one leaves the others waiting. Raises `OutOfMemory`.
+        """
+        if self.size == 1 or not parameters:
+            return
+        device, count = parameters[0].device, sum(p.numel() for p in parameters) + 1
+        try:
+            self._flat = torch.empty(count, device=device)
+        except (RuntimeError, MemoryError) as error:
+            if not is_out_of_memory(error):
+                raise
+            raise OutOfMemory(
+                f"{device} has no memory for {count} numbers, the gradients that the processes exchange",
+                hint="take a device with more memory, or lower model.n_units",
+            ) from error
+
     def sum_gradients(self, parameters: Sequence[nn.Parameter], loss: Tensor) -> Tensor:
         """Sum gradients in place over all processes, and return the summed loss.
 
         `parameters` are those that take part in the step on any process; one without a gradient here
-        counts as zero.
+        counts as zero, and has one until the next call. Takes no memory where `make_room` knew of them.
         """
         if self.size == 1:
             return loss
-        for parameter in parameters:
+        counts = [p.numel() for p in parameters] + [1]
+        if len(self._flat) < sum(counts):
+            self._flat = loss.new_empty(sum(counts))
+        flat = self._flat[: sum(counts)]
+        *pieces, last = torch.split(flat, counts)
+        for parameter, piece in zip(parameters, pieces, strict=True):
             if parameter.grad is None:
-                parameter.grad = torch.zeros_like(parameter)
-        gradients = [p.grad for p in parameters if p.grad is not None]
-        flat = torch.cat([g.reshape(-1) for g in gradients] + [loss.reshape(1)])
+                parameter.grad = piece.zero_().view_as(parameter)
+            else:
+                piece.view_as(parameter).copy_(parameter.grad)
+        last.copy_(loss)
         dist.all_reduce(flat, group=self._gradients)
-        pieces = torch.split(flat, [g.numel() for g in gradients] + [1])
-        for gradient, piece in zip(gradients, pieces, strict=False):
-            gradient.copy_(piece.view_as(gradient))
-        return pieces[-1][
-            0
-        ].clone()  # not a view, which would keep all gradients of every step that waits for its report
+        for parameter, piece in zip(parameters, pieces, strict=True):
+            assert parameter.grad is not None
+            if parameter.grad.data_ptr() != piece.data_ptr():
+                parameter.grad.copy_(piece.view_as(parameter))
+        return last[0].clone()  # not a view: the memory is that of the next step's gradients too
 
     def any(self, flag: bool) -> bool:
         """Whether the flag is up on any process; waits for all."""
@@ -147,6 +172,11 @@ def world() -> tuple[int, int, int]:
     """(rank, size, local rank) as ``torchrun`` says in the environment; (0, 1, 0) without it."""
     env = os.environ
     return int(env.get("RANK", 0)), int(env.get("WORLD_SIZE", 1)), int(env.get("LOCAL_RANK", 0))
+
+
+def processes_here() -> int:
+    """How many processes ``torchrun`` has started on this machine; all of them where it does not say."""
+    return int(os.environ.get("LOCAL_WORLD_SIZE") or world()[1])
 
 
 @contextlib.contextmanager

@@ -6,13 +6,22 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import torch
+from torch import nn
 
 from trainer.config import Config
 from trainer.contract import Exit
-from trainer.errors import DeviceUnavailable
+from trainer.errors import DeviceUnavailable, OutOfMemory
 from trainer.memory import is_out_of_memory
 
-__all__ = ["Precision", "check_device", "choose_device", "choose_precision", "cpu_flags", "for_gpu"]
+__all__ = [
+    "Precision",
+    "check_device",
+    "choose_device",
+    "choose_precision",
+    "cpu_flags",
+    "for_gpu",
+    "to_device",
+]
 
 DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 
@@ -63,18 +72,24 @@ def choose_device(config: Config) -> tuple[torch.device, str]:
 
 
 def check_device(device: torch.device) -> None:
-    """Multiply two small matrices there. Raises `DeviceUnavailable` in words where torch cannot.
+    """Make it the current one and multiply two small matrices there. Raises `DeviceUnavailable` in words where torch
+    cannot, and `OutOfMemory` where no memory is left for so little.
 
     A GPU may be older or newer than this build of torch has code for: trying again cannot help. It may also be
     broken or somebody else's: another attempt may find a better one.
     """
     try:
+        if device.type == "cuda":
+            torch.cuda.set_device(device)
         ones = torch.ones(8, 8, device=device)
         torch.mm(ones, ones).sum().item()
     except RuntimeError as error:
-        if is_out_of_memory(error):
-            raise
         words = " ".join(str(error).split())[:160]
+        if is_out_of_memory(error):
+            raise OutOfMemory(
+                f"compute.device: {device} has no memory left, somebody else has taken it: {words}",
+                hint="nvidia-smi shows who; end that program, or name another GPU with --device cuda:NUMBER",
+            ) from error
         refusal = DeviceUnavailable(
             f"compute.device: {device} is there, but torch {torch.__version__} cannot compute on it: {words}",
             hint="install a build of torch for this GPU (V100 and P100 need one for CUDA 12.6), or say --device cpu",
@@ -82,6 +97,19 @@ def check_device(device: torch.device) -> None:
         if "no kernel image" not in words:
             refusal.exit_code = Exit.FAILED
         raise refusal from error
+
+
+def to_device(model: nn.Module, device: torch.device) -> None:
+    """Move a model there. Raises `OutOfMemory` where it does not fit."""
+    try:
+        model.to(device)
+    except (RuntimeError, MemoryError) as error:
+        if not is_out_of_memory(error):
+            raise
+        raise OutOfMemory(
+            f"the weights of the model do not fit the memory that is left on {device}",
+            hint="look whether another program has taken it (nvidia-smi), or take a device with more memory",
+        ) from error
 
 
 def choose_precision(config: Config, device: torch.device) -> Precision:

@@ -28,8 +28,8 @@ from trainer.official import save_args, save_trials
 from trainer.official_checkpoint import load_official_weights
 from trainer.optimisation import build_optimizer, build_scheduler, freeze, with_whole_schedule
 from trainer.pack import default_cache_dir
-from trainer.peers import Peers, world
-from trainer.precision import Precision, check_device, choose_device, choose_precision
+from trainer.peers import Peers, processes_here, world
+from trainer.precision import Precision, check_device, choose_device, choose_precision, to_device
 from trainer.progress import Console
 from trainer.randomness import stream_seed
 from trainer.resident import make_resident
@@ -108,6 +108,7 @@ def prepare(request: RunRequest, compute: Compute) -> TrainingRun:
     data = request.peers.first_then_others(lambda: _load_data(request, root))
     progress = request.peers.from_first(_fresh_progress(request.config))
     runner = _build_runner(request.config, compute, progress, data)
+    request.peers.make_room([p for p in runner.model.parameters() if p.requires_grad])
     if checkpoint is not None:
         progress = _resume(checkpoint, runner, request, compute, data)
     _announce(request, runner, checkpoint, progress)
@@ -161,23 +162,13 @@ def _settled(request: RunRequest, root: Path, checkpoint: Checkpoint | None) -> 
 def choose_compute(config: Config, console: Console) -> Compute:
     """Choose device, threads and precision, and say them with their reasons.
 
-    Raises `DeviceUnavailable`, and `ConfigError` where several processes would share a GPU.
+    Raises `DeviceUnavailable`, `OutOfMemory` where the GPU is taken, and `ConfigError` where several processes would
+    share one.
     """
-    _, size, local_rank = world()
-    if size > 1 and config.compute.device.startswith("cuda:"):
-        raise ConfigError(
-            f"compute.device: {config.compute.device} with {size} processes, which need a GPU each",
-            hint="say cuda: every process takes the one of its own number",
-        )
-    if size > 1 and config.compute.device in ("auto", "cuda") and torch.cuda.is_available():
-        config = dataclasses.replace(
-            config, compute=dataclasses.replace(config.compute, device=f"cuda:{local_rank}")
-        )
-    device, why = choose_device(config)
+    device, why = choose_device(_with_own_gpu(config))
     if config.compute.threads is not None:
         torch.set_num_threads(config.compute.threads)
     if device.type == "cuda":
-        torch.cuda.set_device(device)
         torch.set_float32_matmul_precision("high")
     check_device(device)
     precision = choose_precision(config, device)
@@ -187,6 +178,23 @@ def choose_compute(config: Config, console: Console) -> Compute:
     console.say(f"device: {device} ({name}; {why})")
     console.say(f"precision: {precision.name} ({precision.reason})")
     return Compute(device, precision)
+
+
+def _with_own_gpu(config: Config) -> Config:
+    """With several processes on a machine each takes the GPU of its own number."""
+    (_, size, local_rank), here = world(), processes_here()
+    wanted = config.compute.device
+    if here > 1 and wanted.startswith("cuda:"):
+        raise ConfigError(
+            f"compute.device: {wanted} with {here} processes on this machine, which need a GPU each",
+            hint="say cuda: every process takes the one of its own number",
+        )
+    on_gpu = wanted == "cuda" or (wanted == "auto" and config.gpu_number >= 0)
+    if size == 1 or not on_gpu or not torch.cuda.is_available():
+        return config
+    return dataclasses.replace(
+        config, compute=dataclasses.replace(config.compute, device=f"cuda:{local_rank}")
+    )
 
 
 def cache_dir(config: Config) -> Path | None:
@@ -209,7 +217,9 @@ def _load_data(request: RunRequest, root: Path) -> _Data:
     sessions, cache = config.dataset.sessions, cache_dir(config)
     watch = LoadingWatch(2 * len(sessions), console, request.interrupt)
     train, val = (
-        load_corpus(config, root, sessions, split, cache_dir=cache, say=console.warn, on_trial=watch)
+        load_corpus(
+            config, root, sessions, split, cache_dir=cache, say=console.warn, on_trial=watch, to_train=True
+        )
         for split in ("train", "val")
     )
     wanted = config.dataset.dataset_probability_val or (1,) * len(sessions)
@@ -237,7 +247,7 @@ def _build_runner(config: Config, compute: Compute, progress: Progress, data: _D
     torch.manual_seed(stream_seed(progress.seed, "weights"))
     model = build_model(config, len(data.sessions))
     freeze(model, config)
-    model.to(compute.device)
+    to_device(model, compute.device)
     optimizer = build_optimizer(model, config)
     return StepRunner(
         model, optimizer, build_scheduler(optimizer, config), data.smoother, config,

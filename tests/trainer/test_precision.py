@@ -10,8 +10,8 @@ import torch
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from trainer.contract import Exit
-from trainer.errors import DeviceUnavailable
-from trainer.precision import check_device, cpu_flags, for_gpu
+from trainer.errors import DeviceUnavailable, OutOfMemory
+from trainer.precision import check_device, cpu_flags, for_gpu, to_device
 
 T4, V100, P100, A100, H100 = (
     ("Tesla T4", (7, 5)), ("Tesla V100", (7, 0)), ("Tesla P100", (6, 0)), ("A100", (8, 0)), ("H100", (9, 0))
@@ -69,7 +69,7 @@ def test_what_a_cpu_can_do_is_read_from_the_system(tmp_path: Path) -> None:
 
 
 class Refuses(TorchDispatchMode):
-    """A device on which nothing can be multiplied."""
+    """A device on which nothing can be multiplied, nor brought there."""
 
     def __init__(self, words: str) -> None:
         super().__init__()
@@ -78,7 +78,7 @@ class Refuses(TorchDispatchMode):
     def __torch_dispatch__(
         self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
     ) -> Any:
-        if func.overloadpacket.__name__ == "mm":
+        if func.overloadpacket.__name__ in ("mm", "_to_copy"):
             raise RuntimeError(self.words)
         return func(*args, **(kwargs or {}))
 
@@ -95,3 +95,11 @@ def test_a_device_that_cannot_compute_is_named_before_anything_begins(words: str
     with Refuses(words), pytest.raises(DeviceUnavailable, match="cannot compute on it: CUDA error") as caught:
         check_device(torch.device("cpu"))
     assert caught.value.exit_code is code
+
+
+def test_a_device_whose_memory_others_have_taken_is_named_too() -> None:
+    with Refuses("CUDA error: out of memory"), pytest.raises(OutOfMemory, match="cpu has no memory left"):
+        check_device(torch.device("cpu"))
+    model = torch.nn.Linear(2, 2)
+    with Refuses("CUDA error: out of memory"), pytest.raises(OutOfMemory, match="do not fit the memory"):
+        to_device(model, torch.device("meta"))

@@ -18,7 +18,7 @@ from tests.trainer.conftest import SESSIONS, Runs, Start, command, last_step, tr
 from trainer.checkpoint import load, step_files
 from trainer.cli import main
 from trainer.config_reader import load_config
-from trainer.errors import ConfigError
+from trainer.errors import ConfigError, DeviceUnavailable
 from trainer.peers import Peers, interface_to
 from trainer.progress import Console
 from trainer.setup import choose_compute
@@ -203,13 +203,18 @@ def test_the_loss_of_a_step_does_not_keep_its_gradients(tmp_path: Path) -> None:
     store = dist.FileStore(str(tmp_path / "store"), 1)
     dist.init_process_group("gloo", store=store, rank=0, world_size=1)
     try:
-        parameter = torch.nn.Parameter(torch.zeros(1000))
-        parameter.grad = torch.arange(1000.0)
-        loss = Peers(rank=0, size=2).sum_gradients([parameter], torch.tensor(3.0))
+        parameter, elsewhere = torch.nn.Parameter(torch.zeros(1000)), torch.nn.Parameter(torch.zeros(10))
+        peers = Peers(rank=0, size=2)
+        peers.make_room([elsewhere, parameter])
+        for factor in (2.0, 1.0):
+            parameter.grad, elsewhere.grad = factor * torch.arange(1000.0), None
+            loss = peers.sum_gradients([parameter, elsewhere], torch.tensor(3.0))
     finally:
         dist.destroy_process_group()
     assert float(loss) == 3.0
     assert torch.equal(parameter.grad, torch.arange(1000.0))
+    assert elsewhere.grad is not None
+    assert torch.equal(elsewhere.grad, torch.zeros(10))  # it has had a gradient on another process
     assert loss.untyped_storage().nbytes() == 4
 
 
@@ -221,8 +226,21 @@ def test_processes_that_would_share_a_gpu_are_refused(monkeypatch: pytest.Monkey
     """NCCL would only say: duplicate GPU detected."""
     monkeypatch.setenv("WORLD_SIZE", "2")
     config = load_config(None, ["compute.device=cuda:1"])
-    with pytest.raises(ConfigError, match="cuda:1 with 2 processes, which need a GPU each"):
+    with pytest.raises(ConfigError, match="cuda:1 with 2 processes on this machine, which need a GPU each"):
         choose_compute(config, Console(quiet=True))
+
+
+def test_a_process_that_is_alone_on_its_machine_may_name_its_gpu_and_no_process_need_take_one(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    count = torch.cuda.device_count()
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    monkeypatch.setenv("LOCAL_WORLD_SIZE", "1")
+    named = load_config(None, [f"compute.device=cuda:{count}"])
+    with pytest.raises(DeviceUnavailable, match=f"cuda:{count} was asked for, but torch sees {count} GPUs"):
+        choose_compute(named, Console(quiet=True))
+    without = load_config(None, ["gpu_number=-1", "compute.precision=fp32"])
+    assert choose_compute(without, Console(quiet=True)).device.type == "cpu"
 
 
 @pytest.mark.parametrize("count", ["0", "two", "-1"])
