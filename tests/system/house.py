@@ -24,7 +24,7 @@ from launcher.supervise import supervisor_pid
 from provisioning import InstanceRef, ProviderContext, processes
 from provisioning.fake.__main__ import main as fake_console
 from provisioning.registry import provider
-from tests.launcher.cli.starting import starter
+from tests.launcher.cli.starting import read_at_start, starter
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 COUNTER = Path(__file__).with_name("counter.py")
@@ -53,7 +53,11 @@ class House:
         self.results = self.root / "results"
         self.project.mkdir(parents=True)
         shutil.copy(COUNTER, self.project / "counter.py")
-        passed = {name: os.environ[name] for name in ("PATH", "LANG", "TMPDIR") if name in os.environ}
+        passed = {
+            name: value
+            for name, value in os.environ.items()
+            if name in ("PATH", "TMPDIR") or read_at_start(name)
+        }
         self.environ = {
             **passed,
             "HOME": str(self.root / "user"),

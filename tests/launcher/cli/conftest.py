@@ -6,7 +6,6 @@ import contextlib
 import json
 import os
 import signal
-import subprocess
 import sys
 import time
 from collections.abc import Iterator, Mapping
@@ -57,32 +56,15 @@ class Cli:
         return [sys.executable, "-m", "launcher.cli", *args]
 
     def __call__(self, *args: str, cwd: Path | None = None, **environ: str) -> Ended:
-        """Carry it out; with other words for the interpreter itself (its encoding, say) by one that starts anew."""
-        for_python = any(name.startswith(("PYTHON", "LC_", "LANG")) for name in environ)
-        run = self._start_anew if for_python else starter()
+        """Carry it out."""
         try:
-            code, out, err = run(args, cwd or self.cwd, {**self.environ, **environ}, TIMEOUT_S)
-        except (TimeoutError, subprocess.TimeoutExpired) as late:
+            code, out, err = starter()(args, cwd or self.cwd, {**self.environ, **environ}, TIMEOUT_S)
+        except TimeoutError as late:
             log = self.home / "supervisor.log"
             said = log.read_text() if log.exists() else ""
             raise AssertionError(f"{args} did not end; {late}; the supervisor says {said!r}") from None
         assert "Traceback" not in err or "--debug" in args, err
         return Ended(code, out, err)
-
-    def _start_anew(
-        self, args: tuple[str, ...], folder: Path, environ: Mapping[str, str], timeout_s: float
-    ) -> tuple[int, str, str]:
-        done = subprocess.run(
-            self.argv(*args),
-            cwd=folder,
-            env=environ,
-            stdin=subprocess.DEVNULL,
-            capture_output=True,
-            text=True,
-            timeout=timeout_s,
-            check=False,
-        )
-        return done.returncode, done.stdout, done.stderr
 
 
 def make_cli(root: Path) -> Cli:
