@@ -65,11 +65,12 @@ def test_outputs_have_to_be_at_home_only_where_they_have_to_travel(machine: Mach
 
 
 class CutShell(LocalShell):
-    """A connection over which ``lasts`` things are done; the answer to the last of them never comes, and nothing after."""
+    """A connection over which ``lasts`` things are done; the answer to the last of them comes or not, and nothing after."""
 
-    def __init__(self, access: LocalAccess, lasts: int) -> None:
+    def __init__(self, access: LocalAccess, lasts: int, *, is_answered: bool) -> None:
         super().__init__(access)
         self._left = lasts
+        self._is_answered = is_answered
 
     def _begin(self) -> None:
         if self._left == 0:
@@ -77,7 +78,7 @@ class CutShell(LocalShell):
         self._left -= 1
 
     def _end(self) -> None:
-        if self._left == 0:
+        if self._left == 0 and not self._is_answered:
             raise MachineUnreachable("the connection broke")
 
     def run(self, *args: Any, **kwargs: Any) -> Any:
@@ -98,9 +99,11 @@ class CutShell(LocalShell):
 
 
 def test_cut_off_at_any_step_the_job_starts_exactly_once(tmp_path: Path) -> None:
-    """One thing further with each try, until nothing breaks any more."""
-    for lasts in range(100):
-        folder = tmp_path / str(lasts)
+    """One thing further with each try, until nothing breaks any more; at some the answer comes, and what follows it is done."""
+    for lasts, is_answered in (
+        (n, answered) for n in range(100) for answered in [False, True][: 1 + (n % 4 == 3)]
+    ):
+        folder = tmp_path / f"{lasts} {is_answered}"
         folder.mkdir()
         (folder / "data").mkdir()
         checkpoint = folder / "home.pt"
@@ -114,7 +117,7 @@ def test_cut_off_at_any_step_the_job_starts_exactly_once(tmp_path: Path) -> None
             resume_from=checkpoint,
         )
         access = LocalAccess(work_root=machine.work_root)
-        shell = CutShell(access, lasts)
+        shell = CutShell(access, lasts, is_answered=is_answered)
         cut = MachineRunner(shell, PurePosixPath(machine.work_root), shares_files=True, intervals=FAST)
         was_cut = False
         try:
