@@ -14,7 +14,7 @@ from launcher import results
 from launcher.errors import UsageError
 from launcher.orchestrate.attention import NOBODY, Onlooker
 from launcher.orchestrate.context import RunContext
-from launcher.orchestrate.stage_files import FOLDERS
+from launcher.orchestrate.stage_files import FOLDER
 from launcher.remote.onboard.files import sha256_of
 from launcher.remote.transfer import Pace
 from launcher.runners.base import FetchedFile, FetchReport
@@ -91,7 +91,7 @@ def _wanted(context: RunContext, stage: str, dest: Path, brought: Collection[Pat
         if target in brought:
             if owner in ("", stage) or sha256_of(target) == digest:
                 continue
-            target = dest / FOLDERS[0] / owner / name
+            target = dest / FOLDER / owner / name
         yield _Wanted(str(name), source, target, owner, digest)
 
 

@@ -6,22 +6,19 @@ first and the record second, so that a step that was cut off in between is repea
 
 from __future__ import annotations
 
-import itertools
-import os
-import secrets
-import shutil
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 from launcher.events import Kind
 from launcher.orchestrate.context import RunContext
+from launcher.orchestrate.kept_places import every_place, holds, is_free, link, taken_places
 from launcher.remote.onboard.files import sha256_of
 
-__all__ = ["keep_of_others"]
+__all__ = ["FOLDER", "keep_of_others"]
 
-FOLDERS = ("stages", "stages.kept")
-"""The second where a job has made a file of the first one's name."""
+FOLDER = "stages"
+"""In the folder of results."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -51,13 +48,13 @@ def keep_of_others(context: RunContext, stage: str, dest: Path, paths: Sequence[
         if owner in ("", stage):
             continue
         here = sha256_of(path)
-        if here != digest and any(_holds(place, digest) for place in _taken_places(dest, owner, path)):
+        if here != digest and any(holds(place, digest) for place in taken_places(dest, FOLDER, owner, path)):
             continue  # kept and replaced before, by a step that was cut off
         place = next(
-            place for place in _every_place(dest, owner, path) if _is_free(place) or _holds(place, here)
+            place for place in every_place(dest, FOLDER, owner, path) if is_free(place) or holds(place, here)
         )
         if not place.exists():
-            _link(path, place)
+            link(path, place)
         is_new = known.get(str(place)) != (owner, here)
         size_bytes = place.stat().st_size
         kept.append(
@@ -94,44 +91,3 @@ def _note(context: RunContext, stage: str, dest: Path, kept: Sequence[_Kept]) ->
             )
             if name != stage and files != record.files:
                 context.update_stage(name, files=files)
-
-
-def _every_place(dest: Path, owner: str, path: Path) -> Iterator[Path]:
-    """Where a file may be kept, the first choice first; a stage that was done again has left a second one."""
-    folder = next((dest / name for name in FOLDERS if not (dest / name).is_file()), dest / FOLDERS[-1])
-    for number in itertools.count(1):
-        own = owner if number == 1 else f"{owner}.{number}"  # no name of a stage has a dot
-        yield folder / own / path.relative_to(dest)
-
-
-def _taken_places(dest: Path, owner: str, path: Path) -> Iterator[Path]:
-    """Where files of this path are kept."""
-    return itertools.takewhile(lambda place: not _is_free(place), _every_place(dest, owner, path))
-
-
-def _is_free(place: Path) -> bool:
-    """Whether nothing is there, nor a file in the way of its folder."""
-    above = place.parent
-    while not os.path.lexists(above):
-        above = above.parent
-    return above.is_dir() and not os.path.lexists(place)
-
-
-def _holds(place: Path, digest: str) -> bool:
-    return place.is_file() and not place.is_symlink() and sha256_of(place) == digest
-
-
-def _link(path: Path, place: Path) -> None:
-    """Let a file be found in a second place, whole; the first is replaced by a rename and never written to."""
-    place.parent.mkdir(parents=True, exist_ok=True)
-    try:
-        os.link(path, place)
-    except OSError:  # a file system without hard links
-        beside = place.with_name(f".{place.name[:200]}.{secrets.token_hex(4)}.part")
-        try:
-            shutil.copy2(path, beside)
-            with beside.open("rb+") as file:
-                os.fsync(file.fileno())
-            beside.replace(place)
-        finally:
-            beside.unlink(missing_ok=True)

@@ -306,6 +306,14 @@ class Store:
             (os.fsdecode(path), stage, digest) for path, stage, digest in self._database.query(query, run_id)
         ]
 
+    def outputs_with_times(self, run_id: str, stage: str) -> list[tuple[str, str, datetime]]:
+        """Return the files that a stage of a run has at home: (absolute path, sha256, when it last came home)."""
+        query = "SELECT path, sha256, fetched_at FROM outputs WHERE run_id = ? AND stage = ?"
+        return [
+            (os.fsdecode(path), digest, datetime.fromisoformat(at))
+            for path, digest, at in self._database.query(query, run_id, stage)
+        ]
+
     def output_bytes(self, run_id: str, stage: str) -> int:
         """Return the bytes of the files that a stage of a run has brought home; ``""`` where the job has no stages."""
         query = "SELECT coalesce(sum(size_bytes), 0) FROM outputs WHERE run_id = ? AND stage = ?"

@@ -1,0 +1,127 @@
+"""Files of one name that several machines bring home in turn, as a stage moves from one to the next.
+
+A program that goes on from its checkpoint writes its results anew on the next machine, and one that appends to a file
+begins it again there. What an earlier machine has brought home is therefore kept before it is replaced, as
+``earlier/<number of the attempt>/<its path>``; where the new file begins with all of the old one nothing is lost, and
+the old one goes.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import IO
+
+from launcher.events import Kind
+from launcher.orchestrate.context import RunContext
+from launcher.orchestrate.kept_places import every_place, holds, is_free, link, taken_places
+from launcher.remote.onboard.files import sha256_of
+from launcher.runners.base import Handle
+from launcher.store import AttemptRow
+
+__all__ = ["Earlier", "drop_what_goes_on", "keep_of_earlier_machines"]
+
+FOLDER = "earlier"
+MOST_BYTES = 64 << 20
+"""Larger files are weights and data, of which the newest is wanted: a model for each machine would fill the disk."""
+BLOCK_BYTES = 1 << 20
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Earlier:
+    """A file that an earlier machine brought home, and the place where it is kept while another takes its own."""
+
+    attempt: int
+    path: Path
+    place: Path
+    sha256: str
+
+
+def keep_of_earlier_machines(
+    context: RunContext, handle: Handle, dest: Path, paths: Sequence[Path]
+) -> list[Earlier]:
+    """Keep those of ``paths``, files in ``dest`` that are about to be replaced, that earlier machines have brought home.
+
+    Raises:
+        OSError: one of them could not be kept; nothing was replaced.
+    """
+    earlier = _attempts_elsewhere(context, handle)
+    if not earlier:
+        return []
+    stage = handle.stage if context.job.stages else ""
+    home = {
+        path: (digest, at) for path, digest, at in context.store.outputs_with_times(context.run_id, stage)
+    }
+    began = next(
+        row.started_at for row in context.attempts if (row.stage, row.n) == (handle.stage, handle.attempt)
+    )
+    kept = []
+    for path in paths:
+        digest, at = home.get(str(path), ("", began))
+        owner = next((row.n for row in reversed(earlier) if row.started_at <= at), None)
+        if at >= began or owner is None or path.stat().st_size > MOST_BYTES:
+            continue
+        here, name = sha256_of(path), str(owner)
+        if here != digest and any(holds(place, digest) for place in taken_places(dest, FOLDER, name, path)):
+            continue  # kept and replaced before, by a step that was cut off
+        place = next(
+            place for place in every_place(dest, FOLDER, name, path) if is_free(place) or holds(place, here)
+        )
+        if not place.exists():
+            link(path, place)
+        kept.append(Earlier(attempt=owner, path=path, place=place, sha256=here))
+    return kept
+
+
+def drop_what_goes_on(context: RunContext, stage: str, dest: Path, kept: Sequence[Earlier]) -> None:
+    """Forget what is kept of files that go on where it ends; write down the rest, and say where it is."""
+    left = [one for one in kept if not _goes_on(one)]
+    for one in kept:
+        if one not in left:
+            _drop(one.place, dest)
+    if not left:
+        return
+    names = ", ".join(str(one.path.relative_to(dest)) for one in left[:3])
+    more = f" and {len(left) - 3} more" if len(left) > 3 else ""
+    folder = str(left[0].place).removesuffix(f"/{left[0].path.relative_to(dest)}")
+    words = f"{names}{more}: begun again on this machine; what attempt {left[0].attempt} had brought home is kept in {folder}"
+    with context.store.together():
+        rows = [(str(one.place), one.place.stat().st_size, one.sha256) for one in left]
+        context.store.add_outputs(context.run_id, rows, context.clock(), stage=stage)
+        context.report(Kind.WARNING, words, action="kept", folder=folder, files=len(left))
+
+
+def _attempts_elsewhere(context: RunContext, handle: Handle) -> list[AttemptRow]:
+    """The earlier attempts at this stage, oldest first, whose machine was another one than this one."""
+    rows = [row for row in context.attempts if row.stage == handle.stage and row.n <= handle.attempt]
+    if not rows or rows[-1].n != handle.attempt:
+        return []
+    now = context.machine_of(rows[-1])
+    machines = ((row, context.machine_of(row)) for row in rows[:-1])
+    return [row for row, then in machines if then is None or now is None or then.ref != now.ref]
+
+
+def _goes_on(one: Earlier) -> bool:
+    """Whether the file that took the place begins with all that was there."""
+    try:
+        with one.place.open("rb") as old, one.path.open("rb") as new:
+            return all(block == new.read(len(block)) for block in _blocks(old))
+    except OSError:
+        return False
+
+
+def _blocks(file: IO[bytes]) -> Iterator[bytes]:
+    while block := file.read(BLOCK_BYTES):
+        yield block
+
+
+def _drop(place: Path, dest: Path) -> None:
+    """Remove a file and the folders that were made for it."""
+    with contextlib.suppress(OSError):
+        place.unlink()
+        for folder in place.parents:
+            if folder == dest:
+                break
+            folder.rmdir()

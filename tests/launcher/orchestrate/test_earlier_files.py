@@ -1,0 +1,47 @@
+"""What a stage brings home from one machine after another, under the same names."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from tests.system.house import House
+
+PROGRAM = """
+mkdir -p outputs saved
+step=0
+if [ -n "$LAUNCH_RESUME_FROM" ]; then step=$(cat "$LAUNCH_RESUME_FROM"); fi
+echo "$step" >> outputs/appended.csv
+truncate -s 65M outputs/large.bin; echo "$step" >> outputs/large.bin
+echo same > outputs/same.txt
+echo head > outputs/whole.csv
+if [ "$step" = 7 ]; then echo tail >> outputs/whole.csv; exit 0; fi
+echo "{\\"step\\": 7, \\"total\\": 9}" >> "$LAUNCH_METRICS_FILE"
+trap 'echo 7 > saved/.new; mv saved/.new saved/step_7; exit 75' TERM
+while true; do sleep 0.1; done
+"""
+
+
+def test_a_file_that_the_next_machine_begins_again_is_kept_and_one_that_goes_on_is_not(house: House) -> None:
+    run = house.launch(house.job(PROGRAM), provider="fake", instance="t4.1x")
+    house.until_step(run, 7)
+    run.stop()
+    run.wait(timeout_s=90)
+    results = Path(run.status().results_dir)
+    before = {
+        path.name: path.read_text() for path in results.rglob("*.*") if path.suffix in (".csv", ".jsonl")
+    }
+    run.resume()
+    status = run.wait(timeout_s=90)
+    assert status.state == "succeeded", status.reason
+    assert [attempt.n for attempt in run.status().attempts] == [1, 2]
+    assert (results / "outputs/appended.csv").read_text() == "7\n"
+    assert (results / "earlier/1/outputs/appended.csv").read_text() == before["appended.csv"] == "0\n"
+    assert (results / "logs/earlier/1/metrics.jsonl").read_text() == before["metrics.jsonl"]
+    assert (results / "outputs/whole.csv").read_text() == "head\ntail\n"
+    kept = {path.name for path in (results / "earlier").rglob("*.*") if path.is_file()}
+    assert kept == {"appended.csv"}, "what goes on, is the same or large, is there once"
+    told = [event.message for event in run.events() if event.data.get("action") == "kept"]
+    assert any("appended.csv" in words and "attempt 1" in words for words in told)
+    assert str(results / "earlier/1/outputs/appended.csv") in {
+        path for path, _, _ in house.store.outputs(run.id)
+    }
