@@ -15,7 +15,7 @@ CONFIG = {
     "model": {"n_units": 16, "n_layers": 1, "rnn_dropout": 0.0},
     "num_training_batches": 2, "batches_per_val_step": 2, "lr_warmup_steps": 1,
     "dataset": {"batch_size": 4, "days_per_batch": 2},
-    "compute": {"threads": 1, "precision": "fp32", "cache": "none"},
+    "compute": {"device": "cpu", "threads": 1, "precision": "fp32", "cache": "none"},
     "records": {"curves": False, "tensorboard": False},
     "safety": {"validate_first": False},
 }  # fmt: skip
