@@ -42,8 +42,7 @@ def calibrate_if_due(context: RunContext, spent: Spent, reserve: Reserve) -> Non
         context.limits,
         spent,
         disk_gib=context.plan.disk_gib,
-        pull_s=reserve.pull_s,
-        pull_bytes=reserve.pull_bytes,
+        reserve=reserve,
         now=context.clock(),
     )
     if found is None:

@@ -12,6 +12,7 @@ from datetime import datetime
 
 from launcher.forecast.ranges import Range
 from launcher.policy.limits import Limits, Spent, forecast_usd
+from launcher.policy.reserve import Reserve
 from provisioning import Offer
 
 __all__ = ["AFTER_S", "LEAST_STEPS", "Calibrated", "Seen", "calibrated"]
@@ -56,22 +57,26 @@ def calibrated(
     spent: Spent,
     *,
     disk_gib: float,
-    pull_s: float,
-    pull_bytes: float,
+    reserve: Reserve,
     now: datetime,
 ) -> Calibrated | None:
-    """Return what the run will come to; None while too little has been seen to say it."""
+    """Return what the run will come to; None while too little has been seen to say it.
+
+    ``reserve`` is what bringing the rest home may take; in the good case it is home already.
+    """
     if seen.working_s < AFTER_S or seen.steps_done < LEAST_STEPS or seen.steps_per_s <= 0.0:
         return None
     likely_s = seen.steps_left / seen.steps_per_s * (1.0 + seen.toll)
-    left_s = Range(_PACE[0] * likely_s, likely_s, _PACE[1] * likely_s)
+    steps_s = Range(_PACE[0] * likely_s, likely_s, _PACE[1] * likely_s)
+    left_s = steps_s + Range(0.0, reserve.likely_pull_s, reserve.pull_s)
+    moved = (0.0, reserve.pull_bytes, reserve.pull_bytes)
     usd = Range(
         *(
-            forecast_usd(offer, spent, remaining_s=seconds + pull_s, disk_gib=disk_gib, pull_bytes=pull_bytes)
-            for seconds in (left_s.low, left_s.likely, left_s.high)
+            forecast_usd(offer, spent, remaining_s=seconds, disk_gib=disk_gib, pull_bytes=pull_bytes)
+            for seconds, pull_bytes in zip((left_s.low, left_s.likely, left_s.high), moved, strict=True)
         )
     )
-    hours = (left_s + Range.exactly(spent.seconds + pull_s)) * (1.0 / 3600.0)
+    hours = (left_s + Range.exactly(spent.seconds)) * (1.0 / 3600.0)
     limit = limits.max_cost_usd
     return Calibrated(
         at=now,

@@ -50,6 +50,9 @@ class Reserve:
 
     save_s: float
     pull_s: float
+    """Kept back: with a margin, and never less than a little."""
+    likely_pull_s: float
+    """Without either."""
     pull_bytes: float
 
 
@@ -61,6 +64,8 @@ def reserve_for(measured: Measured, *, checkpoint_bytes: int = 0, fetched_bytes:
     """
     save_s = SAVE_S if measured.save_s is None else max(LEAST_SAVE_S, MARGIN * measured.save_s)
     pull_bytes = float(checkpoint_bytes + fetched_bytes + measured.output_bytes)
-    seconds = MARGIN * pull_bytes / (measured.bytes_per_s or ASSUMED_BYTES_PER_S)
+    likely_s = pull_bytes / (measured.bytes_per_s or ASSUMED_BYTES_PER_S)
     least_s = PULL_S if measured.bytes_per_s is None else LEAST_PULL_S
-    return Reserve(save_s=save_s, pull_s=max(least_s, seconds), pull_bytes=pull_bytes)
+    return Reserve(
+        save_s=save_s, pull_s=max(least_s, MARGIN * likely_s), likely_pull_s=likely_s, pull_bytes=pull_bytes
+    )
