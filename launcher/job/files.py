@@ -48,7 +48,9 @@ def _missing(job: Job) -> Iterator[FieldError]:
     for position, path in enumerate(job.requires):
         at_home = required_at_home(job, path)
         if at_home is not None and not at_home.exists():
-            yield _error(at_home, "does not exist", ("requires", position))
+            in_code = mount_above(job, path) is None
+            of = f"the working folder, {job.workdir_path}" if in_code else "the job file"
+            yield _error(at_home, "does not exist", ("requires", position), relative_to=of)
 
 
 def _missing_environment_files(job: Job, environment: Environment, above: Path) -> Iterator[FieldError]:
@@ -68,13 +70,13 @@ def _notebook(path: pathlib.Path, field: Path) -> Iterator[FieldError]:
         yield FieldError(f"{path} {problem}", path=field, hint="open it in Jupyter, and save it again")
 
 
-def _error(path: pathlib.Path, what: str, field: Path) -> FieldError:
+def _error(path: pathlib.Path, what: str, field: Path, *, relative_to: str = "the job file") -> FieldError:
     try:
         siblings = [sibling.name for sibling in path.parent.iterdir()] if path.parent.is_dir() else []
     except OSError:
         siblings = []
     close = nearest(path.name, siblings) if what == "does not exist" else None
-    hint = f"did you mean {path.parent / close}?" if close else "paths at home are relative to the job file"
+    hint = f"did you mean {path.parent / close}?" if close else f"it is looked for relative to {relative_to}"
     return FieldError(f"{path} {what}", path=field, hint=hint)
 
 

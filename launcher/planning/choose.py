@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 
 from launcher.errors import NothingToRent, OverBudget
 from launcher.forecast.estimates import Estimate
 from launcher.forecast.throughput import Source
+from launcher.policy.limits import up_to_cent
 from launcher.quantities import offer_words, usd
 from provisioning import Offer
 
@@ -65,7 +65,10 @@ def choose(estimates: Sequence[Estimate], asked: Asked) -> Choice:
         )
     affordable = [item for item in rentable if not _note(rejected, item, _too_dear(item, asked))]
     if not affordable:
-        raise _over_budget(rentable, asked)
+        others = [
+            item for item in estimates if not _not_rentable(item.offer, replace(asked, spot=not asked.spot))
+        ]
+        raise _over_budget(rentable, others, asked)
     ranked = affordable if asked.in_order else sorted(affordable, key=_rank)
     in_time = [item for item in ranked if asked.until is None or _is_in_time(item, asked.now, asked.until)]
     chosen = (in_time or ranked)[0]
@@ -126,11 +129,15 @@ def _not_rentable(offer: Offer, asked: Asked) -> str | None:
 
 def _too_dear(item: Estimate, asked: Asked) -> str | None:
     """A guess is refused only when even its low end is too much: the limit is enforced while it runs anyway."""
-    limit = asked.max_cost_usd
-    expected = item.usd.low if item.source is Source.GUESS else item.usd.likely
+    limit, expected = asked.max_cost_usd, _least_usd(item)
     if limit is None or expected <= limit:
         return None
     return f"would cost about ${expected:.2f}, above ${limit:.2f}"
+
+
+def _least_usd(item: Estimate) -> float:
+    """The least limit that it may begin with."""
+    return item.usd.low if item.source is Source.GUESS else item.usd.likely
 
 
 def _is_in_time(item: Estimate, now: datetime, until: datetime) -> bool:
@@ -144,12 +151,19 @@ def _nearest(rejected: Sequence[tuple[Offer, str]]) -> str:
     return f"{shown}; and {more} more" if more > 0 else shown
 
 
-def _over_budget(rentable: Sequence[Estimate], asked: Asked) -> OverBudget:
+def _over_budget(rentable: Sequence[Estimate], others: Sequence[Estimate], asked: Asked) -> OverBudget:
+    """``others`` are of the other market, which is not taken unasked."""
     cheapest = min(rentable, key=_rank)
+    other = min(others, key=_rank, default=None)
     cost, limit = cheapest.usd, asked.max_cost_usd or 0.0
+    enough = up_to_cent(min(map(_least_usd, rentable)))
+    market, flag = ("on spot", "--on-demand") if asked.spot else ("on demand", "--spot")
+    is_cheaper = other is not None and other.usd.likely < cost.likely
+    there = f"{flag} for about {usd(other.usd.likely)}, " if other and is_cheaper else ""
     return OverBudget(
-        f"the cheapest way, {offer_words(cheapest.offer)}, would cost about {usd(cost.likely)}"
+        f"the cheapest way {market}, {offer_words(cheapest.offer)}, would cost about {usd(cost.likely)}"
         f" ({usd(cost.low)} to {usd(cost.high)}) and the limit is {usd(limit)}",
         left_behind="nothing was rented",
-        hint=f"raise --max-cost to {math.ceil(100 * cost.high) / 100:.2f}, give the job less to do, or look at `launch estimate`",
+        hint=f"{there}--max-cost {enough:.2f} to let it begin or {up_to_cent(cost.high):.2f} for the high case, or give the "
+        "job less to do; `launch estimate` says how much of it fits",
     )

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from launcher.errors import LaunchError
+from launcher.errors import LaunchError, OverBudget
 from launcher.forecast.estimates import Estimate
 from launcher.forecast.ranges import Range
 from launcher.home import Home
@@ -28,6 +29,7 @@ from launcher.planning.prices import (
     what_is_missing,
 )
 from launcher.policy.limits import default_limits
+from launcher.quantities import usd
 from launcher.store import Store
 from provisioning import BadOption, Capabilities, CloudError, DeadlineKind, MissingDependency, Offer
 from provisioning.models import utc_now
@@ -55,6 +57,8 @@ class Comparison:
     """Providers that are priced from their dated tables → what is missing to rent there, in a word."""
     fits: tuple[Fit | None, ...] = ()
     """Of each estimate, how it fits into the limits on money and time that were named."""
+    limits: str = ""
+    """Those limits, in words."""
     market: str = ""
     """Of a job that names its provider: what the first estimate would be on the other market."""
     free: tuple[FreeWay, ...] = ()
@@ -103,7 +107,7 @@ def compare(
     if clouds is not None and not offline:
         known = {cloud: capabilities_of(cloud, job.provider_options.get(cloud, {})) for cloud in clouds}
         try:
-            plan = plan_for(job, wants, known, home, env)
+            plan = _whatever_it_costs(lambda within: plan_for(job, within, known, home, env), wants)
         except CloudError as err:
             miss = Miss(provider=", ".join(clouds), message=err.message, hint=err.hint)
             market = ask_offline(job, clouds, lacks=what_is_missing(err), miss=miss)
@@ -112,7 +116,9 @@ def compare(
         else:
             priced = (plan.estimate, *others_of(plan, wants, known))
             fits = _fits(priced, wants, now)
-            return Comparison(estimates=priced, fits=fits, market=plan.market, now=now)
+            return Comparison(
+                estimates=priced, fits=fits, market=plan.market, now=now, limits=_limits_words(wants)
+            )
     else:
         market = ask_everyone(job, home=home.root, environ=env, offline=offline)
     found = _ranked(job, market, wants, now, is_open=clouds is None)
@@ -123,6 +129,23 @@ def compare(
     from launcher.planning.free import free_ways  # and its table, which who names a provider does not need
 
     return replace(found, free=free_ways(job, wants))
+
+
+def _whatever_it_costs(plan: Callable[[Wants], Plan], wants: Wants) -> Plan:
+    """Plan within the limits, and what nothing within them could do as it would be without one on money.
+
+    A launch is refused then; how much of the work the money does is what an estimate is asked for.
+    """
+    try:
+        return plan(wants)
+    except OverBudget:
+        return plan(replace(wants, max_cost_usd=None))
+
+
+def _limits_words(wants: Wants) -> str:
+    money = None if wants.max_cost_usd is None else usd(wants.max_cost_usd)
+    time = None if wants.until is None else f"by {wants.until.astimezone():%Y-%m-%d %H:%M}"
+    return ", ".join(word for word in (money, time) if word is not None)
 
 
 def _require_sane(wants: Wants) -> None:
@@ -146,21 +169,23 @@ def _in_stages(
     clouds, now = clouds_of(job), utc_now()
     asking = _Asking(home=home, environ=environ, store=store, offline=offline)
     if clouds is not None:
-        plan = asking.plan(job, wants)
+        plan = _whatever_it_costs(partial(asking.plan, job), wants)
         notes = what_fits(job, plan.estimate, wants.until, now) if wants.until is not None else ()
         return Comparison(
             estimates=(plan.estimate,),
             misses=tuple(asking.misses.values()),
             lacking=asking.lacking,
             fits=_fits((plan.estimate,), wants, now),
+            limits=_limits_words(wants),
             market=plan.market,
             notes=notes,
             now=now,
         )
     found: list[Estimate] = []
     for cloud in provider_names():
+        there = with_options(job, {"provider": cloud})
         try:
-            found.append(asking.plan(with_options(job, {"provider": cloud}), wants).estimate)
+            found.append(_whatever_it_costs(partial(asking.plan, there), wants).estimate)
         except (CloudError, LaunchError) as err:
             asking.misses[cloud] = Miss(provider=cloud, message=err.message, hint=err.hint)
     misses = tuple(asking.misses.values())
@@ -171,6 +196,7 @@ def _in_stages(
     return Comparison(
         estimates=tuple(item for item, _ in pairs),
         fits=tuple(fit for _, fit in pairs),
+        limits=_limits_words(wants),
         misses=misses,
         lacking={cloud: lacks for cloud, lacks in asking.lacking.items() if cloud in priced},
         is_open=True,
@@ -237,6 +263,7 @@ def _ranked(job: Job, market: Market, wants: Wants, now: datetime, *, is_open: b
     return Comparison(
         estimates=tuple(item for item, _ in pairs),
         fits=tuple(fit for _, fit in pairs),
+        limits=_limits_words(wants),
         misses=market.misses,
         is_open=is_open,
         lacking=market.lacking,

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from launcher.forecast.estimates import Estimate
     from launcher.forecast.ranges import Range
     from launcher.planning.comparison import Comparison
+    from launcher.planning.fits import Fit
     from provisioning import Offer
 
 __all__ = [
@@ -56,12 +57,22 @@ def estimates_view(name: str, found: Comparison) -> RenderableType:
         f"{words.usd_per_hour(first.offer.usd_per_hour)}, {first.offer.price_source}", style=style.QUIET
     )
     parts: list[RenderableType] = [Text.assemble(head, "  ", source), Padding(bill(first), (1, 0, 0, 2))]
+    if (fit := next(iter(found.fits), None)) is not None:
+        parts.append(_fit(fit, found.limits))
     if found.market:
         parts.append(Text(f"  market: {found.market}"))
     parts += [Text(f"! {note}", style=style.WARNING) for note in found.notes]
     if len(estimates) > 1:
         parts.append(Padding(ranked(estimates), (1, 0, 0, 2)))
     return Group(*parts)
+
+
+def _fit(fit: Fit, limits: str) -> Text:
+    """Say whether a bill is within the limits that were named, and else how much of the work is."""
+    if fit.fits:
+        sure = "yes, even in the high case" if fit.is_sure else "likely, and not in the high case"
+        return Text(f"  fits ({limits}): {sure}")
+    return Text(f"! fits ({limits}): {fit.words} of the work, bound by {fit.bound_by}", style=style.WARNING)
 
 
 def bill(estimate: Estimate, *, with_hints: bool = True) -> RenderableType:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+from datetime import datetime, timedelta
 from pathlib import Path
 
 import pytest
@@ -204,6 +205,16 @@ def test_what_fits_comes_first_and_nothing_fits_is_exit_5(shop: Cli) -> None:
     assert shares == sorted(shares, reverse=True) and shares[0] == 1.0 > shares[-1]
     none = shop("estimate", "--offline", "--gpu", "T4", "--max-cost", "0.05")
     assert none.code == 5 and "%" in none.out
+    here = ("estimate", "--provider", "fake", "--gpu", "T4")
+    poor = shop(*here, "--max-cost", "0.05", "--json")
+    assert poor.code == 5 and {item["fits"]["share"] < 1.0 for item in poor.document["estimates"]} == {True}
+    late = shop(
+        *here, "--max-cost", "0.05", "--until", f"{datetime.now() + timedelta(minutes=9):%Y-%m-%dT%H:%M}"
+    )
+    assert late.code == 5 and "in all" in late.out, late.err
+    assert "! fits ($0.050, by 20" in late.out and " % of the work, bound by " in late.out
+    rich = shop(*here, "--max-cost", "1000")
+    assert rich.code == 0 and "  fits ($1,000): yes, even in the high case" in rich.out
 
 
 def test_memory_of_a_gpu_chooses_the_machine(shop: Cli) -> None:

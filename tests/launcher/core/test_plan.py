@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import re
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -141,8 +142,25 @@ class TestRefusals:
             plan(T4, A10G, max_cost_usd=1.0)
         assert caught.value.exit_code == 5
         assert caught.value.left_behind == "nothing was rented"
-        assert caught.value.hint
-        assert "--max-cost" in caught.value.hint
+        assert str(caught.value).startswith("the cheapest way on demand, ")
+        assert caught.value.hint and "--spot" not in caught.value.hint
+        with pytest.raises(OverBudget) as spot_is_cheaper:
+            plan(T4, spot_offer(), max_cost_usd=1.0)
+        assert "--spot for about $" in (spot_is_cheaper.value.hint or "")
+
+    def test_the_limit_that_is_advised_is_enough(self) -> None:
+        for work in (Work(), SIX_HOURS.work):
+            with pytest.raises(OverBudget) as caught:
+                plan(T4, work=work, max_cost_usd=0.01)
+            advised = re.findall(
+                r"--max-cost (\d+\.\d\d) to let it begin or (\d+\.\d\d)", caught.value.hint or ""
+            )
+            assert len(advised) == 1
+            for usd in map(float, advised[0]):
+                assert plan(T4, work=work, max_cost_usd=usd).limits.max_cost_usd == usd
+            assert plan(T4, work=work, max_cost_usd=float(advised[0][1])).estimate.usd.high <= float(
+                advised[0][1]
+            )
 
     def test_what_fits_the_budget_is_chosen_where_the_first_does_not(self) -> None:
         found = plan(A10G, T4, in_order=True, max_cost_usd=3.6)

@@ -69,6 +69,9 @@ def test_every_missing_file_is_named_with_its_field(tmp_path: Path) -> None:
     assert list(fields) == ["file_mounts.raw", "environment.requirements", "requires[1]", "requires[2]"]
     assert fields["environment.requirements"].hint == f"did you mean {folder / 'requirement.txt'}?"
     assert str(fields["requires[2]"]) == "requires[2]: /nowhere/raw/x.h5 does not exist"
+    assert fields["requires[2]"].hint == "it is looked for relative to the job file", "by way of its mount"
+    (code,) = missing_files(job_in(tmp_path, workdir="p", requires=["elsewhere.yaml"]))
+    assert code.hint == f"it is looked for relative to the working folder, {tmp_path / 'p'}"
     assert len(of(look(job), "files", Level.ERROR)) == 4
 
 
