@@ -16,7 +16,7 @@ from launcher.errors import LaunchError, UsageError
 from launcher.job import Job, Recovery, Resources
 from launcher.job.smoke import run_to_rehearse
 from launcher.quantities import duration, offer_words
-from launcher.rehearse.findings import Loss, Rehearsal, judge, save_interval_s
+from launcher.rehearse.findings import Loss, Rehearsal, begins_anew, judge, save_interval_s
 from launcher.rehearse.observed import Leaving, Observed, Return
 from launcher.rehearse.watch import Life, Watch
 from launcher.run import Run
@@ -293,7 +293,7 @@ def _matches(pattern: str, names: list[str]) -> bool:
 
 
 def _losses(job: Job, observed: Observed, environ: Mapping[str, str]) -> tuple[Loss, ...]:
-    """The work between two saves, at the price of the cheapest offer of each provider."""
+    """The work between two saves, at the price of the cheapest offer of each provider; all of it where nothing is kept."""
     from launcher.planning.comparison import compare
 
     interval_s = save_interval_s(observed) or observed.watched_s
@@ -310,6 +310,7 @@ def _losses(job: Job, observed: Observed, environ: Mapping[str, str]) -> tuple[L
         offer = estimate.offer
         if offer.usd_per_hour <= 0 or offer.provider in cheapest:
             continue
-        usd = offer.usd_per_hour * interval_s / 3600
+        hours = estimate.hours.high if begins_anew(observed) else interval_s / 3600
+        usd = offer.usd_per_hour * hours
         cheapest[offer.provider] = Loss(offer=offer_words(offer), usd_per_hour=offer.usd_per_hour, usd=usd)
     return tuple(cheapest.values())

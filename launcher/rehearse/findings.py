@@ -12,7 +12,7 @@ from launcher.quantities import duration, size
 from launcher.rehearse.observed import Leaving, Observed, Return
 from trainer.contract import Exit
 
-__all__ = ["Finding", "Grade", "Loss", "Rehearsal", "judge", "save_interval_s"]
+__all__ = ["Finding", "Grade", "Loss", "Rehearsal", "begins_anew", "judge", "save_interval_s"]
 
 SLOW_LEAVING = 0.8
 """Of the notice: who needs more than this will one day not make it."""
@@ -66,7 +66,7 @@ class Loss:
     offer: str
     usd_per_hour: float
     usd: float
-    """All work since the last save, at its worst."""
+    """All work since the last save, at its worst; the whole run where it goes on from nothing."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -92,6 +92,17 @@ class Rehearsal:
 def judge(seen: Observed) -> tuple[Finding, ...]:
     """Return the findings in the order of a run's life."""
     return tuple(_findings(seen))
+
+
+def begins_anew(seen: Observed) -> bool:
+    """After a loss everything is done again: no checkpoint was there, or it was not used."""
+    back = seen.after_kill or seen.after_notice
+    return back is not None and (back.given is None or _is_ignored(back))
+
+
+def _is_ignored(back: Return) -> bool:
+    """It was given a checkpoint and began at the first step all the same."""
+    return back.first_step is not None and (back.step_before or 0) > 1 and back.first_step <= 1
 
 
 def save_interval_s(seen: Observed) -> float | None:
@@ -221,7 +232,7 @@ def _going_on(check: str, when: str, back: Return, *, here: bool) -> Finding:
         words = f"{when} it was given {back.given}; it reports no steps, so whether it uses it cannot be seen"
         return Finding(check=check, grade=Grade.WARNING, words=words, fix=REPORT)
     before = back.step_before or 0
-    if before > 1 and back.first_step <= 1:
+    if _is_ignored(back):
         words = (
             f"{when} it began again at step {back.first_step}, though {back.given} was in LAUNCH_RESUME_FROM"
         )

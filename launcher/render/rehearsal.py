@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
 from launcher.quantities import usd, usd_per_hour
-from launcher.rehearse.findings import Grade, save_interval_s
+from launcher.rehearse.findings import Grade, begins_anew, save_interval_s
 
 if TYPE_CHECKING:
     from launcher.rehearse import Rehearsal
@@ -26,7 +26,8 @@ def rehearsal_lines(name: str, result: Rehearsal) -> Iterator[str]:
         yield from (f"      {line}" for line in rest)
     if result.losses:
         yield ""
-        yield "a machine lost without notice costs at most, in work done again:"
+        most = "the whole run up to then, at most" if begins_anew(result.observed) else "at most"
+        yield f"a machine lost without notice costs {most}, in work done again:"
         for loss in result.losses:
             yield f"  {usd(loss.usd):<8} at {usd_per_hour(loss.usd_per_hour)}, {loss.offer}"
     for fix in dict.fromkeys(finding.fix for finding in result.findings if finding.fix):

@@ -47,6 +47,8 @@ def test_a_program_that_knows_nothing_is_told_what_to_change(cli: Cli) -> None:
     assert "LAUNCH_CHECKPOINT_DIR" in findings["checkpoints"]["fix"]
     assert "does not listen to SIGTERM" in findings["notice"]["words"]
     assert findings["resume"]["grade"] == Grade.FAILED.value
+    assert ended.document["losses"], "it loses the whole run, which is hours where nothing is known of it"
+    assert all(loss["usd"] > 0.5 * loss["usd_per_hour"] for loss in ended.document["losses"])
     assert not ended.document["passed"]
 
 

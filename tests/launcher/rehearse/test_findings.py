@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import pytest
 
-from launcher.rehearse.findings import Finding, Grade, Rehearsal, judge, save_interval_s
+from launcher.rehearse.findings import Finding, Grade, Loss, Rehearsal, begins_anew, judge, save_interval_s
 from launcher.rehearse.observed import Leaving, Observed, Return, Save
 from launcher.render.rehearsal import rehearsal_lines
 
@@ -128,3 +128,23 @@ def test_what_was_done_before_anything_was_tried_has_not_passed() -> None:
     assert not result.passed
     *_, verdict = rehearsal_lines("demo", result)
     assert "nothing is known of an interruption" in verdict
+
+
+@pytest.mark.parametrize(
+    ("after_notice", "after_kill", "said"),
+    [
+        (BACK, BACK, "costs at most, in work"),
+        (replace(BACK, given=None), BACK, "costs at most, in work"),
+        (BACK, replace(BACK, given=None), "costs the whole run up to then, at most,"),
+        (BACK, replace(BACK, first_step=1), "costs the whole run up to then, at most,"),
+        (replace(BACK, given=None), None, "costs the whole run up to then, at most,"),
+    ],
+)
+def test_what_goes_on_from_nothing_costs_the_whole_run(
+    after_notice: Return, after_kill: Return | None, said: str
+) -> None:
+    seen = replace(GOOD, after_notice=after_notice, after_kill=after_kill)
+    loss = Loss(offer="fake t4.1x", usd_per_hour=0.35, usd=7.0)
+    drawn = rehearsal_lines("demo", Rehearsal(observed=seen, findings=judge(seen), losses=(loss,)))
+    assert begins_anew(seen) == ("whole run" in said)
+    assert any(said in line for line in drawn)
