@@ -31,12 +31,20 @@ def chosen_here(here: Sequence[KeptHere], runs: Sequence[str]) -> list[KeptHere]
     for run_id in runs:
         if run_id not in by_run:
             raise UsageError(
-                f"{run_id}: no machine and no run with files here", hint="`launch gc` lists them"
+                f"{run_id}: no machine and no run with files here", hint=_whole_id(run_id, sorted(by_run))
             )
         if by_run[run_id].judgement is Judgement.LEAVE:
             raise UsageError(f"what {run_id} has left here is kept: {by_run[run_id].why}")
     named = [by_run[run_id] for run_id in dict.fromkeys(runs)] or list(here)
     return [item for item in named if item.judgement is not Judgement.LEAVE]
+
+
+def _whole_id(given: str, run_ids: Sequence[str]) -> str:
+    """Say which run may be meant: what is deleted is named by its whole id, never by a name that may fit others."""
+    meant = [run_id for run_id in run_ids if run_id.startswith(given)]
+    if not meant:
+        return "`launch gc` lists them"
+    return f"what is deleted takes the whole id: {' or '.join(meant[:3])}; `launch gc` lists them"
 
 
 def show_here(screen: Screen, here: Sequence[KeptHere]) -> None:

@@ -32,6 +32,9 @@ def test_files_of_ended_runs_are_shown_with_their_size_and_go_when_nobody_needs_
     refused = house.command("gc", done.id, "--yes")
     assert (refused.returncode, "kept until" in refused.stderr) == (2, True)
 
+    unclear = house.command("gc", "stop", "--yes")
+    assert (unclear.returncode, f"takes the whole id: {stopped.id}" in unclear.stderr) == (2, True)
+
     house.store.update_run(done.id, ended_at=utc_now() - timedelta(days=15))
     told = json.loads(house.command("gc", "--json", "--yes").stdout)["kept_here"]
     assert {item["run_id"]: item["action"] for item in told} == {done.id: "removed", stopped.id: "kept"}
