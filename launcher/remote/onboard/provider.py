@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 from typing import Any, Dict, Optional, Tuple
@@ -37,6 +38,17 @@ def http(request: Dict[str, Any], timeout_s: float) -> Tuple[int, str]:
             return error.code, ""
 
 
+def in_words(text: str) -> str:
+    """What a provider says, for people: a flat JSON object as its names and values, anything else as it is."""
+    try:
+        told = json.loads(text)
+    except ValueError:
+        return text.strip()
+    if not isinstance(told, dict) or any(isinstance(value, (dict, list)) for value in told.values()):
+        return text.strip()
+    return ", ".join("%s %s" % (name, value) for name, value in told.items())
+
+
 class NoticeProbe:
     """Asks whether the machine is about to be taken away, as `run.json` says how."""
 
@@ -58,12 +70,12 @@ class NoticeProbe:
     def ask_warning(self) -> Optional[str]:
         """What is said about a higher risk, or None."""
         text = self._http(self._spec["warning_url"])
-        return None if text is None else text.strip() or "a higher risk"
+        return None if text is None else in_words(text) or "a higher risk"
 
     def ask(self) -> Optional[str]:
         """The notice's text, or None when there is none; an unreachable service is no notice."""
         text = self._file() if self.is_file else self._http(self._spec["url"])
-        return text.strip() or "notice" if text is not None and self._match.search(text) else None
+        return in_words(text) or "notice" if text is not None and self._match.search(text) else None
 
     def _file(self) -> Optional[str]:
         from urllib.parse import unquote, urlsplit

@@ -130,6 +130,7 @@ def test_a_notice_from_a_metadata_service_with_tokens(
         service.notice = b'{"action": "terminate", "time": "2030-01-01T00:00:00Z"}'
         progress = machine.ended(handle)
     assert (progress.exit_code, progress.cause) == (75, Cause.NOTICE)
+    machine.said(handle, "about to be taken away: action terminate, time 2030-01-01T00:00:00Z")
 
 
 def test_a_silent_metadata_service_holds_nothing_up(machine: Machine) -> None:
