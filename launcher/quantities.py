@@ -9,7 +9,7 @@ if TYPE_CHECKING:
 
     from provisioning import Offer
 
-__all__ = ["bit_rate", "duration", "offer_words", "size", "usd", "usd_per_hour"]
+__all__ = ["bit_rate", "duration", "gib", "offer_words", "size", "usd", "usd_per_hour"]
 
 _SIZE_UNITS = ("B", "kB", "MB", "GB", "TB")
 
@@ -42,7 +42,7 @@ def duration(seconds: float) -> str:
     ):
         if whole >= unit_s:
             large, small = whole // unit_s, whole % unit_s // lower_s
-            return f"{large} {unit} {small} {lower}" if small else f"{large} {unit}"
+            return f"{large:,} {unit} {small} {lower}" if small else f"{large:,} {unit}"
     raise AssertionError("unreachable: every duration of a minute or more has a unit")
 
 
@@ -56,6 +56,11 @@ def size(num_bytes: float) -> str:
     if unit == "B":
         return f"{value:.0f} B"
     return f"{value:.0f} {unit}" if value >= 100 else f"{value:.1f} {unit}"
+
+
+def gib(amount: float) -> str:
+    """Write binary gigabytes as offers count them, never with an exponent: ``16 GiB``, ``23.5 GiB``, ``4,656.6 GiB``."""
+    return f"{amount:,.1f}".removesuffix(".0") + " GiB"
 
 
 def bit_rate(bytes_per_s: float) -> str:

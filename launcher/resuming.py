@@ -16,6 +16,7 @@ from launcher.planning.preparation import prepare
 from launcher.policy.limits import Limits, raise_max_cost
 from launcher.policy.stages import StageRecord, is_over, to_redo
 from launcher.policy.states import RunState
+from launcher.quantities import duration
 from launcher.records import to_json
 from launcher.secrets import write_secrets
 from launcher.store import AttemptRow
@@ -146,7 +147,7 @@ def _reopen(context: RunContext, attempt: AttemptRow) -> None:
 def _limits(context: RunContext, max_cost: str | float | None, max_duration_s: float | None) -> Limits:
     """Return the limits from now on; a default limit on time that is mostly used up grows by as much again."""
     limits, spent = context.limits, spent_now(context)
-    limits = raise_max_cost(limits, None if max_cost is None else str(max_cost), spent)
+    limits = raise_max_cost(limits, None if max_cost is None else str(max_cost), spent, run_id=context.run_id)
     if max_duration_s is not None:  # a new limit on time takes the place of an old date too
         limits = dataclasses.replace(
             limits, max_duration_s=max_duration_s, duration_is_default=False, until=None
@@ -157,12 +158,12 @@ def _limits(context: RunContext, max_cost: str | float | None, max_duration_s: f
         raise OverBudget(
             f"the run was to end by {limits.until:%Y-%m-%d %H:%M} UTC, which has passed",
             left_behind="the run stays as it is",
-            hint="launch resume RUN --max-duration 2h gives it a limit of another kind",
+            hint=f"launch resume {context.run_id} --max-duration 2h gives it a limit of another kind",
         )
     if spent.seconds >= limits.max_duration_s:
         raise OverBudget(
-            f"the run has used {spent.seconds / 3600:.2f} h and its limit is {limits.max_duration_s / 3600:.2f} h",
+            f"the run has used {duration(spent.seconds)} and its limit is {duration(limits.max_duration_s)}",
             left_behind="the run stays as it is",
-            hint="launch resume RUN --max-duration 2h gives it a new limit",
+            hint=f"launch resume {context.run_id} --max-duration 2h gives it a new limit",
         )
     return limits

@@ -453,7 +453,7 @@ class Run:
         if not rows:
             copies = f"; `launch pull {self.id} DIR` copies them" if self._is_home_alone() else ""
             raise WrongState(
-                f"{self.id} has no machine: it is {self._store.run(self.id).state}",
+                f"{self.id} has no machine: its state is {self._store.run(self.id).state}",
                 hint=f"its outputs are in {self._store.run(self.id).results_dir}{copies}",
             )
         ref = InstanceRef.parse(rows[-1].ref)

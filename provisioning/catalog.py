@@ -122,7 +122,12 @@ def _too_small(offer: Offer, query: Query) -> Iterator[str]:
     )
     for what, have, want in floors:
         if have is not None and want is not None and have < want:
-            yield f"{have:g} {what}, {want:g} wanted"
+            yield f"{_plain(have)} {what}, {_plain(want)} wanted"
+
+
+def _plain(amount: float) -> str:
+    """Write an amount without an exponent and with at most two decimals."""
+    return f"{amount:,.2f}".rstrip("0").rstrip(".")
 
 
 def rank(offers: Iterable[Offer]) -> list[Offer]:

@@ -11,6 +11,9 @@ from trainer.errors import ConfigError
 
 __all__ = ["check", "check_limit", "check_sessions"]
 
+MOST_STEPS = 10**12
+"""What a job file takes as `work.steps`, too: more is a slip of the keyboard."""
+
 
 def check(config: Config) -> None:
     """Raise `ConfigError`, naming the field, for the first thing that cannot work."""
@@ -157,6 +160,11 @@ def _check_days(dataset: DatasetConfig) -> None:
 
 def _check_schedule(config: Config) -> None:
     _at_least(config.num_training_batches, 1, "num_training_batches")
+    _require(
+        config.num_training_batches <= MOST_STEPS,
+        "num_training_batches",
+        f"must be at most {MOST_STEPS:.0e}, found {config.num_training_batches:.3g}",
+    )
     for name in ("lr_max", "lr_max_day"):
         value = getattr(config, name)
         _require(value is None or value > 0, name, "must be positive")

@@ -10,6 +10,7 @@ from launcher.errors import JobFileError
 from launcher.job import Job
 from launcher.job.problem import nearest
 from launcher.job.resources import Resources
+from launcher.quantities import gib
 from provisioning import (
     BadCredentials,
     BadOption,
@@ -249,10 +250,10 @@ def wish_words(query: Query) -> str:
     parts = [
         query.instance_type,
         f"{query.gpu_count or 1} × {query.gpu_name}" if query.gpu_name else None,
-        f"GPU with at least {query.min_gpu_memory_gib:.3g} GiB" if query.min_gpu_memory_gib else None,
+        f"GPU with at least {gib(query.min_gpu_memory_gib)}" if query.min_gpu_memory_gib else None,
         f"at least {query.min_vcpus:g} CPUs" if query.min_vcpus else None,
-        f"at least {query.min_memory_gib:.3g} GiB of memory" if query.min_memory_gib else None,
-        f"{query.disk_gib:.3g} GiB of disk" if query.disk_gib else None,
+        f"at least {gib(query.min_memory_gib)} of memory" if query.min_memory_gib else None,
+        f"{gib(query.disk_gib)} of disk" if query.disk_gib else None,
         None if query.spot is None else "spot" if query.spot else "on demand",
         f"in {place}" if place else None,
         f"up to ${query.max_usd_per_hour:g}/h" if query.max_usd_per_hour else None,

@@ -13,7 +13,7 @@ from launcher.errors import OverBudget, UsageError
 from launcher.forecast.money import GIB, burn_usd_per_hour
 from launcher.forecast.ranges import Range
 from launcher.policy.states import Reason
-from launcher.quantities import duration
+from launcher.quantities import duration, usd
 from provisioning import Offer
 
 if TYPE_CHECKING:
@@ -244,7 +244,7 @@ def change_limit(
     return current + value
 
 
-def raise_max_cost(limits: Limits, text: str | None, spent: Spent) -> Limits:
+def raise_max_cost(limits: Limits, text: str | None, spent: Spent, *, run_id: str) -> Limits:
     """Return the limits of a resumed run; ``text`` is what followed ``--max-cost``, None to keep the limit.
 
     Raises:
@@ -255,8 +255,8 @@ def raise_max_cost(limits: Limits, text: str | None, spent: Spent) -> Limits:
         limit = change_limit(limits.max_cost_usd, text, name="--max-cost")
     if limit is not None and limit <= spent.usd:
         raise OverBudget(
-            f"the run has cost ${spent.usd:.2f} and its limit is ${limit:.2f}: nothing is left to resume with",
+            f"the run has cost {usd(spent.usd)} and its limit is {usd(limit)}: nothing is left to resume with",
             left_behind="the run stays as it is",
-            hint="launch resume RUN --max-cost +2 adds two dollars",
+            hint=f"launch resume {run_id} --max-cost +2 adds two dollars",
         )
     return replace(limits, max_cost_usd=limit, cost_is_default=limits.cost_is_default and text is None)

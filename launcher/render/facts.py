@@ -43,7 +43,7 @@ Fact = tuple[str, str]
 SEP = " · "
 PAUSE_WORTH_SAYING_S = 10.0
 HOUR_S = 3600.0
-OF_ITS_CODE = ("job_failed", "bad_config", "setup_failed")
+OF_ITS_CODE = ("job_failed", "crash_loop", "bad_config", "setup_failed")
 """Reasons of an end that are likely to come again from the same code."""
 AT_A_GLANCE = 6
 """How many of the job's numbers are shown where they are looked at in passing."""

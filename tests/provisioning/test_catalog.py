@@ -128,6 +128,7 @@ def test_near_names_are_other_gpus() -> None:
         (Query(gpu_name="L4"), "GPU is T4 with 16 GiB, not L4"),
         (Query(gpu_count=2), "1 GPUs, 2 wanted"),
         (Query(disk_gib=501), "500 GiB of disk, 501 wanted"),
+        (Query(min_memory_gib=4656.6129), "16 GiB of memory, 4,656.61 wanted"),
         (Query(max_usd_per_hour=0.5), "$0.526/h is above $0.5/h"),
     ],
 )

@@ -60,6 +60,7 @@ def test_a_wrong_type_is_named(override: str, expected: str) -> None:
         ("init_from_checkpoint=true", "init_checkpoint_path"),
         ("compute.device=tpu", "compute.device"),
         ("num_training_batches=0", "num_training_batches"),
+        ("num_training_batches=1e30", "must be at most 1e+12"),
         ("lr_max=0", "lr_max"),
         ("lr_max=.inf", "lr_max: inf is not a number to compute with"),
         ("grad_norm_clip_value=.nan", "grad_norm_clip_value: nan is not"),

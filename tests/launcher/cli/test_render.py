@@ -180,6 +180,12 @@ def test_the_end_of_a_failure_has_the_last_words_and_the_way_on() -> None:
     assert "makes a Python" in facts.what_to_do(failed, ("bash: line 1: python: command not found",))
 
 
+@pytest.mark.parametrize("code", ["job_failed", "crash_loop"])
+def test_a_program_that_fails_is_not_mended_by_going_on(code: str) -> None:
+    said = facts.how_to_go_on(ended("failed", reason_code=code))
+    assert said == "launch resume b2t-k3f9, with the code as it was; what you mend now needs a new launch"
+
+
 def test_a_run_ended_by_its_budget_is_told_how_to_get_more() -> None:
     assert (
         facts.how_to_go_on(ended("stopped", reason_code="budget")) == "launch resume b2t-k3f9 --max-cost +2"

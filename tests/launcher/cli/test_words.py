@@ -44,6 +44,7 @@ def test_prices(price: float, text: str) -> None:
         (3600, "1 h"),
         (7500, "2 h 5 min"),
         (86_400 * 3 + 4 * 3600, "3 d 4 h"),
+        (86_400 * 3_989_012 + 6 * 3600, "3,989,012 d 6 h"),
         (-5, "0 s"),
     ],
 )
@@ -130,7 +131,7 @@ def test_a_longer_time_never_reads_as_a_shorter_one(one: float, other: float) ->
 
     def read_back(text: str) -> int:
         parts = text.split()
-        return sum(int(number) * units[unit] for number, unit in zip(parts[::2], parts[1::2], strict=True))
+        return sum(int(number.replace(",", "")) * units[unit] for number, unit in zip(parts[::2], parts[1::2], strict=True))
 
     small, large = sorted((one, other))
     assert read_back(words.duration(small)) <= read_back(words.duration(large))

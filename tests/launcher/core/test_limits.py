@@ -66,7 +66,7 @@ class TestDefaults:
         ("name", "changes"),
         [
             ("max_duration", {"max_duration_s": 0.0}),
-            (r"max_duration must be at most 3650 d: 100000 d", {"max_duration_s": 100_000 * 86_400.0}),
+            (r"max_duration must be at most 3,650 d: 100,000 d", {"max_duration_s": 100_000 * 86_400.0}),
             ("max_cost", {"max_cost_usd": -1.0}),
             ("max_cost", {"max_cost_usd": float("nan")}),
             ("max_price", {"max_usd_per_hour": 0.0}),
@@ -187,11 +187,14 @@ class TestChanging:
 
     def test_resuming_needs_money_that_is_left(self) -> None:
         spent = Spent(usd=5.2)
-        assert raise_max_cost(EIGHT_HOURS, "+2", spent).max_cost_usd == 7.0
-        with pytest.raises(OverBudget, match=r"cost \$5.20 and its limit is \$5.00"):
-            raise_max_cost(EIGHT_HOURS, None, spent)
+        assert raise_max_cost(EIGHT_HOURS, "+2", spent, run_id="b2t-k3f9").max_cost_usd == 7.0
+        with pytest.raises(OverBudget, match=r"cost \$5.20 and its limit is \$5.00") as caught:
+            raise_max_cost(EIGHT_HOURS, None, spent, run_id="b2t-k3f9")
+        assert "launch resume b2t-k3f9 --max-cost +2" in str(caught.value.hint)
+        with pytest.raises(OverBudget, match=r"cost \$0.004 and its limit is <\$0.001"):
+            raise_max_cost(EIGHT_HOURS, "0.0001", Spent(usd=0.004), run_id="b2t-k3f9")
 
     def test_an_unchanged_limit_stays_a_default(self) -> None:
         limits = default_limits(Range(1, 2, 4), Range(1, 2, 4))
-        assert raise_max_cost(limits, None, Spent()) == limits
-        assert not raise_max_cost(limits, "+1", Spent()).cost_is_default
+        assert raise_max_cost(limits, None, Spent(), run_id="b2t-k3f9") == limits
+        assert not raise_max_cost(limits, "+1", Spent(), run_id="b2t-k3f9").cost_is_default
