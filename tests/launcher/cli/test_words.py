@@ -131,7 +131,10 @@ def test_a_longer_time_never_reads_as_a_shorter_one(one: float, other: float) ->
 
     def read_back(text: str) -> int:
         parts = text.split()
-        return sum(int(number.replace(",", "")) * units[unit] for number, unit in zip(parts[::2], parts[1::2], strict=True))
+        return sum(
+            int(number.replace(",", "")) * units[unit]
+            for number, unit in zip(parts[::2], parts[1::2], strict=True)
+        )
 
     small, large = sorted((one, other))
     assert read_back(words.duration(small)) <= read_back(words.duration(large))
