@@ -6,7 +6,6 @@ import os
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime
-from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from launcher.errors import LaunchError, OverBudget
@@ -107,7 +106,7 @@ def compare(
     if clouds is not None and not offline:
         known = {cloud: capabilities_of(cloud, job.provider_options.get(cloud, {})) for cloud in clouds}
         try:
-            plan = _whatever_it_costs(lambda within: plan_for(job, within, known, home, env), wants)
+            plan = _whatever_it_costs(lambda one, within: plan_for(one, within, known, home, env), job, wants)
         except CloudError as err:
             miss = Miss(provider=", ".join(clouds), message=err.message, hint=err.hint)
             market = ask_offline(job, clouds, lacks=what_is_missing(err), miss=miss)
@@ -131,15 +130,15 @@ def compare(
     return replace(found, free=free_ways(job, wants))
 
 
-def _whatever_it_costs(plan: Callable[[Wants], Plan], wants: Wants) -> Plan:
+def _whatever_it_costs(plan: Callable[[Job, Wants], Plan], job: Job, wants: Wants) -> Plan:
     """Plan within the limits, and what nothing within them could do as it would be without one on money.
 
     A launch is refused then; how much of the work the money does is what an estimate is asked for.
     """
     try:
-        return plan(wants)
+        return plan(job, wants)
     except OverBudget:
-        return plan(replace(wants, max_cost_usd=None))
+        return plan(replace(job, max_cost=None), replace(wants, max_cost_usd=None))
 
 
 def _limits_words(wants: Wants) -> str:
@@ -169,7 +168,7 @@ def _in_stages(
     clouds, now = clouds_of(job), utc_now()
     asking = _Asking(home=home, environ=environ, store=store, offline=offline)
     if clouds is not None:
-        plan = _whatever_it_costs(partial(asking.plan, job), wants)
+        plan = _whatever_it_costs(asking.plan, job, wants)
         notes = what_fits(job, plan.estimate, wants.until, now) if wants.until is not None else ()
         return Comparison(
             estimates=(plan.estimate,),
@@ -185,7 +184,7 @@ def _in_stages(
     for cloud in provider_names():
         there = with_options(job, {"provider": cloud})
         try:
-            found.append(_whatever_it_costs(partial(asking.plan, there), wants).estimate)
+            found.append(_whatever_it_costs(asking.plan, there, wants).estimate)
         except (CloudError, LaunchError) as err:
             asking.misses[cloud] = Miss(provider=cloud, message=err.message, hint=err.hint)
     misses = tuple(asking.misses.values())

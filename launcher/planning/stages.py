@@ -94,7 +94,7 @@ def plan_stages(
         one = job_of_stage(job, stage.name)
         wanted = _share_of_limit(wants_of_stage(stage.name, one), len(stages))
         key = repr((one.resources, wanted))
-        plan = known[key] = known.get(key) or _planned(stage.name, one, wanted, plan_one)
+        plan = known[key] = known.get(key) or _planned(job, stage.name, wanted, plan_one)
         stays = present is not None and meets(present[0], one.resources, image_id=present[1])
         if not stays or present is None:
             present, twin, made = (plan.offer, one.resources.image_id), plan.twin, []
@@ -200,11 +200,30 @@ def _kept_words(last: Sequence[str], likely_s: Mapping[str, float], room_s: floa
     return f"; {duration(room_s)} are kept for {', '.join(last)}{doubt}"
 
 
-def _planned(name: str, one: Job, wants: Wants, plan_one: PlanOne) -> Plan:
+def _planned(job: Job, name: str, wants: Wants, plan_one: PlanOne) -> Plan:
     try:
-        return plan_one(one, wants)
+        return plan_one(job_of_stage(job, name), wants)
     except (NothingToRent, OverBudget) as err:
-        raise type(err)(f"stage {name}: {err.message}", left_behind=err.left_behind, hint=err.hint) from err
+        reach = _reach_words(job, name) if isinstance(err, NothingToRent) else _ON_TOP
+        hint = "; ".join(part for part in (err.hint, reach) if part)
+        raise type(err)(
+            f"stage {name}: {err.message}", left_behind=err.left_behind, hint=hint or None
+        ) from err
+
+
+_ON_TOP = "that is for this stage, and what the others cost comes on top"
+
+
+def _reach_words(job: Job, name: str) -> str:
+    """Say how far what is advised reaches: the advice is about one stage, and an option is for all of them."""
+    owned = {stage.name: n for n, stage in enumerate(job.stages) if stage.resources is not None}
+    if name not in owned:
+        return "options hold for every stage"
+    own = f"stages[{owned[name]}].resources"
+    return (
+        f"{name} has resources of its own, which --set resources=… leaves alone, and options hold for every stage: "
+        f"for {name} alone --set '{own}.FIELD=VALUE', or --set '{own}=null' to give it those of the job"
+    )
 
 
 def _share_of_limit(wants: Wants, stages: int) -> Wants:

@@ -213,6 +213,9 @@ def test_what_fits_comes_first_and_nothing_fits_is_exit_5(shop: Cli) -> None:
     )
     assert late.code == 5 and "in all" in late.out, late.err
     assert "! fits ($0.050, by 20" in late.out and " % of the work, bound by " in late.out
+    (shop.cwd / "two.yaml").write_text("stages: [{name: a, run: a}, {name: b, run: b}]\n")
+    two = shop("estimate", "two.yaml", *here[1:], "--max-cost", "0.2")
+    assert two.code == 5 and "! fits ($0.20): 0 % of the work, bound by money" in two.out, two.err
     rich = shop(*here, "--max-cost", "1000")
     assert rich.code == 0 and "  fits ($1,000): yes, even in the high case" in rich.out
 

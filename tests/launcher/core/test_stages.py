@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from launcher.errors import OverBudget, UsageError
+from launcher.errors import NothingToRent, OverBudget, UsageError
 from launcher.forecast.conditions import Sizes
 from launcher.forecast.estimates import Estimate, StageShare
 from launcher.forecast.ranges import Range
@@ -369,8 +369,34 @@ def test_a_stage_is_priced_and_warned_of_where_it_will_run() -> None:
     assert stopped.limits.max_cost_usd == pytest.approx((likely + high) / 2.0)
     with pytest.raises(OverBudget, match="the 2 stages together would cost about"):
         planned_with(0.95 * likely)
-    with pytest.raises(OverBudget, match="stage train: the cheapest way"):
+    with pytest.raises(OverBudget, match="stage train: the cheapest way") as dear:
         planned_with(0.2 * likely)
+    assert "what the others cost comes on top" in (dear.value.hint or "")
+
+
+def test_advice_about_one_stage_says_how_far_it_reaches() -> None:
+    own = {"name": "big", "run": "b", "resources": {"accelerators": "H100:16"}}
+    small = {"name": "small", "run": "s"}
+    for stages, reaches in (
+        ([small, own], "options hold for every stage"),
+        (
+            [own, small],
+            "for big alone --set 'stages[0].resources.FIELD=VALUE', or --set 'stages[0].resources=null'",
+        ),
+    ):
+        job = Job.from_dict({"stages": stages})
+        with pytest.raises(NothingToRent) as caught:
+            plan_stages(
+                job,
+                lambda _, one: Wants(),
+                lambda one, wants: make_plan([], wants, capabilities={}, now=utc_now()),
+                {},
+                utc_now(),
+            )
+        first = str(stages[0]["name"])
+        assert str(caught.value).startswith(f"stage {first}: ") and reaches in (caught.value.hint or "")
+    alone = Job.from_dict({"stages": [own]}).with_overrides({"stages[0].resources": None})
+    assert job_of_stage(alone, "big").resources.accelerators is None, "what is advised works"
 
 
 def test_the_market_is_told_of_all_stages() -> None:
