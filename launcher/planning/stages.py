@@ -25,7 +25,7 @@ from launcher.planning.plan import (
     limit_warnings,
     price,
 )
-from launcher.policy.limits import Limits, default_limits, kept_back_s
+from launcher.policy.limits import Limits, default_limits, kept_back_s, up_to_cent
 from launcher.policy.reserve import Measured, reserve_for
 from launcher.policy.stages import (
     StageRecord,
@@ -248,7 +248,8 @@ def _together(job: Job, plans: Sequence[Plan], priced: Sequence[PricedStage]) ->
             f"the {len(plans)} stages together would cost about {usd(expected)}"
             f" and the limit is {usd(limits.max_cost_usd)}",
             left_behind="nothing was rented",
-            hint=f"raise --max-cost to {math.ceil(100 * total.usd.high) / 100:.2f}, or give the job less to do",
+            hint=f"--max-cost {up_to_cent(expected):.2f} to let it begin or {up_to_cent(total.usd.high):.2f} for the high "
+            "case, or give the job less to do; `launch estimate` says how much of it fits",
         )
     return replace(
         first,

@@ -24,6 +24,7 @@ from launcher.job.stages import alone, job_of_stage
 from launcher.planning.earlier import one_stage
 from launcher.planning.plan import Plan, Wants, make_plan, price
 from launcher.planning.stages import in_order, markets_words, meets, plan_stages, what_fits
+from launcher.policy.limits import up_to_cent
 from launcher.policy.stages import (
     StageRecord,
     StageState,
@@ -367,8 +368,9 @@ def test_a_stage_is_priced_and_warned_of_where_it_will_run() -> None:
         "what is promised is what is enforced"
     )
     assert stopped.limits.max_cost_usd == pytest.approx((likely + high) / 2.0)
-    with pytest.raises(OverBudget, match="the 2 stages together would cost about"):
+    with pytest.raises(OverBudget, match="the 2 stages together would cost about") as dear:
         planned_with(0.95 * likely)
+    assert f"--max-cost {up_to_cent(likely):.2f} to let it begin" in (dear.value.hint or "")
     with pytest.raises(OverBudget, match="stage train: the cheapest way") as dear:
         planned_with(0.2 * likely)
     assert "what the others cost comes on top" in (dear.value.hint or "")
