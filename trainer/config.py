@@ -232,7 +232,7 @@ class Config:
     """Largest gradient norm; 0 does not clip."""
 
     batches_per_train_log: int = 200
-    """Steps between looks at the loss; on a GPU each look waits for the device."""
+    """Steps between looks at the loss; on a GPU each look waits for the device. Its status line is written at most once a second."""
     batches_per_val_step: int = 2000
     """Steps between validations."""
     batches_per_save: int = 0

@@ -12,6 +12,7 @@ from typing import Any
 import torch
 
 from trainer.batches import Assembler
+from trainer.checkpoint import step_files
 from trainer.config import Config
 from trainer.config_checks import check_limit
 from trainer.config_reader import load_config
@@ -73,7 +74,12 @@ def _check_output(path: Path) -> None:
 def load_model(checkpoint: Path, config: Config, device: torch.device) -> GRUDecoder:
     """The decoder of `config` with the weights of an official checkpoint, in evaluation mode."""
     model = build_model(config, len(config.dataset.sessions))
-    weights = load_official_weights(checkpoint)
+    try:
+        weights = load_official_weights(checkpoint)
+    except NoCheckpoint as error:
+        if checkpoint.name == "best_checkpoint":
+            error.hint = _instead_of(checkpoint)
+        raise
     try:
         model.load_state_dict(weights)
     except RuntimeError as error:
@@ -81,6 +87,20 @@ def load_model(checkpoint: Path, config: Config, device: torch.device) -> GRUDec
         raise CheckpointMismatch(f"{checkpoint} does not fit the model of args.yaml: {reason}") from error
     to_device(model, device)
     return model.eval()
+
+
+def _instead_of(missing: Path) -> str:
+    """What to evaluate where a checkpoint is missing: another model of the run, or its last state in that form."""
+    folder = missing.parent
+    if models := sorted(folder.glob("*checkpoint_batch_*"), key=lambda path: path.stat().st_mtime):
+        return f"without a best model: --checkpoint {models[-1]}"
+    if states := step_files(folder.parent / "checkpoints"):
+        target = folder / "last.pt"
+        return (
+            f"only a validation names a best model; `trainer convert {states[-1]} {target}` writes the last state "
+            f"in this form, for --checkpoint {target}"
+        )
+    return "only a validation names a best model: train with validation trials, or with --set save_final_model=true"
 
 
 def run_config(run_dir: Path, device: str | None) -> Config:

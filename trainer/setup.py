@@ -231,6 +231,11 @@ def _load_data(request: RunRequest, root: Path) -> _Data:
     console.say(
         f"data: {len(sessions)} sessions, {len(train)} training and {num_val} validation trials in {root}"
     )
+    if not num_val:
+        console.warn(
+            "without validation trials no model is the best: checkpoint/best_checkpoint will not be written"
+            + ("" if config.save_final_model else "; --set save_final_model=true keeps the last one")
+        )
     return _Data(root, sessions, train, val, val_days, Smoother(config.dataset.data_transforms))
 
 

@@ -89,8 +89,25 @@ def test_the_first_validation_can_be_left_out_and_needs_trials(
     assert all_rows(tmp_path / "run")[0]["step"] == "1"
     for session in SESSIONS:
         (own_data / session / "data_val.hdf5").unlink()
-    assert train("num_training_batches=2", folder="no validation", on=own_data)[0] == 0
+    code, output = train("num_training_batches=2", folder="no validation", on=own_data)
+    assert (code, "without validation trials no model is the best" in output) == (0, True)
     assert all_rows(tmp_path / "no validation")[0]["step"] == "1"
+
+
+def test_a_run_without_a_best_model_can_be_evaluated_as_its_error_says(
+    train: Train, own_data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    kept = [(own_data / session / "data_val.hdf5").rename(tmp_path / session) for session in SESSIONS]
+    assert train("num_training_batches=2", on=own_data)[0] == 0
+    for session, path in zip(SESSIONS, kept, strict=True):
+        path.rename(own_data / session / "data_val.hdf5")
+    run, last = tmp_path / "run", tmp_path / "run" / "checkpoint" / "last.pt"
+    evaluate = ["evaluate", "--run-dir", str(run), "--data-dir", str(own_data)]
+    assert main(evaluate) == 2
+    state = run / "checkpoints" / "step_00000002.pt"
+    assert f"`trainer convert {state} {last}`" in " ".join(capsys.readouterr().err.split())
+    assert main(["convert", str(state), str(last)]) == 0
+    assert main([*evaluate, "--checkpoint", str(last)]) == 0
 
 
 def test_a_run_learns_and_leaves_everything_a_user_expects(train: Train, tmp_path: Path) -> None:
