@@ -1,7 +1,7 @@
 """Files of one name that several machines bring home in turn, as a stage moves from one to the next.
 
 A program that goes on from its checkpoint writes its results anew on the next machine, and one that appends to a file
-begins it again there. What an earlier machine has brought home is therefore kept before it is replaced, as
+begins it again there. Text that an earlier machine has brought home is therefore kept before it is replaced, as
 ``earlier/<number of the attempt>/<its path>``; where the new file begins with all of the old one nothing is lost, and
 the old one goes.
 """
@@ -25,7 +25,7 @@ __all__ = ["Earlier", "drop_what_goes_on", "keep_of_earlier_machines"]
 
 FOLDER = "earlier"
 MOST_BYTES = 64 << 20
-"""Larger files are weights and data, of which the newest is wanted: a model for each machine would fill the disk."""
+"""Larger files are data, of which the newest is wanted: one for each machine would fill the disk."""
 BLOCK_BYTES = 1 << 20
 
 
@@ -42,7 +42,7 @@ class Earlier:
 def keep_of_earlier_machines(
     context: RunContext, handle: Handle, dest: Path, paths: Sequence[Path]
 ) -> list[Earlier]:
-    """Keep those of ``paths``, files in ``dest`` that are about to be replaced, that earlier machines have brought home.
+    """Keep the text among ``paths``, files in ``dest`` about to be replaced, that earlier machines have brought home.
 
     Raises:
         OSError: one of them could not be kept; nothing was replaced.
@@ -61,7 +61,7 @@ def keep_of_earlier_machines(
     for path in paths:
         digest, at = home.get(str(path), ("", began))
         owner = next((row.n for row in reversed(earlier) if row.started_at <= at), None)
-        if at >= began or owner is None or path.stat().st_size > MOST_BYTES:
+        if at >= began or owner is None or not _may_grow(path):
             continue
         here, name = sha256_of(path), str(owner)
         if here != digest and any(holds(place, digest) for place in taken_places(dest, FOLDER, name, path)):
@@ -101,6 +101,14 @@ def _attempts_elsewhere(context: RunContext, handle: Handle) -> list[AttemptRow]
     now = context.machine_of(rows[-1])
     machines = ((row, context.machine_of(row)) for row in rows[:-1])
     return [row for row, then in machines if then is None or now is None or then.ref != now.ref]
+
+
+def _may_grow(path: Path) -> bool:
+    """Whether a program may have written a file line by line; weights and images it writes whole."""
+    if path.stat().st_size > MOST_BYTES:
+        return False
+    with path.open("rb") as file:
+        return b"\0" not in file.read(BLOCK_BYTES)
 
 
 def _goes_on(one: Earlier) -> bool:

@@ -11,7 +11,8 @@ mkdir -p outputs saved
 step=0
 if [ -n "$LAUNCH_RESUME_FROM" ]; then step=$(cat "$LAUNCH_RESUME_FROM"); fi
 echo "$step" >> outputs/appended.csv
-truncate -s 65M outputs/large.bin; echo "$step" >> outputs/large.bin
+head -c 70000000 /dev/zero | tr '\\0' x > outputs/large.txt; echo "$step" >> outputs/large.txt
+printf '\\0%s' "$step" > outputs/model.bin
 echo same > outputs/same.txt
 echo head > outputs/whole.csv
 if [ "$step" = 7 ]; then echo tail >> outputs/whole.csv; exit 0; fi
@@ -39,7 +40,7 @@ def test_a_file_that_the_next_machine_begins_again_is_kept_and_one_that_goes_on_
     assert (results / "logs/earlier/1/metrics.jsonl").read_text() == before["metrics.jsonl"]
     assert (results / "outputs/whole.csv").read_text() == "head\ntail\n"
     kept = {path.name for path in (results / "earlier").rglob("*.*") if path.is_file()}
-    assert kept == {"appended.csv"}, "what goes on, is the same or large, is there once"
+    assert kept == {"appended.csv"}, "what goes on, is the same, large or no text, is there once"
     told = [event.message for event in run.events() if event.data.get("action") == "kept"]
     assert any("appended.csv" in words and "attempt 1" in words for words in told)
     assert str(results / "earlier/1/outputs/appended.csv") in {
