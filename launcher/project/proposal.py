@@ -10,6 +10,7 @@ from typing import Any
 from launcher.errors import UsageError
 from launcher.job.notebook import PACKAGES
 from launcher.project.command import Command, command_for
+from launcher.project.goal import NO_GOAL, Goal, likely_goal
 from launcher.project.programs import Program
 from launcher.project.survey import OFFICIAL_CONFIG, OFFICIAL_PROGRAM, Project
 from launcher.quantities import size
@@ -32,7 +33,6 @@ PRINTED_BY_TRAINER = r"""['(?P<step>\d+)/(?P<total>\d+) \[', '''loss'': ''?(?P<l
 """The bar and the dictionary that the Trainer of transformers prints."""
 PRINTED_BY_KERAS = r"['Epoch (?P<step>\d+)/(?P<total>\d+)', ' loss: (?P<loss>[-+.\de]+)']"
 """What Keras' fit prints of every epoch."""
-_HIGHER_IS_BETTER = ("acc", "bleu", "f1", "auc", "top", "iou", "map", "r2")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -57,13 +57,17 @@ class Answers:
     max_cost: float = MAX_COST_USD
     cloud: str = ""
     """Empty: whichever is cheapest of those that are set up."""
+    goal: Goal | None = None
+    """What the run is to reach; None with ``has_goal``: nothing that a number says."""
+    has_goal: bool = False
+    """It was asked for; otherwise the program's own metric is the best guess."""
 
     @classmethod
     def read(cls, told: Mapping[str, str]) -> Answers:
         """Read what was answered to `questions`, by `Question.about`; what was not asked is not in there.
 
         Raises:
-            UsageError: no amount of money that a run may cost.
+            UsageError: no amount of money that a run may cost, or no goal.
         """
         cloud, gpu = told.get("cloud", "any"), told.get("gpu", "").strip()
         return cls(
@@ -71,6 +75,8 @@ class Answers:
             gpu="" if gpu.lower() in ("none", "no") else gpu,
             max_cost=_amount(told["max_cost"]) if "max_cost" in told else MAX_COST_USD,
             cloud="" if cloud == "any" else cloud,
+            goal=Goal.parse(told["goal"]) if "goal" in told else None,
+            has_goal="goal" in told,
         )
 
 
@@ -111,6 +117,10 @@ def questions(project: Project, providers: Sequence[str]) -> list[Question]:
         asked.append(
             Question(about="program", words="Which program trains", default=names[0], choices=tuple(names))
         )
+    if project.official is None and names:
+        words = f"The goal: a number and what it should come to, as val_loss min or val_bleu >= 20 ({NO_GOAL}: no number)"
+        seen = next((program.metrics for program in project.programs if program.metrics), ())
+        asked.append(Question(about="goal", words=words, default=str(likely_goal(seen) or NO_GOAL)))
     if project.official is not None or any(program.trains for program in project.programs):
         asked.append(Question(about="gpu", words="Which GPU (none: on processors alone)", default=GPU))
     most = MAX_COST_USD if project.official is None else OFFICIAL_MAX_COST_USD
@@ -161,13 +171,16 @@ def _for_program(project: Project, program: Program, answers: Answers) -> Propos
         fields["work"] = {"steps": command.steps}
         reasons["work"] = ("for the estimate: the default of its own option",)
     fields["max_cost"] = answers.max_cost
-    metric = _metric(program)
-    if metric is not None and program.reports_metrics:
-        fields["metric"] = metric
+    goal = answers.goal if answers.has_goal else likely_goal(program.metrics)
+    if goal is not None and program.reports_metrics:
+        fields["metric"] = {"name": goal.name, "mode": goal.mode}
+        if goal.condition:
+            fields["expect"] = {goal.name: goal.condition}
+            reasons["expect"] = ("the verdict: whether the run came to what it was to reach",)
     return Proposal(
         fields=fields,
         reasons=reasons,
-        suggestions=tuple(_suggestions(program, metric, command)),
+        suggestions=tuple(_suggestions(program, goal, command)),
         truths=tuple(_truths(project, program, command)),
         to_fill_in=command.to_fill_in,
     )
@@ -221,25 +234,17 @@ def _environment(fields: dict[str, Any], reasons: dict[str, tuple[str, ...]], pr
     reasons["environment"] = (why, "made on the machine, and kept there for the next run")
 
 
-def _metric(program: Program) -> dict[str, str] | None:
-    if not program.metrics:
-        return None
-    name = program.metrics[0]
-    is_higher_better = any(word in name.lower() for word in _HIGHER_IS_BETTER)
-    return {"name": name, "mode": "max" if is_higher_better else "min"}
-
-
-def _suggestions(program: Program, metric: dict[str, str] | None, command: Command) -> list[str]:
+def _suggestions(program: Program, goal: Goal | None, command: Command) -> list[str]:
     lines = []
     if command.resumes or program.knows_resume_variable:
         lines.append(
             "resources: {use_spot: true}   # half the price or less; it can go on after an interruption"
         )
-    if metric is not None and not program.reports_metrics:
-        lines.append(
-            f"metric: {{name: {metric['name']}, mode: {metric['mode']}}}"
-            "   # once the program writes it to $LAUNCH_METRICS_FILE, or progress finds it"
-        )
+    if goal is not None and not program.reports_metrics:
+        once = "once the program writes it to $LAUNCH_METRICS_FILE, or progress finds it"
+        lines.append(f"metric: {{name: {goal.name}, mode: {goal.mode}}}   # {once}")
+        if goal.condition:
+            lines.append(f'expect: {{{goal.name}: "{goal.condition}"}}   # {once}')
     if not program.reports_metrics:
         by_keras = program.imports & {"keras", "tensorflow"}
         printed = (

@@ -26,6 +26,7 @@ ORDER = (
     "file_outputs",
     "work",
     "metric",
+    "expect",
     "max_cost",
     "max_duration",
 )

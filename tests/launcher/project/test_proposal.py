@@ -297,6 +297,26 @@ def test_answers_are_read_as_people_give_them() -> None:
             Answers.read({"max_cost": text})
 
 
+def test_what_a_run_is_to_reach_is_asked_and_becomes_its_metric_and_verdict(tmp_path: Path) -> None:
+    writes = 'import os\nprint({"val_bleu": 1})\nopen(os.environ["LAUNCH_METRICS_FILE"], "a")\n' + MAIN
+    root = project(tmp_path, {"train.py": writes})
+    goal = next(question for question in questions(survey(root), PROVIDERS) if question.about == "goal")
+    assert goal.default == "val_bleu max"
+    assert proposed(root).fields["metric"] == {"name": "val_bleu", "mode": "max"}
+    said = propose(survey(root), Answers.read({"goal": " val_bleu>= 20 "}))
+    write_job_file(root / "launch.yaml", job_file(said))
+    job = Job.from_yaml(root / "launch.yaml")
+    assert (job.metric.name, str(job.expect["val_bleu"])) == ("val_bleu", ">= 20")  # type: ignore[union-attr]
+    assert "metric" not in propose(survey(root), Answers.read({"goal": "none"})).fields
+    silent = project(tmp_path / "silent", {"train.py": MAIN})
+    assert next(one for one in questions(survey(silent), PROVIDERS) if one.about == "goal").default == "none"
+    told = propose(survey(silent), Answers.read({"goal": "val_loss < 0.3"})).suggestions
+    assert any(line.startswith('expect: {val_loss: "< 0.3"}') for line in told)
+    for text in ("val loss down", "val_loss >= much", ">= 3", "a == 2"):
+        with pytest.raises(UsageError, match="what it should come to"):
+            Answers.read({"goal": text})
+
+
 def test_a_job_file_is_written_whole_or_not_at_all(tmp_path: Path) -> None:
     target = tmp_path / "launch.yaml"
     write_job_file(target, "run: x\n")
