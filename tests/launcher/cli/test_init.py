@@ -64,6 +64,8 @@ def test_the_document(cli: Cli) -> None:
 def test_a_person_is_asked(cli: Cli) -> None:
     file = a_project(cli)
     with on_terminal(cli, "init") as terminal:
+        terminal.until("what it should come to")
+        terminal.type("\n")
         terminal.until("may cost, USD")
         terminal.type("lots\n")
         terminal.until("Where you have an account")
@@ -71,6 +73,8 @@ def test_a_person_is_asked(cli: Cli) -> None:
         assert terminal.end() == 2
     assert not file.exists()
     with on_terminal(cli, "init") as terminal:
+        terminal.until("what it should come to")
+        terminal.type("val_bleu >= 20\n")
         terminal.until("may cost, USD")
         terminal.type("3\n")
         terminal.until("Where you have an account")
@@ -78,6 +82,7 @@ def test_a_person_is_asked(cli: Cli) -> None:
         assert terminal.end() == 0
     assert "max_cost: 3.0" in file.read_text()
     assert "cloud: aws" in file.read_text()
+    assert "val_bleu" in file.read_text()
 
 
 def test_links_in_circles_and_names_of_other_bytes_are_passed_over(cli: Cli) -> None:
