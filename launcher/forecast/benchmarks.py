@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from functools import cache
 from typing import TYPE_CHECKING
 
-from launcher.forecast.speeds import Speed, cpu_speed, gpu_speed
+from launcher.forecast.speeds import Speed, speed_on
 from provisioning.catalog import same_gpu
 
 if TYPE_CHECKING:
@@ -32,7 +32,7 @@ class Benchmark:
     @property
     def speed(self) -> Speed | None:
         """What it ran on."""
-        return gpu_speed(self.gpu_name) if self.gpu_name else cpu_speed(self.vcpus)
+        return speed_on(self.gpu_name, self.vcpus)
 
     @property
     def words(self) -> str:

@@ -19,7 +19,16 @@ from provisioning.catalog import parse_gpu
 if TYPE_CHECKING:
     from provisioning import Offer
 
-__all__ = ["Speed", "cpu_speed", "gpu_speed", "hardware_words", "known_gpus", "speed_of", "speed_ratio"]
+__all__ = [
+    "Speed",
+    "cpu_speed",
+    "gpu_speed",
+    "hardware_words",
+    "known_gpus",
+    "speed_of",
+    "speed_on",
+    "speed_ratio",
+]
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,9 +120,12 @@ def cpu_speed(cores: float) -> Speed:
 
 def speed_of(offer: Offer) -> Speed | None:
     """Return the speed of an offer's GPU (one of them), or of its CPU when it has none."""
-    if offer.gpu_name is None:
-        return cpu_speed(offer.vcpus)
-    return gpu_speed(offer.gpu_name, offer.gpu_memory_gib)
+    return speed_on(offer.gpu_name, offer.vcpus, offer.gpu_memory_gib)
+
+
+def speed_on(gpu_name: str | None, vcpus: float, gpu_memory_gib: float = 0.0) -> Speed | None:
+    """Return the speed of hardware by what is on record of it: of its GPU, or of its CPU when it has none."""
+    return cpu_speed(vcpus) if gpu_name is None else gpu_speed(gpu_name, gpu_memory_gib)
 
 
 def speed_ratio(wanted: Speed, known: Speed) -> Range:

@@ -15,7 +15,15 @@ from typing import TYPE_CHECKING
 
 from launcher.forecast.benchmarks import Benchmark
 from launcher.forecast.ranges import Range
-from launcher.forecast.speeds import Speed, cpu_speed, gpu_speed, hardware_words, known_gpus, speed_of
+from launcher.forecast.speeds import (
+    Speed,
+    cpu_speed,
+    gpu_speed,
+    hardware_words,
+    known_gpus,
+    speed_of,
+    speed_on,
+)
 from launcher.forecast.times import EarlierTime, timed_elsewhere, timed_here
 from launcher.forecast.worktime import Source, WorkTime, a_run_on, gpus_at_work, runs_words, slowed, teaches
 from launcher.quantities import duration
@@ -76,9 +84,7 @@ class EarlierRun:
     @property
     def speed(self) -> Speed | None:
         """What it ran on."""
-        return (
-            cpu_speed(self.vcpus) if self.gpu_name is None else gpu_speed(self.gpu_name, self.gpu_memory_gib)
-        )
+        return speed_on(self.gpu_name, self.vcpus, self.gpu_memory_gib)
 
 
 _ONE_RUN = (0.85, 1.25)

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from launcher.forecast.ranges import Range
-from launcher.forecast.speeds import Speed, cpu_speed, gpu_speed, hardware_words
+from launcher.forecast.speeds import Speed, hardware_words, speed_on
 from launcher.forecast.worktime import Source, WorkTime, runs_words, slowed
 from launcher.quantities import duration
 from provisioning.catalog import same_gpu
@@ -66,9 +66,7 @@ class EarlierTime:
     @property
     def _speed(self) -> Speed | None:
         """Of what it ran on."""
-        return (
-            cpu_speed(self.vcpus) if self.gpu_name is None else gpu_speed(self.gpu_name, self.gpu_memory_gib)
-        )
+        return speed_on(self.gpu_name, self.vcpus, self.gpu_memory_gib)
 
     @property
     def _hardware(self) -> str:
