@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import IO
 
@@ -21,7 +20,7 @@ from launcher.remote.onboard.files import sha256_of
 from launcher.runners.base import Handle
 from launcher.store import AttemptRow
 
-__all__ = ["Earlier", "drop_what_goes_on", "keep_of_earlier_machines"]
+__all__ = ["keep_of_earlier_machines", "settle_what_is_kept"]
 
 FOLDER = "earlier"
 MOST_BYTES = 64 << 20
@@ -29,19 +28,7 @@ MOST_BYTES = 64 << 20
 BLOCK_BYTES = 1 << 20
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Earlier:
-    """A file that an earlier machine brought home, and the place where it is kept while another takes its own."""
-
-    attempt: int
-    path: Path
-    place: Path
-    sha256: str
-
-
-def keep_of_earlier_machines(
-    context: RunContext, handle: Handle, dest: Path, paths: Sequence[Path]
-) -> list[Earlier]:
+def keep_of_earlier_machines(context: RunContext, handle: Handle, dest: Path, paths: Sequence[Path]) -> None:
     """Keep the text among ``paths``, files in ``dest`` about to be replaced, that earlier machines have brought home.
 
     Raises:
@@ -49,7 +36,7 @@ def keep_of_earlier_machines(
     """
     earlier = _attempts_elsewhere(context, handle)
     if not earlier:
-        return []
+        return
     stage = handle.stage if context.job.stages else ""
     home = {
         path: (digest, at) for path, digest, at in context.store.outputs_with_times(context.run_id, stage)
@@ -57,7 +44,6 @@ def keep_of_earlier_machines(
     began = next(
         row.started_at for row in context.attempts if (row.stage, row.n) == (handle.stage, handle.attempt)
     )
-    kept = []
     for path in paths:
         digest, at = home.get(str(path), ("", began))
         owner = next((row.n for row in reversed(earlier) if row.started_at <= at), None)
@@ -71,26 +57,35 @@ def keep_of_earlier_machines(
         )
         if not place.exists():
             link(path, place)
-        kept.append(Earlier(attempt=owner, path=path, place=place, sha256=here))
-    return kept
 
 
-def drop_what_goes_on(context: RunContext, stage: str, dest: Path, kept: Sequence[Earlier]) -> None:
-    """Forget what is kept of files that go on where it ends; write down the rest, and say where it is."""
-    left = [one for one in kept if not _goes_on(one)]
-    for one in kept:
-        if one not in left:
-            _drop(one.place, dest)
-    if not left:
+def settle_what_is_kept(context: RunContext, handle: Handle, dest: Path) -> None:
+    """Drop what is kept of files that go on where it ends; write down the rest, and say where it is.
+
+    What is kept and not on record is what is not settled yet, also after a step that was cut off. What the job has
+    brought home itself has to be on record before.
+    """
+    if not _attempts_elsewhere(context, handle):
         return
-    names = ", ".join(str(one.path.relative_to(dest)) for one in left[:3])
-    more = f" and {len(left) - 3} more" if len(left) > 3 else ""
-    folder = str(left[0].place).removesuffix(f"/{left[0].path.relative_to(dest)}")
-    words = f"{names}{more}: begun again on this machine; what attempt {left[0].attempt} had brought home is kept in {folder}"
-    with context.store.together():
-        rows = [(str(one.place), one.place.stat().st_size, one.sha256) for one in left]
-        context.store.add_outputs(context.run_id, rows, context.clock(), stage=stage)
-        context.report(Kind.WARNING, words, action="kept", folder=folder, files=len(left))
+    known = {path for path, _, _ in context.store.outputs(context.run_id)}
+    left: dict[Path, list[Path]] = {}
+    for folder in sorted(dest.glob(f"{FOLDER}*/[0-9]*")):
+        for place in sorted(folder.rglob("*")):
+            if str(place) in known or place.is_symlink() or not place.is_file():
+                continue
+            if _goes_on(place, dest / place.relative_to(folder)):
+                _drop(place, dest)
+            else:
+                left.setdefault(folder, []).append(place)
+    stage = handle.stage if context.job.stages else ""
+    for folder, places in left.items():
+        names = ", ".join(str(place.relative_to(folder)) for place in places[:3])
+        more = f" and {len(places) - 3} more" if len(places) > 3 else ""
+        words = f"{names}{more}: begun again on another machine; what attempt {folder.name} had brought home is kept in {folder}"
+        rows = [(str(place), place.stat().st_size, sha256_of(place)) for place in places]
+        with context.store.together():
+            context.store.add_outputs(context.run_id, rows, context.clock(), stage=stage)
+            context.report(Kind.WARNING, words, action="kept", folder=str(folder), files=len(places))
 
 
 def _attempts_elsewhere(context: RunContext, handle: Handle) -> list[AttemptRow]:
@@ -111,10 +106,10 @@ def _may_grow(path: Path) -> bool:
         return b"\0" not in file.read(BLOCK_BYTES)
 
 
-def _goes_on(one: Earlier) -> bool:
+def _goes_on(place: Path, path: Path) -> bool:
     """Whether the file that took the place begins with all that was there."""
     try:
-        with one.place.open("rb") as old, one.path.open("rb") as new:
+        with place.open("rb") as old, path.open("rb") as new:
             return all(block == new.read(len(block)) for block in _blocks(old))
     except OSError:
         return False

@@ -28,7 +28,7 @@ from launcher.home import RunPaths
 from launcher.logs import with_part
 from launcher.orchestrate.attention import NOBODY, GaveWay, Onlooker, onlooker_of
 from launcher.orchestrate.context import RunContext
-from launcher.orchestrate.earlier_files import Earlier, drop_what_goes_on, keep_of_earlier_machines
+from launcher.orchestrate.earlier_files import keep_of_earlier_machines, settle_what_is_kept
 from launcher.orchestrate.progress import follow_progress
 from launcher.orchestrate.stage_copies import copy_of_others
 from launcher.orchestrate.stage_files import keep_of_others
@@ -379,13 +379,11 @@ def _fetch(
         results.claim(fetch.dest, context.run_id)
     began, stage = context.monotonic(), handle.stage if context.job.stages else ""
 
-    earlier: list[Earlier] = []
-
     def make_way(paths: Sequence[Path]) -> None:
         if own and stage:
             keep_of_others(context, stage, fetch.dest, paths)
         if own:
-            earlier.extend(keep_of_earlier_machines(context, handle, fetch.dest, paths))
+            keep_of_earlier_machines(context, handle, fetch.dest, paths)
 
     report = runner.fetch(
         handle,
@@ -396,11 +394,12 @@ def _fetch(
         listen=onlooker.listen,
         make_way=make_way,
     )
-    drop_what_goes_on(context, stage, fetch.dest, earlier)
     with context.store.together():
         if own:
             _note_outputs(context, report, main, stage)
         note_traffic(context, report, context.monotonic() - began)
+    if own:
+        settle_what_is_kept(context, handle, fetch.dest)
     for name, reason in report.refused:
         context.complain(f"refused {name}", f"{name} was not fetched: {reason}", path=name)
     return report

@@ -4,6 +4,11 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from launcher import Run
+from launcher.orchestrate.context import RunContext
+from launcher.orchestrate.earlier_files import settle_what_is_kept
+from launcher.records import from_json
+from launcher.runners.base import Handle
 from tests.system.house import House
 
 PROGRAM = """
@@ -46,3 +51,20 @@ def test_a_file_that_the_next_machine_begins_again_is_kept_and_one_that_goes_on_
     assert str(results / "earlier/1/outputs/appended.csv") in {
         path for path, _, _ in house.store.outputs(run.id)
     }
+    a_step_that_was_cut_off_is_settled_by_the_next_one(house, run, results)
+
+
+def a_step_that_was_cut_off_is_settled_by_the_next_one(house: House, run: Run, results: Path) -> None:
+    """Files that were kept and replaced before the fetch came to its end."""
+    context = RunContext(house.home, house.store, run.id, house.environ)
+    assert context.attempt is not None and context.attempt.handle is not None
+    kept = results / "earlier/1/outputs"
+    (kept / "left.csv").write_text("1\n")
+    (kept / "longer.csv").write_text("1\n")
+    (results / "outputs/left.csv").write_text("2\n")
+    (results / "outputs/longer.csv").write_text("1\n2\n")
+    settle_what_is_kept(context, from_json(Handle, context.attempt.handle), results)
+    on_record = {path for path, _, _ in house.store.outputs(run.id)}
+    assert ((kept / "left.csv").read_text(), str(kept / "left.csv") in on_record) == ("1\n", True)
+    assert (kept / "appended.csv").exists() and not (kept / "longer.csv").exists()
+    assert any("left.csv: begun again" in event.message for event in run.events())
