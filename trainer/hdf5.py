@@ -131,7 +131,7 @@ def _attributes(group: h5py.Group, where: str, labelled: bool) -> Mapping[str, A
             found[name] = int(raw)
         except (TypeError, ValueError, OverflowError) as error:
             raise DataError(f"{where}: attribute {name} is not a number: {raw!r}") from error
-        if isinstance(raw, float) and found[name] != raw:
+        if isinstance(raw, (float, np.floating)) and found[name] != raw:
             raise DataError(f"{where}: attribute {name} is {raw}, expected a whole number")
     for name in texts:
         raw = group.attrs[name]

@@ -62,7 +62,9 @@ class TrainingLoop:
 
     def _train(self) -> Exit:
         self._speed.mark(self._progress.step)
-        owes_validation = self._take_up_held_row() or self._training.owes_first_validation
+        owes_validation = self._take_up_held_row() or (
+            self._training.owes_first_validation and self._training.validates
+        )
         if (owes_validation and self._validate()) or self._training.stopped_early:
             self._finish()
             return Exit.DONE
@@ -206,7 +208,7 @@ class TrainingLoop:
 
     def _validation_is_due(self) -> bool:
         step = self._progress.step
-        return bool(len(self._training.val)) and (
+        return self._training.validates and (
             step % self._config.batches_per_val_step == 0 or step == self._total
         )
 

@@ -322,7 +322,7 @@ def _assemble(
         smoother=data.smoother, runner=runner, progress=progress, saver=saver,
         observers=_observers(request, compute, progress, checkpoint),
         numbers=MetricsWriter(request.job.metrics_file if request.peers.is_first else None),
-        owes_first_validation=checkpoint is None and config.safety.validate_first and len(data.val) > 0,
+        owes_first_validation=checkpoint is None and config.safety.validate_first,
         held_row=state.get("held_row"), limit_batches=request.limit_batches,
         last_per=progress.best_per if progress.has_best else None,
     )  # fmt: skip

@@ -60,6 +60,11 @@ class TrainingRun:
     last_per: float | None = None
 
     @property
+    def validates(self) -> bool:
+        """Whether there is anything to validate on: an evaluation of nothing would be without a fault."""
+        return any(len(self.val.by_day[day]) for day in self.val_days)
+
+    @property
     def validation_batch_size(self) -> int:
         """Trials per forward pass of a validation."""
         return self.config.dataset.batch_size
@@ -99,8 +104,10 @@ class TrainingRun:
         self.last_per = evaluation.per
         if progress.step == 0 and not self.config.init_from_checkpoint:
             return False
-        sound = math.isfinite(evaluation.loss) or not any(len(trial.truth) for trial in evaluation.trials)
-        better = sound and (evaluation.per, evaluation.loss) < (progress.best_per, progress.best_loss)
+        better = math.isfinite(evaluation.loss) and (evaluation.per, evaluation.loss) < (
+            progress.best_per,
+            progress.best_loss,
+        )
         if better:
             progress.best_per, progress.best_loss = evaluation.per, evaluation.loss
             progress.best_step, progress.validations_since_best = progress.step, 0

@@ -90,6 +90,7 @@ def nan_features() -> np.ndarray:
         ),
         ({"input_features": np.zeros(30)}, "input_features has shape (30,), expected 2 dimensions"),
         ({"n_time_steps": 24.5}, "attribute n_time_steps is 24.5, expected a whole number"),
+        ({"n_time_steps": np.float32(24.5)}, "attribute n_time_steps is 24.5, expected a whole number"),
         ({"seq_len": float("nan")}, "attribute seq_len is not a number"),
     ],
 )

@@ -87,6 +87,11 @@ def test_the_first_validation_can_be_left_out_and_needs_trials(
 ) -> None:
     assert train("safety.validate_first=false", "num_training_batches=2")[0] == 0
     assert all_rows(tmp_path / "run")[0]["step"] == "1"
+    none = f"dataset.dataset_probability_val={[0] * len(SESSIONS)}"
+    code, output = train("num_training_batches=2", none, folder="none wanted", on=own_data)
+    assert (code, "without validation trials no model is the best" in output) == (0, True)
+    assert all_rows(tmp_path / "none wanted")[0]["step"] == "1"
+    assert not (tmp_path / "none wanted/checkpoint/best_checkpoint").exists(), "nothing was judged"
     for session in SESSIONS:
         (own_data / session / "data_val.hdf5").unlink()
     code, output = train("num_training_batches=2", folder="no validation", on=own_data)
