@@ -12,7 +12,10 @@ __all__ = ["NO_GOAL", "Goal", "likely_goal"]
 
 NO_GOAL = "none"
 _SAID = re.compile(r"\s*([^\s<>=]+)\s*(min|max|[<>]=?\s*\S+)?\s*")
-_HIGHER_IS_BETTER = ("acc", "bleu", "f1", "auc", "top", "iou", "map", "r2")
+_HIGHER_IS_BETTER = re.compile(
+    r"(?:^|[^a-z])(?:acc|accuracy|[a-z]*bleu|f1|[a-z]*auc|top|m?iou|map|r2)(?:[^a-z]|$)"
+)
+"""As a word of a name: not the ``map`` of ``mape``."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -37,7 +40,7 @@ class Goal:
         match = _SAID.fullmatch(text)
         if match is None or metric_name_problem(match[1]):
             raise _no_goal(text)
-        name, rest = match[1], match[2] or likely_mode(match[1])
+        name, rest = match[1], match[2] or _likely_mode(match[1])
         if rest in ("min", "max"):
             return cls(name=name, mode=rest)
         try:
@@ -52,12 +55,12 @@ class Goal:
 
 def likely_goal(metrics: tuple[str, ...]) -> Goal | None:
     """The goal of a program that reports these numbers, the best guess; None where it reports none."""
-    return Goal(name=metrics[0], mode=likely_mode(metrics[0])) if metrics else None
+    return Goal(name=metrics[0], mode=_likely_mode(metrics[0])) if metrics else None
 
 
-def likely_mode(name: str) -> str:
+def _likely_mode(name: str) -> str:
     """Which way a number of this name is better."""
-    return "max" if any(word in name.lower() for word in _HIGHER_IS_BETTER) else "min"
+    return "max" if _HIGHER_IS_BETTER.search(name.lower()) else "min"
 
 
 def _no_goal(text: str) -> UsageError:

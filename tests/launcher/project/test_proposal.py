@@ -23,6 +23,7 @@ from launcher.project import (
     survey,
     write_job_file,
 )
+from launcher.project.goal import Goal
 from launcher.project.survey import LARGE_BYTES
 
 MAIN = 'if __name__ == "__main__":\n    main()\n'
@@ -312,6 +313,12 @@ def test_what_a_run_is_to_reach_is_asked_and_becomes_its_metric_and_verdict(tmp_
     assert next(one for one in questions(survey(silent), PROVIDERS) if one.about == "goal").default == "none"
     told = propose(survey(silent), Answers.read({"goal": "val_loss < 0.3"})).suggestions
     assert any(line.startswith('expect: {val_loss: "< 0.3"}') for line in told)
+    modes = {
+        "val_acc": "max", "accuracy": "max", "top1": "max", "sacrebleu": "max", "mAP": "max", "roc_auc": "max", "r2": "max",
+        "val_mape": "min", "early_stop_loss": "min", "loss": "min", "val_per": "min",
+    }  # fmt: skip
+    for name, mode in modes.items():
+        assert Goal.parse(name) == Goal(name=name, mode=mode)
     for text in ("val loss down", "val_loss >= much", ">= 3", "a == 2"):
         with pytest.raises(UsageError, match="what it should come to"):
             Answers.read({"goal": text})
