@@ -308,7 +308,7 @@ def bring_outputs(
     if (
         not own and job.stages and not alone
     ):  # it may take a while, and who ends the machine needs the lock meanwhile
-        brought = {file.path for report in reports for file in report.files}
+        brought = {file.path: file.sha256 for report in reports for file in report.files}
         reports.append(copy_of_others(context, handle.stage, main, brought, onlooker))
     if warning:
         context.complain("latest", warning)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import secrets
 import shutil
-from collections.abc import Collection, Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -36,13 +36,15 @@ def copy_of_results(context: RunContext, dest: Path, onlooker: Onlooker = NOBODY
     """
     main = results.results_dir(context.job, context.run_id, out=dest)
     results.claim(main, context.run_id)
-    return copy_of_others(context, "", main, (), onlooker)
+    return copy_of_others(context, "", main, {}, onlooker)
 
 
 def copy_of_others(
-    context: RunContext, stage: str, dest: Path, brought: Collection[Path], onlooker: Onlooker
+    context: RunContext, stage: str, dest: Path, brought: Mapping[Path, str], onlooker: Onlooker
 ) -> FetchReport:
     """Copy to ``dest`` what is at home of a run and has not just been ``brought`` there from the machine of ``stage``.
+
+    ``brought``: those files, with their digests.
 
     Where that has brought another file of the same path, the earlier stage's goes to ``stages/<stage>/<path>``, as at
     home. What is not at home any more, or was changed there, is in ``refused``. How far it is goes to ``onlooker``.
@@ -79,7 +81,7 @@ class _Wanted:
     digest: str
 
 
-def _wanted(context: RunContext, stage: str, dest: Path, brought: Collection[Path]) -> Iterator[_Wanted]:
+def _wanted(context: RunContext, stage: str, dest: Path, brought: Mapping[Path, str]) -> Iterator[_Wanted]:
     bases = [base / context.run_id for base in results.results_bases(context.job, out=context.plan.out)]
     for path, owner, digest in context.store.outputs_with_stages(context.run_id):
         source = Path(path)
@@ -89,7 +91,7 @@ def _wanted(context: RunContext, stage: str, dest: Path, brought: Collection[Pat
         name = source.relative_to(base)
         target = dest / name
         if target in brought:
-            if owner in ("", stage) or sha256_of(target) == digest:
+            if owner in ("", stage) or brought[target] == digest:
                 continue
             target = dest / FOLDER / owner / name
         yield _Wanted(str(name), source, target, owner, digest)

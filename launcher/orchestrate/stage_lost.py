@@ -95,14 +95,16 @@ def _note_found(context: RunContext) -> None:
     main = Path(context.run.results_dir)
     known = {path for path, _, _ in context.store.outputs_with_stages(context.run_id)}
     for name, record in context.stage_records.items():
+        if record.state is not StageState.SUCCEEDED:
+            continue
         found = [file for file in record.files if str(file.below(main)) not in known]
-        whole = [
-            file
-            for file in found
-            if file.below(main).is_file() and sha256_of(file.below(main)) == file.sha256
-        ]
-        if whole and record.state is StageState.SUCCEEDED:
+        whole = [file for file in found if _is_whole(file.below(main), file)]
+        if whole:
             _note(context, name, whole)
+
+
+def _is_whole(path: Path, file: StageFile) -> bool:
+    return path.is_file() and path.stat().st_size == file.size_bytes and sha256_of(path) == file.sha256
 
 
 def _note(context: RunContext, name: str, files: list[StageFile]) -> None:
