@@ -65,6 +65,7 @@ class StepRunner:
         self._parameters = [p for p in model.parameters() if p.requires_grad]
         self._unused_scale: dict[str, Any] = {}
         self._zero, self._one = torch.zeros((), device=device), torch.ones((), device=device)
+        self.scaler.scale(self._one)  # sets it up: a process may have no trial in the first batch
 
     def scale_state(self) -> dict[str, Any]:
         """The loss scale as a checkpoint keeps it: empty where the run never had one."""
@@ -83,7 +84,6 @@ class StepRunner:
         """
         self.optimizer.zero_grad(set_to_none=True)
         total = torch.zeros((), device=self._device)
-        self.scaler.scale(total)  # sets it up, also in a process that has no trial of this batch
         for batch in micro_batches:
             loss = self._loss(step, batch).sum() / num_trials
             self.scaler.scale(loss).backward()
