@@ -153,6 +153,11 @@ class RunContext:
         rows = [row for row in self.instances if row.attempt == attempt.n]
         return rows[-1] if rows else None
 
+    def may_be_elsewhere(self, one: AttemptRow, other: AttemptRow) -> bool:
+        """Whether two attempts may have had different machines; one that is claimed may have been there before."""
+        then, now = self.machine_of(one), self.machine_of(other)
+        return then is None or now is None or then.ref != now.ref
+
     def update_run(self, **changes: Any) -> None:
         """Change some columns of the run."""
         self.store.update_run(self.run_id, **changes)

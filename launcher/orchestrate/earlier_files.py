@@ -15,7 +15,7 @@ from typing import IO
 
 from launcher.events import Kind
 from launcher.orchestrate.context import RunContext
-from launcher.orchestrate.kept_places import every_place, holds, is_free, link, taken_places
+from launcher.orchestrate.kept_places import keep
 from launcher.remote.onboard.files import sha256_of
 from launcher.runners.base import Handle
 from launcher.store import AttemptRow
@@ -49,14 +49,7 @@ def keep_of_earlier_machines(context: RunContext, handle: Handle, dest: Path, pa
         owner = next((row.n for row in reversed(earlier) if row.started_at <= at), None)
         if at >= began or owner is None or not _may_grow(path):
             continue
-        here, name = sha256_of(path), str(owner)
-        if here != digest and any(holds(place, digest) for place in taken_places(dest, FOLDER, name, path)):
-            continue  # kept and replaced before, by a step that was cut off
-        place = next(
-            place for place in every_place(dest, FOLDER, name, path) if is_free(place) or holds(place, here)
-        )
-        if not place.exists():
-            link(path, place)
+        keep(dest, FOLDER, str(owner), path, digest)
 
 
 def settle_what_is_kept(context: RunContext, handle: Handle, dest: Path) -> None:
@@ -93,9 +86,7 @@ def _attempts_elsewhere(context: RunContext, handle: Handle) -> list[AttemptRow]
     rows = [row for row in context.attempts if row.stage == handle.stage and row.n <= handle.attempt]
     if not rows or rows[-1].n != handle.attempt:
         return []
-    now = context.machine_of(rows[-1])
-    machines = ((row, context.machine_of(row)) for row in rows[:-1])
-    return [row for row, then in machines if then is None or now is None or then.ref != now.ref]
+    return [row for row in rows[:-1] if context.may_be_elsewhere(row, rows[-1])]
 
 
 def _may_grow(path: Path) -> bool:

@@ -260,10 +260,7 @@ def is_newest(context: RunContext, attempt: AttemptRow, checkpoint: Path | None)
     if not 0 < saved_by < attempt.n:
         return False
     earlier = next(row for row in context.of_the_same_stage(attempt) if row.n == saved_by)
-    then, now = context.machine_of(earlier), context.machine_of(attempt)
-    return (
-        then is None or now is None or then.ref != now.ref
-    )  # one that is claimed may have been there before
+    return context.may_be_elsewhere(earlier, attempt)
 
 
 def bring_outputs(

@@ -15,10 +15,29 @@ from pathlib import Path
 
 from launcher.remote.onboard.files import sha256_of
 
-__all__ = ["every_place", "holds", "is_free", "link", "taken_places"]
+__all__ = ["keep"]
 
 
-def every_place(dest: Path, folder: str, owner: str, path: Path) -> Iterator[Path]:
+def keep(dest: Path, folder: str, owner: str, path: Path, digest: str) -> tuple[Path, str] | None:
+    """Keep a file of ``dest`` that is about to be replaced, and return the place that has it, and its digest.
+
+    ``digest``: what ``owner`` had brought. None: that is kept already, and what is here now has taken its place in a
+    step that was cut off.
+
+    Raises:
+        OSError: it could not be kept.
+    """
+    here = sha256_of(path)
+    if here != digest and any(_holds(place, digest) for place in _taken_places(dest, folder, owner, path)):
+        return None
+    places = _every_place(dest, folder, owner, path)
+    place = next(place for place in places if _is_free(place) or _holds(place, here))
+    if not place.exists():
+        _link(path, place)
+    return place, here
+
+
+def _every_place(dest: Path, folder: str, owner: str, path: Path) -> Iterator[Path]:
     """Where a file of ``dest`` may be kept, the first choice first: ``<folder>/<owner>/<its path>``.
 
     Where a job has made a file of the folder's name it is ``<folder>.kept``; who has left a second file of the name,
@@ -30,12 +49,12 @@ def every_place(dest: Path, folder: str, owner: str, path: Path) -> Iterator[Pat
         yield above / own / path.relative_to(dest)
 
 
-def taken_places(dest: Path, folder: str, owner: str, path: Path) -> Iterator[Path]:
+def _taken_places(dest: Path, folder: str, owner: str, path: Path) -> Iterator[Path]:
     """Where files of this path are kept."""
-    return itertools.takewhile(lambda place: not is_free(place), every_place(dest, folder, owner, path))
+    return itertools.takewhile(lambda place: not _is_free(place), _every_place(dest, folder, owner, path))
 
 
-def is_free(place: Path) -> bool:
+def _is_free(place: Path) -> bool:
     """Whether nothing is there, nor a file in the way of its folder."""
     above = place.parent
     while not os.path.lexists(above):
@@ -43,12 +62,12 @@ def is_free(place: Path) -> bool:
     return above.is_dir() and not os.path.lexists(place)
 
 
-def holds(place: Path, digest: str) -> bool:
+def _holds(place: Path, digest: str) -> bool:
     """Whether a place has the very file that is to be kept."""
     return place.is_file() and not place.is_symlink() and sha256_of(place) == digest
 
 
-def link(path: Path, place: Path) -> None:
+def _link(path: Path, place: Path) -> None:
     """Let a file be found in a second place, whole; the first is replaced by a rename and never written to."""
     place.parent.mkdir(parents=True, exist_ok=True)
     try:

@@ -12,8 +12,7 @@ from pathlib import Path
 
 from launcher.events import Kind
 from launcher.orchestrate.context import RunContext
-from launcher.orchestrate.kept_places import every_place, holds, is_free, link, taken_places
-from launcher.remote.onboard.files import sha256_of
+from launcher.orchestrate.kept_places import keep
 
 __all__ = ["FOLDER", "keep_of_others"]
 
@@ -47,14 +46,10 @@ def keep_of_others(context: RunContext, stage: str, dest: Path, paths: Sequence[
         owner, digest = known.get(str(path), ("", ""))
         if owner in ("", stage):
             continue
-        here = sha256_of(path)
-        if here != digest and any(holds(place, digest) for place in taken_places(dest, FOLDER, owner, path)):
-            continue  # kept and replaced before, by a step that was cut off
-        place = next(
-            place for place in every_place(dest, FOLDER, owner, path) if is_free(place) or holds(place, here)
-        )
-        if not place.exists():
-            link(path, place)
+        found = keep(dest, FOLDER, owner, path, digest)
+        if found is None:
+            continue
+        place, here = found
         is_new = known.get(str(place)) != (owner, here)
         size_bytes = place.stat().st_size
         kept.append(
